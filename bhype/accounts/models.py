@@ -1,0 +1,131 @@
+"""Who may use the panel: users, their API tokens, and the log of what they did."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser, BaseUserManager
+from django.db import models
+from django.utils import timezone
+
+from .rights import ROLE_RIGHTS, SCOPE_RIGHTS, OWNER_RIGHTS
+
+
+class UserManager(BaseUserManager["User"]):
+    def create_user(self, username: str, password: str | None = None, **fields: Any) -> User:
+        user = self.model(username=username, **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def get_by_natural_key(self, username: str | None) -> User:
+        return self.get(username=username)
+
+
+class User(AbstractBaseUser):
+    """A person. ``source`` tells who checks the password: PAM of the host, or the panel itself."""
+
+    class Role(models.TextChoices):
+        NONE = "", "Own VMs only"
+        VIEWER = "viewer", "Viewer"
+        OPERATOR = "operator", "Operator"
+        ADMIN = "admin", "Admin"
+
+    class Source(models.TextChoices):
+        PAM = "pam", "System account"
+        PANEL = "panel", "Panel account"
+
+    username = models.CharField(max_length=64, unique=True)
+    role = models.CharField(max_length=16, choices=Role, default=Role.NONE, blank=True)
+    source = models.CharField(max_length=8, choices=Source, default=Source.PAM)
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    USERNAME_FIELD = "username"
+    objects = UserManager()
+
+    # Set on the instance of one request when an API token signed it in: the token's scope.
+    scope: str | None = None
+
+    class Meta:
+        ordering = ["username"]
+
+    def __str__(self) -> str:
+        return self.username
+
+    def can(self, right: str, owner_id: int | None = None) -> bool:
+        """Whether this user holds ``right``: on everything by role, or on an object owned by ``owner_id``."""
+        if not self.is_active or (self.scope is not None and right not in SCOPE_RIGHTS[self.scope]):
+            return False
+        return right in ROLE_RIGHTS[self.role] or (
+            owner_id is not None and owner_id == self.pk and right in OWNER_RIGHTS
+        )
+
+
+def digest(secret: str) -> str:
+    """SHA-256 in hex; enough for random secrets of 256 bits, which no dictionary holds."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class TokenManager(models.Manager["ApiToken"]):
+    def issue(self, user: User, name: str, scope: str, expires_at: datetime | None) -> tuple[ApiToken, str]:
+        """Make a token. Returns the row and the secret, which is shown once and never stored."""
+        secret = "bhype_" + secrets.token_urlsafe(32)
+        row = self.create(
+            user=user, name=name, scope=scope, expires_at=expires_at, digest=digest(secret), hint=secret[-4:]
+        )
+        return row, secret
+
+    def valid(self, secret: str) -> ApiToken | None:
+        row = self.select_related("user").filter(digest=digest(secret), revoked_at=None, user__is_active=True).first()
+        if row is None or (row.expires_at is not None and row.expires_at <= timezone.now()):
+            return None
+        return row
+
+
+class ApiToken(models.Model):
+    class Scope(models.TextChoices):
+        READ = "read", "Read only"
+        OPERATE = "operate", "Read, power and console"
+        FULL = "full", "Everything the user may do"
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="tokens")
+    name = models.CharField(max_length=64)
+    scope = models.CharField(max_length=16, choices=Scope, default=Scope.READ)
+    digest = models.CharField(max_length=64, unique=True)
+    hint = models.CharField(max_length=4)
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+
+    objects = TokenManager()
+
+    class Meta:
+        ordering = ["-created_at"]
+
+
+class AuditEntry(models.Model):
+    """What was done, by whom, from where. Rows are added, never changed."""
+
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+    username = models.CharField(max_length=64, blank=True)
+    address = models.CharField(max_length=64, blank=True)
+    action = models.CharField(max_length=64)
+    object = models.CharField(max_length=128, blank=True)
+    detail = models.JSONField(default=dict)
+    task_id = models.BigIntegerField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+
+class SetupCode(models.Model):
+    """The one-time code of the set-up link. Using it makes the first admin."""
+
+    digest = models.CharField(max_length=64, unique=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    used_at = models.DateTimeField(null=True)

@@ -1,0 +1,39 @@
+"""Tickets to consoles, and who has which console open."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+
+class Kind(models.TextChoices):
+    VNC = "vnc", "Screen"
+    SERIAL = "serial", "Serial console"
+
+
+class Ticket(models.Model):
+    """A single-use permission to open one console, bound to user, session and VM. The secret is stored hashed."""
+
+    digest = models.CharField(max_length=64, unique=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    # Digest of the session key, or of the API token, that asked for it.
+    session = models.CharField(max_length=64)
+    # What is opened, such as "vm:12".
+    subject = models.CharField(max_length=80)
+    kind = models.CharField(max_length=8, choices=Kind)
+    take_over = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+    used_at = models.DateTimeField(null=True)
+
+
+class Viewer(models.Model):
+    """One open console. ``seen_at`` is renewed while it is open; an old one is a process that died."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    session = models.CharField(max_length=64)
+    subject = models.CharField(max_length=80, db_index=True)
+    kind = models.CharField(max_length=8, choices=Kind)
+    address = models.CharField(max_length=64, blank=True)
+    opened_at = models.DateTimeField(default=timezone.now)
+    seen_at = models.DateTimeField(default=timezone.now)

@@ -1,0 +1,93 @@
+"""A task is a row, and the table is the queue."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+
+class TaskQuerySet(models.QuerySet["Task"]):
+    def visible_to(self, user: object) -> TaskQuerySet:
+        """Everything for those who may see all tasks, else the user's own."""
+        return self if user.can("tasks.view_all") else self.filter(user=user)  # type: ignore[attr-defined,misc]
+
+    def unfinished(self) -> TaskQuerySet:
+        return self.filter(status__in=Task.UNFINISHED)
+
+
+class Task(models.Model):
+    """One run of an operation, from the moment somebody asks for it."""
+
+    class Status(models.TextChoices):
+        QUEUED = "queued", "Queued"
+        RUNNING = "running", "Running"
+        CANCELLING = "cancelling", "Cancelling"
+        SUCCEEDED = "succeeded", "Succeeded"
+        FAILED = "failed", "Failed"
+        CANCELLED = "cancelled", "Cancelled"
+        INTERRUPTED = "interrupted", "Interrupted"
+
+    UNFINISHED = (Status.QUEUED, Status.RUNNING, Status.CANCELLING)
+    STARTED = (Status.RUNNING, Status.CANCELLING)
+
+    host = models.CharField(max_length=64, db_index=True)
+    operation = models.CharField(max_length=64)
+    title = models.CharField(max_length=200)
+    params = models.JSONField(default=dict)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="tasks")
+    # What the task is about, such as "vm:12"; live topic and filter at once.
+    subject = models.CharField(max_length=80, blank=True, db_index=True)
+    # Of the tasks with the same lock one runs at a time, in the order they were asked.
+    lock = models.CharField(max_length=120, blank=True)
+    status = models.CharField(max_length=16, choices=Status, default=Status.QUEUED)
+    stage = models.CharField(max_length=120, blank=True)
+    percent = models.PositiveSmallIntegerField(default=0)
+    error = models.TextField(blank=True)
+    result = models.JSONField(default=dict)
+    retry_of = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="retries")
+    created_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    # The process that runs it: "pid:start time", so that a number used again is not taken for it.
+    worker = models.CharField(max_length=40, blank=True)
+
+    objects = TaskQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["host", "status", "id"], name="task_queue"),
+            models.Index(fields=["user", "-id"], name="task_user"),
+            models.Index(fields=["status", "-id"], name="task_status"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["host", "lock"],
+                condition=Q(status__in=["running", "cancelling"]) & ~Q(lock=""),
+                name="task_lock_held_once",
+            )
+        ]
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status not in self.UNFINISHED
+
+
+class TaskLine(models.Model):
+    """One line of a task's log."""
+
+    class Kind(models.TextChoices):
+        LOG = "log"
+        COMMAND = "command"
+        OUTPUT = "output"
+        ERROR = "error"
+
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="lines")
+    at = models.DateTimeField(default=timezone.now)
+    kind = models.CharField(max_length=8, choices=Kind, default=Kind.LOG)
+    text = models.TextField()
+
+    class Meta:
+        ordering = ["id"]

@@ -1,0 +1,1 @@
+"""Jails: the room is kept; their models arrive with their own issue."""
