@@ -65,7 +65,7 @@ PORT = _port("BHYPE_PORT", 8080)
 # The unprivileged user that web and gateway run as when the panel is started by root.
 SERVICE_USER = os.environ.get("BHYPE_USER", "bhype")
 # Only members of one of these groups may sign in with their system password.
-PAM_GROUPS = _words("BHYPE_GROUPS", "bhype,wheel,sudo")
+PAM_GROUPS = _words("BHYPE_GROUPS", "bhype-users,wheel,sudo")
 PAM_SERVICE = "bhype"
 CONSOLE_TICKET_SECONDS = 30
 

@@ -1,0 +1,81 @@
+"""The REST API under /api/v1: everything a page can do. Each app brings its router; here they meet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from ninja import NinjaAPI
+from ninja.errors import AuthenticationError, HttpError, ValidationError
+
+from bhype.accounts.access import allow
+from bhype.accounts.api import audit as audit_router
+from bhype.accounts.api import tokens as tokens_router
+from bhype.accounts.api import users as users_router
+from bhype.accounts.api_auth import Bearer, Session
+from bhype.accounts.errors import ApiError
+from bhype.hosts.api import router as hosts_router
+from bhype.tasks.api import router as tasks_router
+from bhype.tasks.errors import Refused
+from network.api import router as network_router
+from storage.api import router as storage_router
+from vms.api import router as vms_router
+
+api = NinjaAPI(
+    title="bHype",
+    version="1",
+    description="Virtual machines on FreeBSD. Sign in with `Authorization: Bearer TOKEN`.",
+    auth=[Bearer(), Session()],
+    docs_decorator=allow("self"),
+    urls_namespace="api",
+)
+api.add_router("/vms", vms_router, tags=["vms"])
+api.add_router("", storage_router, tags=["storage"])
+api.add_router("/switches", network_router, tags=["network"])
+api.add_router("/hosts", hosts_router, tags=["hosts"])
+api.add_router("/tasks", tasks_router, tags=["tasks"])
+api.add_router("/users", users_router, tags=["accounts"])
+api.add_router("/tokens", tokens_router, tags=["accounts"])
+api.add_router("/audit", audit_router, tags=["accounts"])
+
+
+def _answer(request: HttpRequest, status: int, code: str, message: str, field: str | None = None) -> HttpResponse:
+    """Every error has this one shape: a code for programs, a sentence for people, the field if there is one."""
+    body: dict[str, Any] = {"code": code, "message": message}
+    if field:
+        body["field"] = field
+    return api.create_response(request, body, status=status)
+
+
+@api.exception_handler(ApiError)
+def _api_error(request: HttpRequest, error: ApiError) -> HttpResponse:
+    return _answer(request, error.status, error.code, error.message, error.field)
+
+
+@api.exception_handler(Refused)
+def _refused(request: HttpRequest, error: Refused) -> HttpResponse:
+    return _answer(request, error.status, error.code, error.message, error.field)
+
+
+@api.exception_handler(Http404)
+@api.exception_handler(PermissionDenied)
+def _missing(request: HttpRequest, _error: Exception) -> HttpResponse:
+    return _answer(request, 404, "not_found", "There is no such object, or it is not yours.")
+
+
+@api.exception_handler(AuthenticationError)
+def _unauthenticated(request: HttpRequest, _error: AuthenticationError) -> HttpResponse:
+    return _answer(request, 401, "unauthenticated", "Send a valid token: Authorization: Bearer TOKEN.")
+
+
+@api.exception_handler(ValidationError)
+def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    first = error.errors[0] if error.errors else {}
+    place = [str(part) for part in first.get("loc", ())[1:] if part not in {"payload", "body"}]
+    return _answer(request, 422, "invalid", str(first.get("msg", "The request is not valid.")), ".".join(place) or None)
+
+
+@api.exception_handler(HttpError)
+def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
+    return _answer(request, error.status_code, "error", str(error))

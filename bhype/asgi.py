@@ -1,0 +1,22 @@
+"""The web process: pages over HTTP, live events and consoles over WebSockets."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "bhype.settings")
+
+from django.core.asgi import get_asgi_application
+
+http = get_asgi_application()  # before anything that needs the apps
+
+from channels.auth import AuthMiddlewareStack
+from channels.routing import ProtocolTypeRouter, URLRouter
+
+from bhype.console.routing import websocket_urlpatterns as console
+from bhype.live.origin import ExactOrigin
+from bhype.live.routing import websocket_urlpatterns as live
+
+application = ProtocolTypeRouter(
+    {"http": http, "websocket": ExactOrigin(AuthMiddlewareStack(URLRouter([*live, *console])))}
+)

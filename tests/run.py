@@ -1,0 +1,98 @@
+"""What ``make check``, ``make test``, ``make test-long`` and ``make bench`` do, after the set-up.
+
+The last line printed is pytest's own summary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+CHECKS = [
+    ["ruff", "format", "--check", "."],
+    ["ruff", "check", "."],
+    ["mypy", "."],
+    ["lint-imports"],
+]
+# What talks to the database in a way that could differ between SQLite and PostgreSQL.
+ON_POSTGRESQL = ["tests/tasks", "tests/live", "tests/accounts", "tests/console", "tests/vms", "tests/test_routes.py"]
+
+
+def run(argv: list[str], **environment: str) -> int:
+    began = time.monotonic()
+    print(f"\n== {' '.join(Path(word).name if word.startswith('/') else word for word in argv)}", flush=True)
+    code = subprocess.run(argv, cwd=BASE_DIR, env=os.environ | environment, check=False).returncode
+    print(f"== status {code} after {time.monotonic() - began:.0f} s", flush=True)
+    return code
+
+
+def tool(*words: str) -> list[str]:
+    return [str(BIN / words[0]), *words[1:]]
+
+
+def checks() -> int:
+    with tempfile.TemporaryDirectory(prefix="bht-", dir="/tmp") as state:
+        failed = [run(tool(*check), BHYPE_STATE=state) for check in CHECKS]
+        failed.append(run([sys.executable, "manage.py", "makemigrations", "--check", "--dry-run"], BHYPE_STATE=state))
+        failed.append(run([sys.executable, "manage.py", "check"], BHYPE_STATE=state))
+    return int(any(failed))
+
+
+@contextlib.contextmanager
+def postgresql() -> Iterator[str]:
+    """A PostgreSQL server of its own on a unix socket, for as long as the block lasts. Yields its URL."""
+    folder = Path(tempfile.mkdtemp(prefix="bhpg-", dir="/tmp"))
+    binaries = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None) or Path(shutil.which("initdb") or "/").parent
+    as_user: list[str] = []
+    if os.geteuid() == 0:  # initdb refuses to run as root
+        account = pwd.getpwnam("nobody")
+        os.chown(folder, account.pw_uid, account.pw_gid)
+        as_user = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
+    data = str(folder / "d")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"}
+    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off -c synchronous_commit=off"
+    control = [*as_user, str(binaries / "pg_ctl"), "-D", data, "-w"]
+    try:
+        initdb = [*as_user, str(binaries / "initdb"), "-D", data, "-A", "trust", "--no-sync", "-U", "bhype", "-E", "UTF8"]
+        subprocess.run(initdb, check=True, **quiet)
+        subprocess.run([*control, "-o", options, "start"], check=True, **quiet)
+        yield f"postgres://bhype@{str(folder).replace('/', '%2F')}/postgres"
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], check=False, **quiet)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def pytest(*words: str, **environment: str) -> int:
+    return run([sys.executable, "-m", "pytest", "-q", *words], **environment)
+
+
+def test() -> int:
+    failed = checks()
+    with postgresql() as url:
+        failed |= pytest(*ON_POSTGRESQL, "-m", "not guest and not browser", "-n", "2", DATABASE_URL=url)
+    # Last, so that its summary is the last line.
+    return pytest("-n", "2", "--dist", "loadgroup") | failed
+
+
+def main(verb: str) -> int:
+    if verb == "check":
+        return checks()
+    if verb == "test":
+        return test()
+    if verb == "test-long":
+        return pytest("tests/long")
+    return run([sys.executable, "-m", "tests.bench"])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
