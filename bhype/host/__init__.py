@@ -1,0 +1,22 @@
+"""Where commands run: the Host protocol and LocalHost, the only importer of subprocess."""
+
+from __future__ import annotations
+
+from bhype.host.errors import CommandError, CommandFailed, CommandStopped, CommandTimeout, Result
+from bhype.host.local import Host, Listener, LocalHost
+from bhype.host.process import Process
+from bhype.host.sockets import connect_unix, listen_unix
+
+__all__ = [
+    "CommandError",
+    "CommandFailed",
+    "CommandStopped",
+    "CommandTimeout",
+    "Host",
+    "Listener",
+    "LocalHost",
+    "Process",
+    "Result",
+    "connect_unix",
+    "listen_unix",
+]

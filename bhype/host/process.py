@@ -1,0 +1,88 @@
+"""A child process that outlives a call: what the supervisor starts bhyve with."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+
+from bhype.freebsd.command import Command
+from bhype.host.errors import CommandFailed, Result
+
+# Nothing is inherited from the panel's environment: no secret, no locale, no time zone reaches a command.
+ENVIRONMENT = {
+    "LC_ALL": "C",
+    "TZ": "UTC",
+    "PATH": "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin",
+    "HOME": "/",
+}
+NULL = subprocess.DEVNULL
+PIPE = subprocess.PIPE
+
+
+class Process:
+    """A running child, leader of a session of its own. pid, poll() and wait() as subprocess.Popen has them:
+    the status is the exit code, or minus the signal's number."""
+
+    __slots__ = ("_child", "command")
+
+    def __init__(self, command: Command, child: subprocess.Popen[bytes]) -> None:
+        self.command = command
+        self._child = child
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def pipes(self) -> subprocess.Popen[bytes]:
+        """The ends of those streams that were asked for as PIPE: .stdin, .stdout, .stderr."""
+        return self._child
+
+    def poll(self) -> int | None:
+        return self._child.poll()
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """The exit status, or None when ``timeout`` seconds were not enough."""
+        try:
+            return self._child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def send_signal(self, number: int) -> None:
+        """Signal the process alone; nothing happens when it has ended."""
+        self._child.send_signal(number)
+
+    def kill_group(self) -> None:
+        """End the process and everything it started: SIGTERM, a second of grace, then SIGKILL."""
+        self._signal_group(signal.SIGTERM)
+        self.wait(1.0)
+        # Also after the leader has ended: its children may not have listened.
+        self._signal_group(signal.SIGKILL)
+        self.wait()
+
+    def _signal_group(self, number: int) -> None:
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            pass
+        except PermissionError:
+            # FreeBSD and macOS answer EPERM when only zombies are left in the group.
+            pass
+
+
+def spawn(
+    command: Command, argv: list[str], *, stdin: int = NULL, stdout: int = NULL, stderr: int = NULL
+) -> Process:
+    """Start ``argv`` in a session of its own. Raises CommandFailed (code 127) when it cannot be started."""
+    try:
+        child = subprocess.Popen(
+            argv, stdin=stdin, stdout=stdout, stderr=stderr, env=ENVIRONMENT, start_new_session=True
+        )
+    except OSError as error:
+        reason = (
+            "is not on this host" if isinstance(error, FileNotFoundError) else f"cannot run: {error.strerror}"
+        )
+        result = Result(127, "", error.strerror or "", 0.0)
+        raise CommandFailed(command, result, f"{command.argv[0]} {reason}.") from error
+    return Process(command, child)
