@@ -9,7 +9,7 @@ from django.http import HttpRequest
 
 from .models import AuditEntry, User
 
-_SECRET = re.compile(r"pass(word|wd|phrase)?|secret|token|key|credential|cookie|ticket|digest|code$", re.I)
+_SECRET = re.compile(r"pass(word|wd|phrase)|^pass$|secret|token|key|credential|cookie|ticket|digest|^code$", re.I)
 _BARE_SECRET = re.compile(r"\bbhype_[A-Za-z0-9_-]{20,}")
 HIDDEN = "(hidden)"
 

@@ -11,7 +11,7 @@ from django.contrib.auth.models import AbstractBaseUser, BaseUserManager
 from django.db import models
 from django.utils import timezone
 
-from .rights import ROLE_RIGHTS, SCOPE_RIGHTS, OWNER_RIGHTS
+from .rights import OWNER_RIGHTS, ROLE_RIGHTS, SCOPE_RIGHTS
 
 
 class UserManager(BaseUserManager["User"]):
@@ -70,7 +70,11 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-class TokenManager(models.Manager["ApiToken"]):
+class TokenQuerySet(models.QuerySet["ApiToken"]):
+    def visible_to(self, user: User, right: str = "self") -> TokenQuerySet:
+        """A user's own tokens. Nobody sees those of others, admins neither."""
+        return self.filter(user=user) if user.can(right) else self.none()
+
     def issue(self, user: User, name: str, scope: str, expires_at: datetime | None) -> tuple[ApiToken, str]:
         """Make a token. Returns the row and the secret, which is shown once and never stored."""
         secret = "bhype_" + secrets.token_urlsafe(32)
@@ -80,10 +84,9 @@ class TokenManager(models.Manager["ApiToken"]):
         return row, secret
 
     def valid(self, secret: str) -> ApiToken | None:
-        row = self.select_related("user").filter(digest=digest(secret), revoked_at=None, user__is_active=True).first()
-        if row is None or (row.expires_at is not None and row.expires_at <= timezone.now()):
-            return None
-        return row
+        """The token with this secret, with its user, unless it is revoked, expired, or the user inactive."""
+        row = self.select_related("user").filter(digest=digest(secret), user__is_active=True).first()
+        return row if row is not None and row.is_valid else None
 
 
 class ApiToken(models.Model):
@@ -102,10 +105,17 @@ class ApiToken(models.Model):
     last_used_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)
 
-    objects = TokenManager()
+    objects = TokenQuerySet.as_manager()
 
     class Meta:
-        ordering = ["-created_at"]
+        ordering = ["-created_at", "-id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_valid(self) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > timezone.now())
 
 
 class AuditEntry(models.Model):
@@ -122,6 +132,9 @@ class AuditEntry(models.Model):
     class Meta:
         ordering = ["-id"]
 
+    def __str__(self) -> str:
+        return f"{self.username} {self.action} {self.object}"
+
 
 class SetupCode(models.Model):
     """The one-time code of the set-up link. Using it makes the first admin."""
@@ -129,3 +142,34 @@ class SetupCode(models.Model):
     digest = models.CharField(max_length=64, unique=True)
     created_at = models.DateTimeField(default=timezone.now)
     used_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"set-up code of {self.created_at:%Y-%m-%d %H:%M}"
+
+
+class SignIn(models.Model):
+    """An open browser session: whose it is and where it was opened. Goes when the session goes."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="sign_ins")
+    session_key = models.CharField(max_length=40, unique=True)
+    address = models.CharField(max_length=64, blank=True)
+    browser = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.user} from {self.address}"
+
+
+class Failures(models.Model):
+    """How often signing in failed lately, per name and per address. Forgotten when it has been quiet."""
+
+    # "user:alice", "address:192.0.2.7", "token:192.0.2.7"
+    key = models.CharField(max_length=140, unique=True)
+    count = models.PositiveIntegerField(default=0)
+    last_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.count}"
