@@ -1,0 +1,281 @@
+// What every page does: search, keys, menus, dialogs, toasts, and care for forms. No inline scripts anywhere.
+(() => {
+  const $ = (selector, root = document) => root.querySelector(selector);
+  const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const svgUse = $("svg.icon use");
+  const sprite = svgUse ? svgUse.getAttribute("href").split("#")[0] : "/static/bhype/icons.svg";
+  const icon = (name) => {
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    svg.setAttribute("class", "icon");
+    svg.setAttribute("aria-hidden", "true");
+    const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+    use.setAttribute("href", `${sprite}#${name}`);
+    svg.append(use);
+    return svg;
+  };
+
+  // --- Dialogs: focus goes back to what opened them; a click beside them closes them. ---
+  const openDialog = (dialog, opener = document.activeElement) => {
+    if (!dialog || dialog.open) return;
+    dialog.addEventListener("close", () => opener && opener.isConnected && opener.focus(), { once: true });
+    dialog.showModal();
+  };
+  document.addEventListener("click", (event) => {
+    const dialog = event.target;
+    if (dialog instanceof HTMLDialogElement && dialog.id !== "confirm-dialog") {
+      const box = dialog.getBoundingClientRect();
+      const inside = event.clientX >= box.left && event.clientX <= box.right && event.clientY >= box.top && event.clientY <= box.bottom;
+      if (!inside) dialog.close();
+    }
+    const opener = event.target.closest("[data-open]");
+    if (opener) {
+      event.preventDefault();
+      opener.dataset.open === "search-dialog" ? openSearch() : openDialog(document.getElementById(opener.dataset.open), opener);
+    }
+    const closer = event.target.closest("[data-close]");
+    if (closer) closer.closest("dialog")?.close();
+    const drawer = event.target.closest("[data-drawer]");
+    if (drawer) openDialog(document.getElementById(drawer.dataset.drawer), drawer);
+  });
+
+  // A question in the page's own dialog, instead of the browser's. Resolves to true or false.
+  const ask = (text, label = "Continue", danger = false) =>
+    new Promise((resolve) => {
+      const dialog = $("#confirm-dialog");
+      if (!dialog) return resolve(window.confirm(text));
+      $("#confirm-text").textContent = text;
+      const yes = $("#confirm-yes");
+      yes.textContent = label;
+      yes.className = danger ? "btn btn-danger" : "btn btn-primary";
+      dialog.returnValue = "no";
+      dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+      openDialog(dialog);
+    });
+  document.addEventListener("htmx:confirm", (event) => {
+    if (!event.detail.question) return;
+    event.preventDefault();
+    const element = event.detail.elt;
+    ask(event.detail.question, element.dataset.confirmLabel, "danger" in element.dataset).then((yes) => yes && event.detail.issueRequest(true));
+  });
+
+  // --- Forms: no double submit, no lost changes. ---
+  const digest = (form) => new URLSearchParams([...new FormData(form)].filter(([, value]) => typeof value === "string")).toString();
+  const guarded = new Map();
+  const guard = (root) => $$("form[data-guard]", root).forEach((form) => guarded.has(form) || guarded.set(form, digest(form)));
+  document.addEventListener("submit", async (event) => {
+    const form = event.target;
+    const button = event.submitter;
+    if (form.method === "dialog" || event.defaultPrevented) return;
+    const question = button?.dataset.confirm || form.dataset.confirm;
+    if (question && !form.dataset.confirmed) {
+      event.preventDefault();
+      if (await ask(question, button?.dataset.confirmLabel, "danger" in (button?.dataset || {}))) {
+        form.dataset.confirmed = "1";
+        form.requestSubmit(button);
+      }
+      return;
+    }
+    delete form.dataset.confirmed;
+    if (form.method !== "post" || form.matches("[hx-post],[data-hx-post]") || button?.matches("[hx-post]")) return;
+    if (form.dataset.sending) return event.preventDefault();
+    form.dataset.sending = "1";
+    guarded.delete(form);
+    // Later, so that the pressed button's name and value are still sent.
+    setTimeout(() => $$("button:not([type=button]), input[type=submit]", form).forEach((b) => { b.disabled = true; b.classList.add("is-busy"); }));
+  });
+  addEventListener("pageshow", (event) => {
+    if (event.persisted) location.reload();
+  });
+  addEventListener("beforeunload", (event) => {
+    for (const [form, before] of guarded) {
+      if (form.isConnected && digest(form) !== before) {
+        event.preventDefault();
+        return;
+      }
+    }
+  });
+
+  // --- Menus made of <details>, and popovers placed under their buttons. ---
+  document.addEventListener("click", (event) => {
+    $$("details.menu[open]").forEach((menu) => menu.contains(event.target) && !event.target.closest(".dropdown-item") || menu.removeAttribute("open"));
+  });
+  const place = (popover, button) => {
+    const box = button.getBoundingClientRect();
+    const width = popover.offsetWidth, height = popover.offsetHeight;
+    const below = box.bottom + 4 + height <= innerHeight || box.top < height;
+    popover.style.left = `${Math.max(8, Math.min(box.right - width, innerWidth - width - 8))}px`;
+    popover.style.top = below ? `${box.bottom + 4}px` : `${box.top - height - 4}px`;
+  };
+  // One popover for all row menus: filled by htmx, opened when it has arrived.
+  let menuButton = null;
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-menu]");
+    if (!button) return;
+    event.preventDefault();
+    menuButton = button;
+  });
+  document.addEventListener("htmx:afterSwap", (event) => {
+    const popover = event.target;
+    if (popover.id !== "menu" || !menuButton) return;
+    popover.showPopover();
+    place(popover, menuButton);
+    $("button:not(:disabled),a", popover)?.focus({ preventScroll: true });
+  });
+  document.addEventListener("toggle", (event) => {
+    if (event.target.id === "menu" && event.newState === "closed") menuButton?.isConnected && menuButton.focus({ preventScroll: true });
+  }, true);
+  document.addEventListener("click", (event) => {
+    const popover = event.target.closest("#menu");
+    if (popover && event.target.closest("button,a")) popover.hidePopover();
+  });
+  addEventListener("scroll", () => $("#menu:popover-open")?.hidePopover(), { passive: true, capture: true });
+
+  // --- Toasts ---
+  const toast = ({ text, level = "success", href = "", label = "" }) => {
+    const list = $("#toasts");
+    if (!list || !text) return;
+    const kinds = { success: "circle-check", info: "info-circle", warning: "alert-triangle", error: "alert-circle" };
+    const item = document.createElement("div");
+    item.className = `toast-item toast-${level in kinds ? level : "info"}`;
+    if (level === "error") item.setAttribute("role", "alert");
+    const words = document.createElement("div");
+    words.className = "toast-text";
+    words.textContent = text;
+    item.append(icon(kinds[level] || "info-circle"), words);
+    if (href) {
+      const link = document.createElement("a");
+      link.href = href;
+      link.textContent = label || "Show";
+      item.append(link);
+    }
+    const close = document.createElement("button");
+    close.type = "button";
+    close.className = "toast-close";
+    close.setAttribute("aria-label", "Close");
+    close.append(icon("x"));
+    close.addEventListener("click", () => item.remove());
+    item.append(close);
+    list.append(item);
+    while (list.children.length > 4) list.firstElementChild.remove();
+    const leave = () => setTimeout(() => (item.matches(":hover, :focus-within") ? leave() : item.remove()), level === "error" ? 15000 : 6000);
+    leave();
+  };
+  document.addEventListener("toast", (event) => toast(event.detail));
+  document.addEventListener("htmx:responseError", (event) => {
+    const { xhr, elt } = event.detail;
+    if (xhr.status === 404 && elt.matches("[data-gone]")) {
+      elt.dataset.gone === "remove" ? elt.remove() : location.reload();
+      return;
+    }
+    if (xhr.status === 401 || (xhr.status === 404 && elt.matches("[data-quiet]"))) return;
+    const words = { 403: "This page is out of date: reload it and try again.", 404: "It is not there any more.", 429: "Too many requests: wait a moment." };
+    toast({ text: words[xhr.status] || `The panel could not do that (error ${xhr.status}).`, level: "error" });
+  });
+  document.addEventListener("htmx:sendError", (event) => {
+    if (event.detail.requestConfig?.verb !== "get") toast({ text: "The panel does not answer. Nothing was changed.", level: "error" });
+  });
+
+  // --- Search ---
+  const searchDialog = $("#search-dialog");
+  const openSearch = () => {
+    openDialog(searchDialog);
+    const input = $("input", searchDialog);
+    input.select();
+    window.htmx?.trigger(input, "open");
+  };
+  searchDialog?.addEventListener("keydown", (event) => {
+    const hits = $$(".hit", searchDialog);
+    const at = hits.indexOf(document.activeElement);
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      event.preventDefault();
+      const next = event.key === "ArrowDown" ? at + 1 : at - 1;
+      next < 0 ? $("input", searchDialog).focus() : hits[Math.min(next, hits.length - 1)]?.focus();
+    } else if (event.key === "Enter" && at < 0 && hits.length) {
+      event.preventDefault();
+      hits[0].click();
+    }
+  });
+
+  // --- Keys ---
+  let prefix = 0;
+  document.addEventListener("keydown", (event) => {
+    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k" && searchDialog) {
+      event.preventDefault();
+      return openSearch();
+    }
+    if (event.key === "Escape") {
+      const menu = $("details.menu[open]");
+      if (menu) {
+        menu.removeAttribute("open");
+        $("summary", menu).focus();
+      }
+    }
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    if (event.target.closest("input, textarea, select, [contenteditable], dialog[open], .xterm, canvas")) return;
+    const now = Date.now();
+    if (event.key === "/" && searchDialog) {
+      event.preventDefault();
+      openSearch();
+    } else if (event.key === "?") {
+      openDialog($("#keys-dialog"));
+    } else if (event.key === "g") {
+      prefix = now;
+      return;
+    } else if (now - prefix < 1200) {
+      $(`.side-link[data-key="${CSS.escape(event.key)}"]`)?.click();
+    } else if (event.key === "c") {
+      $("[data-key-new]")?.click();
+    }
+    prefix = 0;
+  });
+
+  // --- Theme ---
+  const themeSwitch = $("#theme-switch");
+  const nameTheme = () => themeSwitch && (themeSwitch.title = `Theme: ${window.bhypeTheme.get()}`) && themeSwitch.setAttribute("aria-label", `Theme: ${window.bhypeTheme.get()}`);
+  themeSwitch?.addEventListener("click", () => {
+    const { modes, get, set } = window.bhypeTheme;
+    set(modes[(modes.indexOf(get()) + 1) % modes.length]);
+    nameTheme();
+  });
+  nameTheme();
+
+  // --- Copy buttons: data-copy is a selector, or data-copy-text the text itself. ---
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy],[data-copy-text]");
+    if (!button) return;
+    const source = button.dataset.copy && $(button.dataset.copy);
+    const text = button.dataset.copyText ?? (source ? source.value ?? source.textContent : "");
+    try {
+      await navigator.clipboard.writeText(text.trim());
+    } catch {
+      // Without TLS there is no clipboard API beyond localhost.
+      const area = document.createElement("textarea");
+      area.value = text.trim();
+      (button.closest("dialog") || document.body).append(area);
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+      button.focus();
+    }
+    button.classList.add("copied");
+    setTimeout(() => button.classList.remove("copied"), 1500);
+    toast({ text: "Copied", level: "info" });
+  });
+
+  // --- Times that stay true ---
+  const units = [[31536000, "year"], [2592000, "month"], [604800, "week"], [86400, "day"], [3600, "hour"], [60, "minute"]];
+  const since = (stamp) => {
+    const seconds = Math.max(0, (Date.now() - new Date(stamp)) / 1000);
+    for (const [size, name] of units) {
+      const count = Math.floor(seconds / size);
+      if (count >= 1) return `${count} ${name}${count > 1 ? "s" : ""} ago`;
+    }
+    return "just now";
+  };
+  setInterval(() => $$("time[datetime]").forEach((time) => (time.textContent = since(time.dateTime))), 30000);
+
+  document.addEventListener("htmx:load", (event) => guard(event.target));
+  guard(document);
+  $$("form .is-invalid")[0]?.focus();
+  window.bhype = { toast, ask, icon, openDialog };
+})();
