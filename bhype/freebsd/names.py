@@ -23,9 +23,8 @@ _PATH = re.compile(r"/[A-Za-z0-9_.:@+=/ -]*")
 def vm_name(name: str) -> str:
     """Return ``name`` if bhyve(8), ZFS and a host name all accept it, else raise BadName."""
     if not _VM_NAME.fullmatch(name):
-        raise BadName(
-            f"A name starts with a lower-case letter and has only a-z, 0-9 and '-', at most {VM_NAME_MAX} characters."
-        )
+        rule = "A name starts with a lower-case letter and has only a-z, 0-9 and '-'"
+        raise BadName(f"{rule}, at most {VM_NAME_MAX} characters.")
     if name.endswith("-"):
         raise BadName("A name does not end with '-'.")
     return name

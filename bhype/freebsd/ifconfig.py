@@ -1,0 +1,229 @@
+"""ifconfig(8): interfaces, bridges and taps. It has no machine-readable output on FreeBSD 13 to 15.
+
+Its parameters work from left to right, each at once. A refused name, mtu or description is only a warning
+with status 0, so callers read back what they have set.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bhype.freebsd import names
+from bhype.freebsd.command import Command, ParseError, Query
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Interface, IPv6Interface
+
+PROGRAM = "/sbin/ifconfig"
+GROUP = "bhype"
+_HEAD = re.compile(r"(\S+): flags=[0-9a-f]+<([A-Z0-9_,]*)>(.*)")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5,19}")
+_IPV4 = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?")
+_IPV6 = re.compile(r"[0-9a-f:]+(\.[0-9.]+)?(%\S+)?(/[0-9]{1,3})?")
+
+
+@dataclass(slots=True)
+class Interface:
+    """One interface. flags: as "UP", "RUNNING"; addresses: as "10.10.0.1/24" and "fe80::1%em0/64"; members:
+    of a bridge; opened_by: the process that has a tap open."""
+
+    name: str
+    flags: frozenset[str] = frozenset()
+    mtu: int = 0
+    description: str = ""
+    groups: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    ether: str | None = None
+    opened_by: int | None = None
+    status: str = ""
+
+    @property
+    def is_up(self) -> bool:
+        return "UP" in self.flags
+
+
+def list_interfaces() -> Query[list[Interface]]:
+    """All interfaces, in the order of their creation."""
+    return Query(Command((PROGRAM, "-a")), _interfaces)
+
+
+def _interfaces(text: str) -> list[Interface]:
+    found: list[Interface] = []
+    for line_number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            if not line[0].isspace():
+                found.append(_head(line))
+            elif found:
+                _detail(found[-1], line.strip())
+            else:
+                raise ValueError("an interface expected")
+        except (ValueError, IndexError) as error:
+            raise ParseError(f"line {line_number}: {error}: {line!r}") from error
+    return found
+
+
+def _head(line: str) -> Interface:
+    match = _HEAD.fullmatch(line)
+    if not match:
+        raise ValueError("name and flags expected")
+    words = match[3].split()
+    mtu = int(words[words.index("mtu") + 1]) if "mtu" in words else 0
+    return Interface(match[1], frozenset(match[2].split(",")) - {""}, mtu)
+
+
+def _detail(interface: Interface, line: str) -> None:
+    """Take one line of an interface; the many that bHype does not use are passed over."""
+    key, _, rest = line.partition(" ")
+    match key:
+        case "description:":
+            interface.description = rest
+        case "ether":
+            interface.ether = _match(_MAC, rest.split()[0])
+        case "inet":
+            interface.addresses += (_inet(rest.split()),)
+        case "inet6":
+            interface.addresses += (_inet6(rest.split()),)
+        case "member:":
+            interface.members += (rest.split()[0],)
+        case "groups:":
+            interface.groups = tuple(rest.split())
+        case "status:":
+            interface.status = rest
+        case "Opened":
+            by, pid_word, pid = rest.split()
+            if (by, pid_word) != ("by", "PID"):
+                raise ValueError("Opened by PID expected")
+            interface.opened_by = int(pid)
+
+
+def _match(pattern: re.Pattern[str], word: str) -> str:
+    if not pattern.fullmatch(word):
+        raise ValueError(f"{word!r} not understood")
+    return word
+
+
+def _inet(words: list[str]) -> str:
+    """``10.10.0.1 netmask 0xffffff00 broadcast ...`` or, with -f inet:cidr, ``10.10.0.1/24``."""
+    address = _match(_IPV4, words[0])
+    if "/" not in address:
+        # On point-to-point links "--> peer" stands between; the mask is wherever its word is.
+        mask = int(words[words.index("netmask") + 1], 16) if "netmask" in words else 0xFFFFFFFF
+        address = f"{address}/{mask.bit_count()}"
+    return address
+
+
+def _inet6(words: list[str]) -> str:
+    prefix = words[words.index("prefixlen") + 1] if "prefixlen" in words else "128"
+    address = _match(_IPV6, words[0])
+    return address if "/" in address else f"{address}/{int(prefix)}"
+
+
+def create(
+    name: str,
+    *,
+    description: str | None = None,
+    mtu: int | None = None,
+    group: str | None = None,
+    up: bool = False,
+) -> Command:
+    """Create a numbered interface such as tap1001; ifconfig(8) fails when it exists."""
+    parameters = ["create"]
+    if description is not None:
+        parameters += ["descr", _text(description)]
+    if group is not None:
+        parameters += ["group", group]
+    if mtu is not None:
+        parameters += ["mtu", str(_mtu(mtu))]
+    if up:
+        parameters.append("up")
+    return _change(name, *parameters)
+
+
+def create_bridge(name: str, *, description: str | None = None, group: str = GROUP) -> Command:
+    """Create a bridge with a name of its own and set it up.
+
+    The description comes first: a bridge that was left unnamed by a crash still tells whose it is.
+    """
+    words = ["descr", _text(description)] if description is not None else []
+    return Command((PROGRAM, "bridge", "create", *words, "group", group, "name", names.interface(name), "up"))
+
+
+def destroy(name: str) -> Command:
+    return _change(name, "destroy")
+
+
+def add_member(bridge: str, member: str) -> Command:
+    return _change(bridge, "addm", names.interface(member))
+
+
+def remove_member(bridge: str, member: str) -> Command:
+    return _change(bridge, "deletem", names.interface(member))
+
+
+def set_private(bridge: str, member: str, *, private: bool = True) -> Command:
+    """Members that are private to each other exchange no frames."""
+    return _change(bridge, "private" if private else "-private", names.interface(member))
+
+
+def set_description(name: str, description: str) -> Command:
+    return _change(name, "descr", _text(description))
+
+
+def set_mtu(name: str, mtu: int) -> Command:
+    return _change(name, "mtu", str(_mtu(mtu)))
+
+
+def set_address(name: str, address: str) -> Command:
+    """``address`` with its prefix, as 10.77.0.1/24 or fd00::1/64. It replaces the first IPv4 address."""
+    parsed = _address(address)
+    if parsed.version == 4:
+        return _change(name, "inet", str(parsed))
+    return _change(name, "inet6", str(parsed.ip), "prefixlen", str(parsed.network.prefixlen))
+
+
+def remove_address(name: str, address: str) -> Command:
+    parsed = _address(address)
+    return _change(name, "inet" if parsed.version == 4 else "inet6", str(parsed.ip), "-alias")
+
+
+def up(name: str) -> Command:
+    return _change(name, "up")
+
+
+def down(name: str) -> Command:
+    return _change(name, "down")
+
+
+def _change(name: str, *parameters: str) -> Command:
+    return Command((PROGRAM, names.interface(name), *parameters))
+
+
+def _address(address: str) -> IPv4Interface | IPv6Interface:
+    """A word that is no address would be looked up as a host name, which can block on DNS."""
+    import ipaddress  # a megabyte that the supervisors, who set no addresses, do without
+
+    try:
+        if "/" not in address:
+            raise ValueError
+        return ipaddress.ip_interface(address)
+    except ValueError as error:
+        raise names.BadName(
+            f"{address!r} is not an address with its prefix, such as 10.77.0.1/24."
+        ) from error
+
+
+def _text(description: str) -> str:
+    if not description or not description.isprintable() or len(description.encode()) > 1000:
+        raise names.BadName(f"{description[:80]!r} cannot be the description of an interface.")
+    return description
+
+
+def _mtu(mtu: int) -> int:
+    if not 576 <= mtu <= 65535:
+        raise names.BadName(f"{mtu} is not an MTU.")
+    return mtu
