@@ -37,3 +37,13 @@ class Viewer(models.Model):
     address = models.CharField(max_length=64, blank=True)
     opened_at = models.DateTimeField(default=timezone.now)
     seen_at = models.DateTimeField(default=timezone.now)
+    # Who has taken the screen over; this viewer is about to be closed.
+    taken_over_by = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        constraints = [
+            # bhyve's VNC server talks to one client at a time and lets the others wait without a word.
+            models.UniqueConstraint(
+                fields=["subject"], condition=models.Q(kind="vnc", taken_over_by=""), name="one_viewer_per_screen"
+            )
+        ]

@@ -1,0 +1,70 @@
+"""Opening a console: the one way for pages and for ``POST /api/v1/vms/{name}/console``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TypedDict
+from urllib.parse import quote
+
+from django.conf import settings
+from django.http import Http404, HttpRequest
+
+from bhype.accounts.access import session_digest, signed_in
+from bhype.accounts.errors import ApiError
+
+from . import subjects, tickets, viewers
+from .models import Kind
+
+
+class Opened(TypedDict):
+    """path: of the WebSocket, to be opened within ``expires_in`` seconds with ``?ticket=``.
+    password: what the VNC server will ask for; "" for serial consoles."""
+
+    kind: str
+    path: str
+    ticket: str
+    expires_in: int
+    password: str
+
+
+class InUse(ApiError):
+    """409: somebody else has the screen; ``take_over`` gets it."""
+
+    def __init__(self, busy: viewers.InUse) -> None:
+        super().__init__(409, "in_use", str(busy))
+        self.by: str = busy.by
+        self.since: datetime = busy.since
+
+    def as_json(self) -> dict[str, str]:
+        return {**super().as_json(), "by": self.by, "since": self.since.isoformat()}
+
+
+def open_console(request: HttpRequest, what: str, name: str, kind: str = "", *, take_over: bool = False) -> Opened:
+    """A ticket to console ``kind`` of e.g. ``what="vm", name="web1"``, for the sign-in of this request.
+
+    kind: "vnc", "serial", or "" for the first that it has. Raises Http404; ApiError with the codes no_console (404),
+    off (409), in_use (409, see InUse) and too_many (429).
+    """
+    user = signed_in(request)
+    subject = subjects.find(user, what, name)
+    if subject is None:
+        raise Http404
+    kind = kind or next(iter(subject.kinds), "")
+    if kind not in subject.kinds:
+        raise ApiError(404, "no_console", f"{subject.title} has no such console.", "kind")
+    if not subject.is_on:
+        raise ApiError(409, "off", f"{subject.title} is not running: {subject.state}.")
+    session = session_digest(request)
+    try:
+        viewers.check(user, session, subject.topic, kind, take_over=take_over)
+    except viewers.InUse as busy:
+        raise InUse(busy) from busy
+    except viewers.TooMany as limit:
+        raise ApiError(429, "too_many", str(limit)) from limit
+    return {
+        "kind": kind,
+        "path": f"/ws/console/{what}/{quote(name)}/{kind}",
+        "ticket": tickets.issue(user, session, subject.topic, kind, take_over=take_over),
+        "expires_in": settings.CONSOLE_TICKET_SECONDS,
+        "password": subject.password if kind == Kind.VNC else "",
+    }

@@ -1,0 +1,251 @@
+"""websockify with a proxy loop that is full duplex and bounded, and with notes in place of tokens.
+
+websockify's own ``do_proxy`` blocks in ``send`` while a viewer is slow, so that no key gets through, and reads the
+VNC server into memory without limit. This loop never blocks and stops reading a side whose other side is behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from websockify.websocket import WebSocketWantReadError, WebSocketWantWriteError
+from websockify.websocketproxy import ProxyRequestHandler, WebSocketProxy
+from websockify.websockifyserver import CompatibleWebSocket
+
+from ..signing import LIFETIME_MAX, BadNote, Note, verify
+from . import targets
+
+log = logging.getLogger("bhype.gateway")
+
+IN, OUT = select.POLLIN, select.POLLOUT
+ENDED = select.POLLHUP | select.POLLERR | select.POLLNVAL
+# Bytes on the way to the guest at which the viewer is no longer read.
+QUEUE_MAX = 256 * 1024
+# The web process sends frames of at most 64 KiB.
+FRAME_MAX = 1024 * 1024
+# Seconds for the upgrade request to arrive.
+HANDSHAKE_SECONDS = 10.0
+CONSOLES_MAX = 256
+
+
+class Socket(CompatibleWebSocket):  # type: ignore[misc]
+    """websockify's protocol code, reading in larger pieces and without numpy (10 MiB per process)."""
+
+    ping_due: bytes | None = None
+
+    def handle_ping(self, data: bytes) -> None:
+        """Answer later: a pong may not cut into a message that is half sent."""
+        self.ping_due = data
+
+    def _recv(self) -> bool:
+        try:
+            data = self.socket.recv(65536) if len(self._recv_buffer) <= FRAME_MAX else b""
+        except BlockingIOError as error:
+            raise WebSocketWantReadError from error
+        self._recv_buffer += data
+        return bool(data)
+
+    def _unmask(self, buf: bytes, mask: bytes) -> bytes:
+        if mask == b"\0\0\0\0":  # what bHype's web process sends
+            return buf
+        key = (mask * (len(buf) // 4 + 1))[: len(buf)]
+        return (int.from_bytes(buf, "little") ^ int.from_bytes(key, "little")).to_bytes(len(buf), "little")
+
+
+class NoteBook:
+    """Verifies notes and takes each of them once, across all processes of the gateway.
+
+    Works as one of websockify's token plugins. folder: private to the gateway; a file per note that was spent.
+    """
+
+    def __init__(self, key: bytes, root: str, folder: Path) -> None:
+        self.key = key
+        self.root = root
+        self.folder = folder
+        self.swept = 0.0
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def take(self, text: str) -> Note:
+        """Spend a note. Raises BadNote."""
+        note = verify(self.key, text)
+        try:
+            os.close(os.open(self.folder / note.jti, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError as error:
+            raise BadNote("used before") from error
+        return note
+
+    def lookup(self, text: str) -> tuple[str, int | str] | None:
+        """Spend a note and tell where it leads; None if it leads nowhere."""
+        try:
+            note = self.take(text)
+            return targets.locate(self.root, note.name, note.kind)
+        except (BadNote, targets.Unreachable):
+            return None
+
+    def sweep(self) -> None:
+        """Forget the notes that are too old to be taken anyway."""
+        if time.monotonic() - self.swept < LIFETIME_MAX:
+            return
+        self.swept = time.monotonic()
+        for file in self.folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - file.stat().st_mtime > 2 * LIFETIME_MAX:
+                    file.unlink()
+
+
+class Handler(ProxyRequestHandler):  # type: ignore[misc]
+    """One console, in a process of its own."""
+
+    SocketClass = Socket
+    timeout = HANDSHAKE_SECONDS
+    buffer_size = 65536
+    title = "console"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: websockify logs request lines, and those hold notes."""
+
+    def handle_upgrade(self) -> None:
+        if self.server.full:
+            log.warning("refused: %d consoles are open", CONSOLES_MAX)
+            self.send_error(503)
+            return
+        try:
+            self.validate_connection()
+        except (BadNote, targets.Unreachable, OSError) as error:
+            log.warning("refused: %s", error)
+            self.send_error(403 if isinstance(error, BadNote) else 502)
+            return
+        try:
+            # Skips websockify's own check and dial: both are done.
+            super(ProxyRequestHandler, self).handle_upgrade()
+        finally:
+            self.target.close()
+
+    def validate_connection(self) -> None:
+        """Spend the note and dial, before the upgrade is answered."""
+        if getattr(self, "target", None) is not None:
+            return
+        _, _, query = self.path.partition("?token=")
+        book = self.server.token_plugin
+        note = book.take(query)
+        self.title = f"{note.kind} of {note.name}"
+        self.target = targets.dial(book.root, note.name, targets.locate(book.root, note.name, note.kind))
+
+    def new_websocket_client(self) -> None:
+        started = time.monotonic()
+        log.info("%s: opened", self.title)
+        try:
+            self.do_proxy(self.target)
+        except OSError as error:
+            log.info("%s: %s", self.title, error)
+        finally:
+            log.info("%s: closed after %.0f s", self.title, time.monotonic() - started)
+
+    def do_proxy(self, target: socket.socket) -> None:
+        """Carry bytes both ways until either side ends. Holds at most one frame down and QUEUE_MAX bytes up."""
+        viewer: Socket = self.request
+        viewer.setblocking(False)
+        target.setblocking(False)
+        watch = select.poll()
+        watched: dict[int, int] = {}
+        # The message that is half sent to the viewer, with the call that goes on with it.
+        pending: tuple[Callable[[bytes], object], bytes] | None = None
+        queue = bytearray()
+        beat = self.server.heartbeat or 0
+        next_beat = time.monotonic() + beat
+
+        def send(call: Callable[[bytes], object], data: bytes) -> None:
+            nonlocal pending
+            try:
+                call(data)
+                pending = None
+            except WebSocketWantWriteError:
+                pending = (call, data)
+
+        while True:
+            wanted = {
+                viewer.fileno(): (IN if len(queue) < QUEUE_MAX else 0) | (OUT if pending else 0),
+                target.fileno(): (0 if pending else IN) | (OUT if queue else 0),
+            }
+            for descriptor, mask in wanted.items():
+                if watched.get(descriptor) != mask:
+                    watch.register(descriptor, mask)
+            if not wanted[target.fileno()]:
+                # A guest that hangs up now would wake the loop for ever; its end is seen once the viewer is ready.
+                watch.unregister(target.fileno())
+                wanted.pop(target.fileno())
+            watched = wanted
+            events = dict(watch.poll(1000 * beat if beat else None))
+            from_viewer, from_target = events.get(viewer.fileno(), 0), events.get(target.fileno(), 0)
+
+            if pending and from_viewer & (OUT | ENDED):
+                send(*pending)
+            if from_viewer & (IN | ENDED):
+                for data in self.receive(viewer):
+                    queue += data
+            if queue:
+                with contextlib.suppress(BlockingIOError):
+                    del queue[: target.send(queue)]
+            if not pending and viewer.ping_due is not None:
+                data, viewer.ping_due = viewer.ping_due, None
+                send(viewer.pong, data)
+            if not pending and from_target & (IN | ENDED):
+                self.fetch(target, send, viewer)
+            if beat and not pending and time.monotonic() > next_beat:
+                next_beat = time.monotonic() + beat
+                send(viewer.ping, b"")
+
+    def receive(self, viewer: Socket) -> list[bytes]:
+        """What the viewer has sent. Raises CClose when it has closed."""
+        try:
+            data, closed = self.recv_frames()
+        except WebSocketWantWriteError:  # its close frame found no room to be answered
+            raise self.CClose(1000, "closed") from None
+        if closed:
+            raise self.CClose(closed["code"], closed["reason"])
+        return list(data)
+
+    def fetch(self, target: socket.socket, send: Callable[..., None], viewer: Socket) -> None:
+        """Carry one piece from the guest to the viewer. Raises CClose when the guest has closed."""
+        with contextlib.suppress(BlockingIOError):
+            data = target.recv(self.buffer_size)
+            if not data:
+                raise self.CClose(1000, "The guest closed the console.")
+            send(viewer.sendmsg, data)
+
+    def send_close(self, code: int = 1000, reason: str = "") -> None:
+        with contextlib.suppress(WebSocketWantWriteError, OSError):
+            super().send_close(code, reason)
+
+
+class Gateway(WebSocketProxy):  # type: ignore[misc]
+    """Listens on a unix socket that only the web process can reach; forks a process per console."""
+
+    full = False
+
+    def __init__(self, path: Path, book: NoteBook, *, heartbeat: int = 20, handler: type = Handler) -> None:
+        super().__init__(
+            handler, unix_listen=str(path), unix_listen_mode=0o600, token_plugin=book, heartbeat=heartbeat
+        )
+
+    def poll(self) -> None:
+        """Called about every second, and before each connection is taken."""
+        self.token_plugin.sweep()
+        self.full = len(multiprocessing.active_children()) >= CONSOLES_MAX
+
+    def top_new_client(self, startsock: socket.socket, address: Any) -> None:
+        """The life of one console's process, which ends quietly when the gateway does."""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        super().top_new_client(startsock, address)
