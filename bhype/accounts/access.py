@@ -29,6 +29,8 @@ class Rule:
     right: str | None
     model: type[Model] | None
     methods: frozenset[str]
+    # The URL's keyword that names the object.
+    keyword: str = ""
 
 
 def _methods(words: str) -> frozenset[str]:
@@ -36,16 +38,19 @@ def _methods(words: str) -> frozenset[str]:
     return methods | {"HEAD"} if "GET" in methods else methods
 
 
-def allow(right: str, model: type[Model] | None = None, methods: str = "GET") -> Callable[[View], View]:
+def allow(
+    right: str, model: type[Model] | None = None, methods: str = "GET", keyword: str = ""
+) -> Callable[[View], View]:
     """Open a view to signed-in users who hold ``right``; "self" is held by all of them.
 
     model: the view gets an object in place of the URL's key. The URL's keyword is the model's name in
-    lower case (``vm``); it is looked up by the field ``name`` where the model has one, else by primary key.
+    lower case (``vm``), or ``keyword``; it is looked up by the field ``name`` where the model has one (users by
+    theirs), else by primary key.
     methods: words such as "GET" or "GET POST"; others are answered 405.
     """
     if right not in ALL:
         raise ValueError(f"{right!r} is not a right")
-    rule = Rule(right, model, _methods(methods))
+    rule = Rule(right, model, _methods(methods), keyword or (str(model._meta.model_name) if model else ""))
 
     def mark(view: View) -> View:
         view.access = rule  # type: ignore[attr-defined]
@@ -86,6 +91,8 @@ def lookup(user: User, model: type[M], right: str, **key: Any) -> M:
 
 def url_key(model: type[Model], value: Any) -> dict[str, Any]:
     """How an object of this model is named in URLs: by name, or by number."""
+    if model is User:
+        return {"username": value}
     try:
         model._meta.get_field("name")
     except FieldDoesNotExist:

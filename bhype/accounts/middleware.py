@@ -51,11 +51,11 @@ class DenyByDefault:
             if not user.can(rule.right):
                 raise Http404
             return None
-        keyword = str(rule.model._meta.model_name)
-        if keyword not in kwargs:
-            raise ImproperlyConfigured(f"the URL of {request.path} has no <{keyword}> for its view")
+        if rule.keyword not in kwargs:
+            raise ImproperlyConfigured(f"the URL of {request.path} has no <{rule.keyword}> for its view")
         # Django calls the view with this same dictionary.
-        kwargs[keyword] = lookup(user, rule.model, rule.right, **url_key(rule.model, kwargs[keyword]))
+        key = url_key(rule.model, kwargs[rule.keyword])
+        kwargs[rule.keyword] = lookup(user, rule.model, rule.right, **key)
         return None
 
 

@@ -147,6 +147,12 @@ class SetupCode(models.Model):
         return f"set-up code of {self.created_at:%Y-%m-%d %H:%M}"
 
 
+class SignInQuerySet(models.QuerySet["SignIn"]):
+    def visible_to(self, user: User, right: str = "self") -> SignInQuerySet:
+        """A user's own sessions."""
+        return self.filter(user=user) if user.can(right) else self.none()
+
+
 class SignIn(models.Model):
     """An open browser session: whose it is and where it was opened. Goes when the session goes."""
 
@@ -155,6 +161,8 @@ class SignIn(models.Model):
     address = models.CharField(max_length=64, blank=True)
     browser = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
+
+    objects = SignInQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]

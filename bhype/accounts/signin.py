@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
-from django.contrib.auth import authenticate, login, logout
-from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.auth import authenticate, login, logout, update_session_auth_hash
 from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
+
+from bhype.live import publish
 
 from . import audit, authd_client
 from .models import Failures, SignIn, User, digest
@@ -22,22 +23,20 @@ from .throttle import MEMORY, count_failure, limit_of, take_back, wait_after
 # Every refusal takes this long, so that the time does not tell which accounts there are.
 REFUSAL_SECONDS = 0.8
 NAME_MAX = 64
+BACKENDS = {
+    User.Source.PAM: "bhype.accounts.backends.PamBackend",
+    User.Source.PANEL: "bhype.accounts.backends.PanelBackend",
+}
 PASSWORD_MAX = 512
 
 WRONG = "The name or the password is wrong, or this account may not sign in here."
 AWAY = " System accounts cannot be checked at the moment: authd is not running."
 
 
-try:
-    from bhype.live import publish
-except ImportError:
-    def publish(*topics):
-        from bhype.live.models import Event
-        for topic in topics: Event.objects.create(topic=topic)
-
-
 class SignInRefused(Exception):
-    """The message is for the person at the form."""
+    """The message is for the person at the form; ``seconds`` is how long to wait, if there is anything to wait for."""
+
+    seconds = 0
 
 
 class Throttled(SignInRefused):
@@ -118,7 +117,7 @@ def check_password(request: HttpRequest, username: str, password: str) -> User:
 def open_session(request: HttpRequest, user: User) -> None:
     """Sign the browser in, under a session key that nobody knew before."""
     request.session.flush()
-    login(request, user)
+    login(request, user, backend=BACKENDS[User.Source(user.source)])
     if request.session.session_key is None:
         request.session.save()
     now = timezone.now()
@@ -133,6 +132,14 @@ def open_session(request: HttpRequest, user: User) -> None:
         browser=request.headers.get("User-Agent", "").replace("\0", "")[:200],
     )
     audit.record(request, "sign_in", f"user {user}", {"source": user.source}, user=user)
+
+
+def renew_session(request: HttpRequest, user: User) -> None:
+    """Stay signed in after one's password was changed, here and nowhere else."""
+    old = request.session.session_key
+    close_sessions(user, keep=old)
+    update_session_auth_hash(request, user)
+    SignIn.objects.filter(session_key=old).update(session_key=request.session.session_key)
 
 
 def close_session(request: HttpRequest) -> None:
