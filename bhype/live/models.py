@@ -14,3 +14,6 @@ class Event(models.Model):
 
     class Meta:
         ordering = ["id"]
+
+    def __str__(self) -> str:
+        return self.topic

@@ -9,8 +9,8 @@ from django.utils import timezone
 
 
 class TaskQuerySet(models.QuerySet["Task"]):
-    def visible_to(self, user: object) -> TaskQuerySet:
-        """Everything for those who may see all tasks, else the user's own."""
+    def visible_to(self, user: object, right: str = "self") -> TaskQuerySet:
+        """Everything for those who may see all tasks, else the user's own; ``right`` is for look-ups only."""
         return self if user.can("tasks.view_all") else self.filter(user=user)  # type: ignore[attr-defined,misc]
 
     def unfinished(self) -> TaskQuerySet:
@@ -31,14 +31,19 @@ class Task(models.Model):
 
     UNFINISHED = (Status.QUEUED, Status.RUNNING, Status.CANCELLING)
     STARTED = (Status.RUNNING, Status.CANCELLING)
+    REPEATABLE = (Status.FAILED, Status.CANCELLED, Status.INTERRUPTED)
 
-    host = models.CharField(max_length=64, db_index=True)
+    host = models.CharField(max_length=64)
     operation = models.CharField(max_length=64)
     title = models.CharField(max_length=200)
     params = models.JSONField(default=dict)
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="tasks")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="tasks"
+    )
+    # Asked by the panel itself. A task without a user that is not by_system lost its user, and never runs.
+    by_system = models.BooleanField(default=False)
     # What the task is about, such as "vm:12"; live topic and filter at once.
-    subject = models.CharField(max_length=80, blank=True, db_index=True)
+    subject = models.CharField(max_length=80, blank=True)
     # Of the tasks with the same lock one runs at a time, in the order they were asked.
     lock = models.CharField(max_length=120, blank=True)
     status = models.CharField(max_length=16, choices=Status, default=Status.QUEUED)
@@ -50,17 +55,22 @@ class Task(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
-    # The process that runs it: "pid:start time", so that a number used again is not taken for it.
-    worker = models.CharField(max_length=40, blank=True)
+    # The process that runs it: "pid:start time", so that a number used again is not taken for it; or, between
+    # claim and start, "claim:" and a random word.
+    worker = models.CharField(max_length=64, blank=True)
 
     objects = TaskQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
         indexes = [
-            models.Index(fields=["host", "status", "id"], name="task_queue"),
+            # What the broker looks at for each claim lies in these two alone.
+            models.Index(fields=["host", "status", "user", "lock", "id"], name="task_queue"),
+            models.Index(fields=["host", "status", "lock", "id"], name="task_queue_lock"),
             models.Index(fields=["user", "-id"], name="task_user"),
             models.Index(fields=["status", "-id"], name="task_status"),
+            models.Index(fields=["subject", "-id"], name="task_subject"),
+            models.Index(fields=["operation", "-id"], name="task_operation"),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -70,9 +80,36 @@ class Task(models.Model):
             )
         ]
 
+    def __str__(self) -> str:
+        return self.title
+
     @property
     def is_finished(self) -> bool:
         return self.status not in self.UNFINISHED
+
+    @property
+    def is_repeatable(self) -> bool:
+        return self.status in self.REPEATABLE
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it has run, or ran."""
+        if self.started_at is None:
+            return None
+        return max(0.0, ((self.finished_at or timezone.now()) - self.started_at).total_seconds())
+
+    @property
+    def seconds_left(self) -> float | None:
+        """An estimate, from how long the percent so far took; None while there is nothing to go by."""
+        seconds = self.seconds
+        if (
+            self.status != self.Status.RUNNING
+            or seconds is None
+            or seconds < 2
+            or not 3 <= self.percent < 100
+        ):
+            return None
+        return seconds * (100 - self.percent) / self.percent
 
 
 class TaskLine(models.Model):
@@ -91,3 +128,6 @@ class TaskLine(models.Model):
 
     class Meta:
         ordering = ["id"]
+
+    def __str__(self) -> str:
+        return self.text
