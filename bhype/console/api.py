@@ -39,7 +39,9 @@ class InUse(ApiError):
         return {**super().as_json(), "by": self.by, "since": self.since.isoformat()}
 
 
-def open_console(request: HttpRequest, what: str, name: str, kind: str = "", *, take_over: bool = False) -> Opened:
+def open_console(
+    request: HttpRequest, what: str, name: str, kind: str = "", *, take_over: bool = False
+) -> Opened:
     """A ticket to console ``kind`` of e.g. ``what="vm", name="web1"``, for the sign-in of this request.
 
     kind: "vnc", "serial", or "" for the first that it has. Raises Http404; ApiError with the codes no_console (404),

@@ -18,6 +18,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
 from bhype.live import tail
+from bhype.live.origin import is_same_origin
 
 from . import admission
 from .admission import Admission, Code, Refusal
@@ -48,6 +49,8 @@ class ConsoleConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         task.add_done_callback(self.tasks.discard)
 
     async def connect(self) -> None:
+        if not is_same_origin(self.scope):
+            return await self.close()
         subprotocol = "binary" if "binary" in self.scope["subprotocols"] else None
         try:
             self.admission = await database_sync_to_async(admission.admit)(self.scope)
@@ -66,10 +69,11 @@ class ConsoleConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             else:
                 log.warning("%s: %s", self.scope["path"], error)
                 await self.end(Code.UNAVAILABLE, "The console does not answer.")
-            return
+            return None
         await self.accept(subprotocol)
         self._start(self._down(self.relay))
         self._start(self._guard(self.admission, self.relay))
+        return None
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Messages from the client go round Channels' own dispatch, which visits a thread for each of them."""
@@ -99,9 +103,6 @@ class ConsoleConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         """Ask again every few seconds, and at once when something happened to session, place or subject."""
         async with tail.subscribe(*admitted.topics) as events:
             while not relay.ended:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(RECHECK_SECONDS):
-                        await events.get()
                 now = time.monotonic()
                 if self.heard is not None and now - self.heard > SILENCE_SECONDS:
                     return await self.end(Code.LOST, "The browser was silent for too long.")
@@ -111,6 +112,9 @@ class ConsoleConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                     await database_sync_to_async(admission.recheck)(admitted)
                 except Refusal as refusal:
                     return await self.end(refusal.code, refusal.reason)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(RECHECK_SECONDS):
+                        await events.get()
         return None
 
     async def end(self, code: int, reason: str) -> None:

@@ -44,6 +44,8 @@ class Viewer(models.Model):
         constraints = [
             # bhyve's VNC server talks to one client at a time and lets the others wait without a word.
             models.UniqueConstraint(
-                fields=["subject"], condition=models.Q(kind="vnc", taken_over_by=""), name="one_viewer_per_screen"
+                fields=["subject"],
+                condition=models.Q(kind="vnc", taken_over_by=""),
+                name="one_viewer_per_screen",
             )
         ]

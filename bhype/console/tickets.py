@@ -34,7 +34,9 @@ def issue(user: User, session: str, subject: str, kind: str, *, take_over: bool 
 def redeem(secret: str, user: User, session: str, subject: str, kind: str) -> Ticket | None:
     """Spend the ticket. None unless it is unspent, fresh, and was issued for exactly this."""
     fresh = timezone.now() - timedelta(seconds=settings.CONSOLE_TICKET_SECONDS)
-    mine = Ticket.objects.filter(digest=digest(secret), user=user, session=session, subject=subject, kind=kind)
+    mine = Ticket.objects.filter(
+        digest=digest(secret), user=user, session=session, subject=subject, kind=kind
+    )
     # One conditional UPDATE: of two that come at once, the database lets one through.
     spent = mine.filter(used_at=None, created_at__gt=fresh).update(used_at=timezone.now())
     return mine.first() if spent else None

@@ -50,7 +50,9 @@ def _check_limits(user: User) -> None:
 
 def _occupant(user: User, session: str, subject: str) -> Viewer | None:
     """Who else has the screen. A user's own earlier viewer in the same session never stands in the way."""
-    others = Viewer.objects.filter(_alive(), subject=subject, kind=Kind.VNC).exclude(user=user, session=session)
+    others = Viewer.objects.filter(_alive(), subject=subject, kind=Kind.VNC).exclude(
+        user=user, session=session
+    )
     return others.select_related("user").first()
 
 
@@ -72,11 +74,17 @@ def enter(user: User, session: str, subject: str, kind: str, *, take_over: bool,
                 before = list(Viewer.objects.filter(subject=subject, kind=kind, taken_over_by=""))
                 Viewer.objects.filter(pk__in=[row.pk for row in before]).update(taken_over_by=user.username)
                 publish(*map(topic, before))
-            return Viewer.objects.create(user=user, session=session, subject=subject, kind=kind, address=address)
+            return Viewer.objects.create(
+                user=user, session=session, subject=subject, kind=kind, address=address
+            )
     except IntegrityError as error:
         # Two came at the same moment; the other one has it.
-        row = Viewer.objects.filter(subject=subject, kind=kind, taken_over_by="").select_related("user").first()
-        raise InUse(row.user.username if row else "Somebody", row.opened_at if row else timezone.now()) from error
+        row = (
+            Viewer.objects.filter(subject=subject, kind=kind, taken_over_by="").select_related("user").first()
+        )
+        raise InUse(
+            row.user.username if row else "Somebody", row.opened_at if row else timezone.now()
+        ) from error
 
 
 def renew(viewer: Viewer) -> bool:

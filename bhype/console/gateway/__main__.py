@@ -18,7 +18,9 @@ from .proxy import Gateway, NoteBook  # noqa: E402
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="bhype.console.gateway", description="websockify for bHype's consoles")
+    parser = argparse.ArgumentParser(
+        prog="bhype.console.gateway", description="websockify for bHype's consoles"
+    )
     parser.add_argument("--socket", type=Path, required=True, help="unix socket to listen on (0600)")
     parser.add_argument("--key-file", type=Path, required=True, help="key shared with the web process")
     parser.add_argument("--root", default="/", help="where FreeBSD's / is seen")
@@ -28,7 +30,9 @@ def main() -> int:
     # Each console inherits the note book and the key by fork.
     multiprocessing.set_start_method("fork")
     try:
-        book = NoteBook(read_key(arguments.key_file), arguments.root, arguments.socket.parent / "gateway.notes")
+        book = NoteBook(
+            read_key(arguments.key_file), arguments.root, arguments.socket.parent / "gateway.notes"
+        )
     except (OSError, BadNote) as error:
         logging.getLogger("bhype.gateway").error("%s", error)
         return 1

@@ -1,0 +1,61 @@
+"""The console page, and the two questions its script asks."""
+
+from __future__ import annotations
+
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+
+from bhype.accounts.access import allow, signed_in
+from bhype.accounts.errors import ApiError
+
+from . import subjects
+from .api import open_console
+from .models import Kind
+
+# noVNC and xterm.js set styles on elements; nothing on this page is inline script, nothing comes from elsewhere.
+POLICY = (
+    "default-src 'none'; script-src 'self'; connect-src 'self' {socket}; img-src 'self' data: blob:; "
+    "style-src 'self' 'unsafe-inline'; font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+def _subject(request: HttpRequest, what: str, name: str) -> subjects.Subject:
+    subject = subjects.find(signed_in(request), what, name)
+    if subject is None:
+        raise Http404
+    return subject
+
+
+@allow("self")
+@never_cache
+def page(request: HttpRequest, what: str, name: str) -> HttpResponse:
+    subject = _subject(request, what, name)
+    wanted = request.GET.get("kind", "")
+    kind = wanted if wanted in subject.kinds else next(iter(subject.kinds), "")
+    kinds = [choice for choice in Kind if choice in subject.kinds]
+    context = {"subject": subject, "what": what, "name": name, "kind": kind, "kinds": kinds}
+    response = render(request, "console/page.html", context)
+    scheme = "wss" if request.is_secure() else "ws"
+    # Older Safari does not count ws: as 'self'.
+    response["Content-Security-Policy"] = POLICY.format(socket=f"{scheme}://{request.get_host()}")
+    return response
+
+
+@allow("self", methods="POST")
+@never_cache
+def ticket(request: HttpRequest, what: str, name: str) -> HttpResponse:
+    take_over = request.POST.get("take_over") == "1"
+    try:
+        return JsonResponse(
+            open_console(request, what, name, request.POST.get("kind", ""), take_over=take_over)
+        )
+    except ApiError as error:
+        return JsonResponse(error.as_json(), status=error.status)
+
+
+@allow("self")
+@never_cache
+def state(request: HttpRequest, what: str, name: str) -> HttpResponse:
+    subject = _subject(request, what, name)
+    return JsonResponse({"is_on": subject.is_on, "state": subject.state})
