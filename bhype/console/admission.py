@@ -1,4 +1,4 @@
-"""Whether a WebSocket may have a console, asked when it opens and again while it is open. Database side, sync."""
+"""Whether a WebSocket may have a console, asked when it opens and while it is open."""
 
 from __future__ import annotations
 

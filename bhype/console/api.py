@@ -44,8 +44,8 @@ def open_console(
 ) -> Opened:
     """A ticket to console ``kind`` of e.g. ``what="vm", name="web1"``, for the sign-in of this request.
 
-    kind: "vnc", "serial", or "" for the first that it has. Raises Http404; ApiError with the codes no_console (404),
-    off (409), in_use (409, see InUse) and too_many (429).
+    kind: "vnc", "serial", or "" for the first that it has.
+    Raises Http404; ApiError with the codes no_console (404), off (409), in_use (409, InUse), too_many (429).
     """
     user = signed_in(request)
     subject = subjects.find(user, what, name)

@@ -1,7 +1,7 @@
 """The WebSocket of a console: admits, relays between browser and gateway, and goes on asking whether it may.
 
-Binary messages are the console's bytes. Text messages are for the line itself: a client may send "ping" and gets
-"pong", which keeps proxies from closing an idle console; a client that has once done so must go on doing it.
+Binary messages are the console's bytes. Text messages are for the line itself: a client may send "ping" and
+gets "pong", which keeps proxies from closing an idle console; a client that did so once must go on doing it.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class ConsoleConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         return None
 
     async def dispatch(self, message: dict[str, Any]) -> None:
-        """Messages from the client go round Channels' own dispatch, which visits a thread for each of them."""
+        """Messages from the client go round Channels' own dispatch, which visits a thread for each."""
         if message["type"] != "websocket.receive":
             await super().dispatch(message)
         elif data := message.get("bytes"):

@@ -13,7 +13,7 @@ class Kind(models.TextChoices):
 
 
 class Ticket(models.Model):
-    """A single-use permission to open one console, bound to user, session and VM. The secret is stored hashed."""
+    """A single-use permission to open one console, bound to user, session and VM. Stored hashed."""
 
     digest = models.CharField(max_length=64, unique=True)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
@@ -25,6 +25,9 @@ class Ticket(models.Model):
     take_over = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now, db_index=True)
     used_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"ticket to {self.kind} of {self.subject}"
 
 
 class Viewer(models.Model):
@@ -49,3 +52,6 @@ class Viewer(models.Model):
                 name="one_viewer_per_screen",
             )
         ]
+
+    def __str__(self) -> str:
+        return f"viewer of {self.kind} of {self.subject}"

@@ -1,7 +1,7 @@
 """The web process's end of a console: a small WebSocket client of the gateway, with back-pressure both ways.
 
-Only what two programs of one installation need of RFC 6455: binary messages up, masked with zeroes (a mask protects
-proxies on the way, and there is none); payloads down, without assembling messages, for both are streams of bytes.
+Only what two programs of one installation need of RFC 6455: binary messages up, masked with zeroes (a mask
+protects proxies on the way, and there is none); payloads down, without assembling messages: it is one stream.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import struct
 import time
 from pathlib import Path
+from typing import cast
 
 from .signing import read_key, sign
 
@@ -84,8 +85,7 @@ class Relay(asyncio.Protocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         if self._head:

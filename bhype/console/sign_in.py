@@ -1,4 +1,4 @@
-"""Whose WebSocket this is: a browser by its session cookie, a program by its API token on the upgrade request."""
+"""Whose WebSocket this is: a browser by its session cookie, a program by the API token it sends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SignIn:
     session_key: str = ""
 
     def user(self) -> User | None:
-        """The user, if the session or the token is still good. A token's scope limits what the user may do."""
+        """The user, if the session or token is still good. A token's scope limits what the user may."""
         if not self.session_key:
             current = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
             rows = ApiToken.objects.filter(current, digest=self.digest, revoked_at=None, user__is_active=True)

@@ -1,7 +1,7 @@
 """The note by which the web process tells the gateway what to dial. Standard library only.
 
-A note is ``payload.signature`` in URL-safe base64: JSON of its claims, and HMAC-SHA256 by a key that only the web
-process and the gateway can read. It lives for seconds and the gateway takes each note once.
+A note is ``payload.signature`` in URL-safe base64: JSON of its claims, and HMAC-SHA256 by a key that only the
+web process and the gateway can read. It lives for seconds and the gateway takes each note once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tickets: a page asks for one, the WebSocket spends it. Single use, seconds old, bound to one user and session."""
+"""Tickets: a page asks for one, the WebSocket spends it. Single use, for seconds, for one session."""
 
 from __future__ import annotations
 

@@ -13,10 +13,11 @@ from . import subjects
 from .api import open_console
 from .models import Kind
 
-# noVNC and xterm.js set styles on elements; nothing on this page is inline script, nothing comes from elsewhere.
+# noVNC and xterm.js set styles on elements. No inline script, and nothing from elsewhere.
 POLICY = (
     "default-src 'none'; script-src 'self'; connect-src 'self' {socket}; img-src 'self' data: blob:; "
-    "style-src 'self' 'unsafe-inline'; font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "style-src 'self' 'unsafe-inline'; font-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
 )
 
 

@@ -1,4 +1,4 @@
-"""The only process that knows and dials VNC ports and serial sockets: websockify on a unix socket, without Django.
+"""websockify on a unix socket: the only process that dials VNC ports and serial sockets. No Django in it.
 
 ``python -m bhype.console.gateway --socket PATH --key-file PATH --root DIR``
 """

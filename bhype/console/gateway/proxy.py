@@ -1,7 +1,8 @@
 """websockify with a proxy loop that is full duplex and bounded, and with notes in place of tokens.
 
-websockify's own ``do_proxy`` blocks in ``send`` while a viewer is slow, so that no key gets through, and reads the
-VNC server into memory without limit. This loop never blocks and stops reading a side whose other side is behind.
+websockify's own ``do_proxy`` blocks in ``send`` while a viewer is slow, so that no key gets through, and
+reads the VNC server into memory without limit. This loop never blocks, and stops reading a side whose other side
+is behind.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from websockify.websocket import WebSocketWantReadError, WebSocketWantWriteError
 from websockify.websocketproxy import ProxyRequestHandler, WebSocketProxy
 from websockify.websockifyserver import CompatibleWebSocket
 
-from ..signing import LIFETIME_MAX, BadNote, Note, verify
+from bhype.console.signing import LIFETIME_MAX, BadNote, Note, verify
+
 from . import targets
 
 log = logging.getLogger("bhype.gateway")
@@ -65,7 +67,7 @@ class Socket(CompatibleWebSocket):  # type: ignore[misc]
 class NoteBook:
     """Verifies notes and takes each of them once, across all processes of the gateway.
 
-    Works as one of websockify's token plugins. folder: private to the gateway; a file per note that was spent.
+    Works as one of websockify's token plugins. folder: private to the gateway; a file per spent note.
     """
 
     def __init__(self, key: bytes, root: str, folder: Path) -> None:
@@ -152,10 +154,10 @@ class Handler(ProxyRequestHandler):  # type: ignore[misc]
             log.info("%s: closed after %.0f s", self.title, time.monotonic() - started)
 
     def do_proxy(self, target: socket.socket) -> None:
-        """Carry bytes both ways until either side ends. Holds at most one frame down and QUEUE_MAX bytes up."""
+        """Carry bytes both ways until a side ends. Holds at most one frame down and QUEUE_MAX bytes up."""
         viewer: Socket = self.request
-        viewer.setblocking(False)
-        target.setblocking(False)
+        viewer.settimeout(0)
+        target.settimeout(0)
         watch = select.poll()
         watched: dict[int, int] = {}
         # The message that is half sent to the viewer, with the call that goes on with it.
@@ -181,7 +183,7 @@ class Handler(ProxyRequestHandler):  # type: ignore[misc]
                 if watched.get(descriptor) != mask:
                     watch.register(descriptor, mask)
             if not wanted[target.fileno()]:
-                # A guest that hangs up now would wake the loop for ever; its end is seen once the viewer is ready.
+                # A guest that hangs up now would wake the loop for ever; it is seen once the viewer is ready.
                 watch.unregister(target.fileno())
                 wanted.pop(target.fileno())
             watched = wanted

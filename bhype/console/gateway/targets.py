@@ -1,7 +1,7 @@
 """Where a guest's console is: read from its run directory, and dialled without trusting any path in it.
 
-The run directory and its ``state.json`` are written by the guest's supervisor (``bhype.vmrun``). Directories are
-opened one by one without following links, and only loopback ports and sockets inside the directory are dialled.
+The run directory and its ``state.json`` are written by the guest's supervisor (``bhype.vmrun``). Directories
+are opened one by one without following links, and only loopback ports and sockets inside them are dialled.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Unreachable(Exception):
 
 
 def open_directory(root: str, name: str) -> int:
-    """A descriptor of the guest's run directory below the host's root. Raises Unreachable; never follows a link."""
+    """A descriptor of the guest's run directory below the host's root. Follows no link. Raises Unreachable."""
     try:
         descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
         for part in (*RUN_DIR.strip("/").split("/"), vm_name(name)):
@@ -72,7 +72,10 @@ def vnc_address(state: dict[str, Any]) -> tuple[str, int]:
 
 
 def locate(root: str, name: str, kind: str) -> tuple[str, int | str]:
-    """In the words of websockify's token plugins: ``(host, port)`` or ``("unix_socket", path)``. Raises Unreachable."""
+    """Where a console listens, as websockify's token plugins say it. Raises Unreachable.
+
+    Returns ``(host, port)`` or ``("unix_socket", path)``.
+    """
     directory = open_directory(root, name)
     try:
         state = read_state(directory)
