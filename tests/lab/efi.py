@@ -84,11 +84,15 @@ def hang(text: str = READY) -> bytes:
 
 
 # An operating system asks for ACPI (2 to the SMI command port) and for the power button's event (PM1_EN).
-_ACPI = bytes.fromhex("b002 e6b2 66ba0206 66b80001 66ef")  # mov al,2; out 0xb2,al; mov dx,0x602; mov ax,0x100; out
+_ACPI = bytes.fromhex(
+    "b002 e6b2 66ba0206 66b80001 66ef"
+)  # mov al,2; out 0xb2,al; mov dx,0x602; mov ax,0x100; out
 
 
 def acpi(text: str = READY) -> bytes:
-    poll = bytes.fromhex("66ba0006 f390 66ed f6c401 74f7")  # mov dx,0x600; poll: pause; in ax,dx; test ah,1; jz poll
+    poll = bytes.fromhex(
+        "66ba0006 f390 66ed f6c401 74f7"
+    )  # mov dx,0x600; poll: pause; in ax,dx; test ah,1; jz poll
     return disk(_ENTER + _ACPI + _print(text) + poll + _reset_system(_SHUTDOWN))
 
 

@@ -1,0 +1,35 @@
+"""bhyve(8) of FreeBSD 14, whose guests QEMU runs: ``main`` is the program.
+
+Written from ``freebsd/bhyve.md``, independently of what builds its command lines. The parts: `bhyve_grammar`
+(argv to configuration), `bhyve_machine` and `bhyve_devices` (what it refuses), `qemu` and `bhyve_run` (the guest).
+Exit status: 0 guest reset, 1 powered off (also usage), 2 halted, 3 triple fault, 4 error, 64 wrong option.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+
+from bhype.lab import bhyve_grammar, core
+
+
+def main(argv: list[str]) -> int:
+    core.fault(" ".join(["bhyve", *argv]))
+    config = bhyve_grammar.parse(argv)
+    from bhype.lab import bhyve_devices, bhyve_machine
+
+    machine = bhyve_machine.basics(config)
+    bhyve_machine.enter_kernel(machine)
+    bhyve_devices.init(machine, config)
+    bhyve_machine.finish(machine)
+    if not machine.bootrom:
+        return 3  # nobody has loaded anything into the VM's memory
+    if not machine.lpc:
+        # Without the LPC bridge the ROM is nowhere: the first instruction cannot be fetched, bhyve aborts.
+        core.warn("Failed to emulate instruction sequence [  ] at 0xfffffff0")
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.kill(os.getpid(), signal.SIGABRT)
+    from bhype.lab import bhyve_run
+
+    return bhyve_run.run(machine, ["/usr/sbin/bhyve", *argv])

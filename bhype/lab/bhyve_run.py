@@ -1,0 +1,393 @@
+"""The life of a guest: QEMU as a child, its serial ports, screen and monitor, signals, and the exit status.
+
+Other programs reach a running bhyve through the socket ``control`` in its folder LAB/run/bhyve.PID: one line
+of JSON ``{"verb": VERB}`` in, one line ``{"ok": bool, ...}`` back. Verbs: ``reset``, ``poweroff``, ``destroy``
+(bhyvectl --force-reset, --force-poweroff, --destroy), ``nmi``, and ``qmp`` with ``execute`` and
+``arguments``, which answers QEMU's own reply under ``reply`` (tests look at the screen with it).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import termios
+import time
+import tty
+from contextlib import suppress
+from typing import Any
+
+from bhype.lab import bhyve_state, core, qemu
+from bhype.lab.bhyve_devices import real
+from bhype.lab.bhyve_machine import Machine, init_error
+from bhype.lab.bhyve_relay import Loop, Output, Screen, Stream, Terminal, nulldmodem, other_side
+
+RESET, POWEROFF, HALT, TRIPLE_FAULT, ERROR = 0, 1, 2, 3, 4
+
+_PR_SET_PDEATHSIG = 1
+_START_SECONDS = 30  # until QEMU's monitor greets; a busy machine is slow
+_WATCH_SECONDS = 3
+_FATAL = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def run(machine: Machine, argv: list[str]) -> int:
+    """Run the guest until it ends; returns bhyve's exit status, or dies by the signal that ended it."""
+    return _Run(machine, argv).run()
+
+
+class _Run:
+    def __init__(self, machine: Machine, argv: list[str]) -> None:
+        self.machine = machine
+        self.argv = argv
+        self.folder = f"{core.folder()}/run/bhyve.{os.getpid()}"
+        self.loop = Loop()
+        self.links: list[str] = []
+        self.code: int | None = None  # decided by bhyvectl or by halting, else by why QEMU ended
+        self.signal: int | None = None  # the signal to die of
+        self.reason = ""
+        self.pressed = False
+        self.child = 0
+        self.terminal: list[Any] | None = None
+        self.sample = (0, 0.0)
+
+    # --- start
+
+    def run(self) -> int:
+        os.makedirs(self.folder, mode=0o700)
+        os.chdir(self.folder)  # paths of unix sockets are short
+        try:
+            self._start()
+            self.loop.run()
+            self._reap()
+        finally:
+            self._tidy()
+        return self._status()
+
+    def _start(self) -> None:
+        self._signals()
+        ours, monitor = socket.socketpair()
+        serials = self._serials()
+        command = qemu.command(
+            self.machine, self.folder, monitor.fileno(), {name: end for name, (_, end) in serials.items()}
+        )
+        self.waiting = bool(
+            self.machine.screen and self.machine.screen["listener"] and self.machine.screen["wait"]
+        )
+        if self.waiting:
+            command.append("-S")
+        handles = [monitor.fileno(), *(end for _, end in serials.values())]
+        self.child = _spawn(command, handles)
+        monitor.close()
+        for _, end in serials.values():
+            os.close(end)
+        self.monitor = qemu.Monitor(ours)
+        self._greet(ours)
+        self.monitor.on_event = self._event
+        self.loop.watch(ours.fileno(), select.EPOLLIN, lambda events: self._hear())
+        for path, (stream, _) in zip(self._paths(), serials.values(), strict=True):
+            self._join(path, stream)
+        self._screen()
+        self._control()
+        self._publish()
+        self.loop.after(_WATCH_SECONDS, self._watch)
+
+    def _signals(self) -> None:
+        wake, write = os.pipe()
+        os.set_blocking(wake, False)
+        os.set_blocking(write, False)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        for number in (*_FATAL, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)
+        self.loop.watch(wake, select.EPOLLIN, lambda events: self._signalled(os.read(wake, 64)))
+
+    def _paths(self) -> list[str]:
+        paths = [path for path in self.machine.serials if path]
+        return paths + [device.values["path"] for device in self._uarts()]
+
+    def _uarts(self) -> list[Any]:
+        return [device for device in self.machine.devices if device.kind == "uart" and device.values["path"]]
+
+    def _serials(self) -> dict[str, tuple[Stream, int]]:
+        """A socket pair per serial port: our end as a stream, QEMU's end as a descriptor, by chardev name."""
+        names = [f"com{number}" for number, path in enumerate(self.machine.serials, 1) if path]
+        names += [f"uart{device.slot[1]}.{device.slot[2]}" for device in self._uarts()]
+        pairs = {}
+        for name in names:
+            ours, theirs = socket.socketpair()
+            pairs[name] = (Stream(self.loop, ours.detach()), theirs.detach())
+        return pairs
+
+    def _greet(self, connection: socket.socket) -> None:
+        """Wait until QEMU has made all devices; if it cannot, neither can bhyve."""
+        deadline = time.monotonic() + _START_SECONDS
+        while not self.monitor.ready:
+            connection.settimeout(max(0.1, deadline - time.monotonic()))
+            if not self.monitor.receive() or time.monotonic() > deadline:
+                with suppress(OSError), open("qemu.log") as file:
+                    core.warn(file.read() or "qemu: no answer")
+                init_error("Invalid argument")
+        connection.settimeout(None)
+        connection.setblocking(False)
+        with suppress(OSError):
+            os.unlink("secret")
+
+    def _join(self, path: str, stream: Stream) -> None:
+        if path == "stdio":
+            if os.isatty(0):
+                self.terminal = termios.tcgetattr(0)
+                tty.setraw(0)
+            stream.peer = Output()
+            Terminal(self.loop, 0, stream)
+        elif path.startswith("/dev/nmdm"):
+            master, name = nulldmodem(path)
+            link = core.root(other_side(path))
+            draft = f"{link}.{os.getpid()}"
+            os.symlink(name, draft)
+            os.replace(draft, link)
+            self.links.append(link)
+            stream.peer = Terminal(self.loop, master, stream)
+        else:
+            handle = os.open(real(path), os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY)
+            tty.setraw(handle)
+            stream.peer = Terminal(self.loop, handle, stream)
+
+    def _screen(self) -> None:
+        screen = self.machine.screen
+        if screen and screen["listener"]:
+            Screen(self.loop, screen["listener"], "vnc", self._seen)
+
+    def _seen(self) -> None:
+        if self.waiting:
+            self.waiting = False
+            self.monitor.send("cont")
+            self._publish()
+
+    def _control(self) -> None:
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind("control")
+        self.listener.listen(8)
+        self.listener.setblocking(False)
+        self.loop.watch(self.listener.fileno(), select.EPOLLIN, lambda events: self._client())
+
+    def _publish(self) -> None:
+        machine, screen = self.machine, self.machine.screen
+        entry = {
+            "pid": os.getpid(), "ticks": bhyve_state.ticks(os.getpid()), "started": time.time(),
+            "argv": self.argv, "title": not self.waiting, "files": machine.files, "taps": machine.taps,
+            "vnc_port": screen["port"] if screen and screen["listener"] else None, "qemu_pid": self.child,
+            "folder": self.folder, "cpus": [machine.sockets, machine.cores, machine.threads],
+            "memory": machine.memory,
+        }  # fmt: skip
+        with core.state("bhyve") as state:
+            state[machine.name] = entry
+
+    # --- while it runs
+
+    def _hear(self) -> None:
+        if not self.monitor.receive():
+            self.loop.stopped = True
+
+    def _event(self, name: str, data: dict[str, Any]) -> None:
+        if name == "SHUTDOWN":
+            self.reason = data.get("reason", "")
+
+    def _signalled(self, numbers: bytes) -> None:
+        for number in numbers:
+            if number == signal.SIGTERM and not self.waiting:
+                self._press()
+            elif number in _FATAL:
+                self._die(number)
+
+    def _press(self) -> None:
+        """SIGTERM is the power button once the guest's operating system has enabled ACPI; before, it kills.
+
+        bhyve knows from the write to the SMI command port. OVMF leaves SCI_EN set on a q35, so the sign here is
+        that somebody enabled an event of the power management block, as every ACPI operating system does.
+        """
+        if self.pressed:
+            return
+        self.pressed = True
+
+        def enabled(value: int) -> None:
+            if value in (0, 0xFFFF):
+                self._die(signal.SIGTERM)
+                return
+            self.monitor.send("system_powerdown")
+            self.loop.after(0.5, self._released)
+
+        self.monitor.register(qemu.PM1_ENABLE, enabled)
+        self.loop.after(5, lambda: None if self.reason else self._released())
+
+    def _released(self) -> None:
+        """The button is up again when the guest has taken note: it cleared the status bit."""
+
+        def status(value: int) -> None:
+            if value & 0x100:
+                self.loop.after(0.5, self._released)
+            else:
+                self.pressed = False
+
+        self.monitor.register(qemu.PM1_STATUS, status)
+
+    def _die(self, number: int) -> None:
+        self.signal = number
+        self._stop()
+
+    def _stop(self) -> None:
+        """End QEMU at once, as a power cut."""
+        with suppress(ProcessLookupError):
+            os.kill(self.child, signal.SIGKILL)
+        self.loop.stopped = True
+
+    def _watch(self) -> None:
+        """Note the CPU time for ps(1), and see whether the guest has halted for good."""
+        core.replace("cpu", f"{self.sample[0]} {self.sample[1]}")
+        self.sample = (_cpu_ticks(self.child), time.time())
+        if not self.waiting:
+            self.monitor.send(
+                "human-monitor-command", self._registers, **{"command-line": "info registers -a"}
+            )
+        self.loop.after(_WATCH_SECONDS, self._watch)
+
+    def _registers(self, reply: dict[str, Any]) -> None:
+        # vmm(4): all CPUs halted with interrupts disabled cannot go on.
+        text = reply.get("return", "")
+        flags = [int(part[:8], 16) for part in text.split("RFL=")[1:]] or [
+            int(part[:8], 16) for part in text.split("EFL=")[1:]
+        ]
+        if flags and text.count("HLT=1") == len(flags) and not any(flag & 0x200 for flag in flags):
+            self.code = HALT
+            self._stop()
+
+    def _client(self) -> None:
+        with suppress(OSError):
+            client, _ = self.listener.accept()
+            stream = Stream(self.loop, client.detach())
+            stream.peer = _Requests(self, stream)  # type: ignore[assignment]
+
+    def request(self, request: dict[str, Any], answer: Any) -> None:
+        """Do what bhyvectl asks; ``answer(dict)`` sends the reply."""
+        verb = request.get("verb")
+        if verb in ("reset", "poweroff", "destroy"):
+            self.code = {"reset": RESET, "poweroff": POWEROFF, "destroy": ERROR}[verb]
+            if verb == "destroy":
+                core.warn("vm_run error -1, errno 6")
+            answer({"ok": True})
+            self._stop()
+        elif verb == "nmi":
+            self.monitor.send("inject-nmi", lambda reply: answer({"ok": "error" not in reply}))
+        elif verb == "qmp":
+            self.monitor.send(
+                request["execute"],
+                lambda reply: answer({"ok": True, "reply": reply}),
+                **request.get("arguments", {}),
+            )
+        else:
+            answer({"ok": False})
+
+    # --- end
+
+    def _reap(self) -> None:
+        deadline = time.monotonic() + 5
+        while self.child:
+            with suppress(ChildProcessError):
+                if os.waitpid(self.child, os.WNOHANG)[0] == 0:
+                    if time.monotonic() > deadline:
+                        os.kill(self.child, signal.SIGKILL)
+                    time.sleep(0.01)
+                    continue
+            self.child = 0
+
+    def _tidy(self) -> None:
+        if self.child:
+            with suppress(ProcessLookupError):
+                os.kill(self.child, signal.SIGKILL)
+            self._reap()
+        if self.terminal:
+            termios.tcsetattr(0, termios.TCSADRAIN, self.terminal)
+        for link in self.links:
+            with suppress(OSError):
+                os.unlink(link)
+        try:
+            with open("cpu.log") as file:
+                self.tripled = "Triple fault" in file.read()
+        except OSError:
+            self.tripled = False
+        with core.state("bhyve") as state:
+            if state.get(self.machine.name, {}).get("pid") == os.getpid():
+                del state[self.machine.name]
+        os.chdir("/")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _status(self) -> int:
+        if self.signal is not None:
+            signal.signal(self.signal, signal.SIG_DFL)
+            os.kill(os.getpid(), self.signal)
+        if self.code is not None:
+            return self.code
+        if self.reason == "guest-reset":
+            return TRIPLE_FAULT if self.tripled else RESET
+        if self.reason == "guest-shutdown":
+            if self.machine.destroy_on_poweroff:
+                bhyve_state.destroy(self.machine.name)
+            return POWEROFF
+        core.warn("vm_loop: unexpected exitcode 0x0")
+        return ERROR
+
+
+class _Requests:
+    """Collects the lines of one control connection."""
+
+    def __init__(self, run: _Run, stream: Stream) -> None:
+        self.run = run
+        self.stream = stream
+        self.buffer = b""
+
+    def write(self, data: bytes) -> bool:
+        self.buffer += data
+        *lines, self.buffer = self.buffer.split(b"\n")
+        for line in lines:
+            with suppress(ValueError):
+                self.run.request(json.loads(line), self._answer)
+        return True
+
+    def _answer(self, reply: dict[str, Any]) -> None:
+        self.stream.write(json.dumps(reply).encode() + b"\n")
+
+
+def _cpu_ticks(pid: int) -> int:
+    fields = bhyve_state.stat(pid)
+    return int(fields[11]) + int(fields[12]) if fields else 0
+
+
+def _spawn(command: list[str], handles: list[int]) -> int:
+    """Start QEMU in the current folder; the kernel kills it when this process dies, however that happens."""
+    libc = ctypes.CDLL(None)
+    sys.stdout.flush()
+    parent = os.getpid()
+    child = os.fork()
+    if child:
+        return child
+    try:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+        for number in (*_FATAL, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        os.setsid()  # a terminal's Ctrl-C is for bhyve
+        null, log = os.open(os.devnull, os.O_RDONLY), os.open("qemu.log", os.O_CREAT | os.O_WRONLY, 0o600)
+        os.dup2(null, 0)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        for handle in handles:
+            os.set_inheritable(handle, True)
+        os.environ["PATH"] = "/usr/local/bin:/usr/bin:/bin"
+        os.execvp(command[0], command)
+    except OSError as error:
+        os.write(2, f"{command[0]}: {error.strerror}\n".encode())
+    os._exit(127)

@@ -1,0 +1,77 @@
+"""Which VMs exist and which bhyve runs them; what bhyve, bhyvectl, ps and ifconfig(8) agree on.
+
+``/dev/vmm/NAME`` is a file below the lab's root: the kernel's VM, which outlives the process. The state
+``bhyve`` has one entry per process::
+
+    {NAME: {"pid", "ticks", "started", "argv", "title", "files", "taps", "vnc_port", "qemu_pid", "folder",
+            "cpus": [sockets, cores, threads], "memory"}}
+
+ticks: the process' start time in clock ticks since boot (proc(5)), which tells it from a later process with
+the same pid; started: seconds since the epoch; title: whether device initialisation is over, so that ps(1)
+shows ``bhyve: NAME``; folder: LAB/run/bhyve.PID with ``control`` (see bhyve_run), gone when bhyve is;
+memory: bytes. An entry whose process is gone is stale, see `running`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from bhype.lab import core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bhype.lab.core import State
+
+
+def node(name: str) -> str:
+    """The file that stands for the VM ``name`` in the kernel."""
+    return core.root(f"/dev/vmm/{name}")
+
+
+def exists(name: str) -> bool:
+    return os.path.exists(node(name))
+
+
+def create(name: str) -> None:
+    """Make the VM ``name``. Raises FileExistsError."""
+    os.makedirs(core.root("/dev/vmm"), exist_ok=True)
+    os.close(os.open(node(name), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def destroy(name: str) -> None:
+    """Remove the VM ``name``; devfs drops the folder with its last entry."""
+    try:
+        os.unlink(node(name))
+        os.rmdir(core.root("/dev/vmm"))
+    except OSError:
+        pass  # gone already, or other VMs are left
+
+
+def ticks(pid: int) -> int | None:
+    """The start time of the process ``pid`` in clock ticks since boot; None when there is none (or a zombie)."""
+    fields = stat(pid)
+    return int(fields[19]) if fields and fields[0] != "Z" else None
+
+
+def stat(pid: int) -> list[str] | None:
+    """The fields of /proc/PID/stat from the third (state) on, or None."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def alive(entry: State) -> bool:
+    """Whether the process of an entry still runs."""
+    return ticks(entry["pid"]) == entry["ticks"]
+
+
+def running() -> State:
+    """The entries of living bhyves by VM name."""
+    return {name: entry for name, entry in core.peek("bhyve").items() if alive(entry)}
+
+
+def tap_openers() -> dict[str, int]:
+    """The pid of the bhyve that has each tap open, by tap (ifconfig's ``Opened by PID``)."""
+    return {tap: entry["pid"] for entry in running().values() for tap in entry["taps"]}
