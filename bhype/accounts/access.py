@@ -44,8 +44,8 @@ def allow(
     """Open a view to signed-in users who hold ``right``; "self" is held by all of them.
 
     model: the view gets an object in place of the URL's key. The URL's keyword is the model's name in
-    lower case (``vm``), or ``keyword``; it is looked up by the field ``name`` where the model has one (users by
-    theirs), else by primary key.
+    lower case (``vm``), or ``keyword``; it is looked up by the field ``name`` where the model has one
+    (users by theirs), else by primary key.
     methods: words such as "GET" or "GET POST"; others are answered 405.
     """
     if right not in ALL:

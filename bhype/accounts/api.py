@@ -87,7 +87,9 @@ def _manager(request: HttpRequest, right: str = "users.manage") -> User:
 
 
 def _refused(error: people.NotPossible) -> ApiError:
-    return ApiError(409 if error.code in {"in_use", "last_admin"} else 422, error.code, error.message, error.field)
+    return ApiError(
+        409 if error.code in {"in_use", "last_admin"} else 422, error.code, error.message, error.field
+    )
 
 
 @users.get("", response=list[UserOut])

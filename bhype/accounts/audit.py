@@ -9,7 +9,9 @@ from django.http import HttpRequest
 
 from .models import AuditEntry, User
 
-_SECRET = re.compile(r"pass(word|wd|phrase)|^pass$|secret|token|key|credential|cookie|ticket|digest|^code$", re.I)
+_SECRET = re.compile(
+    r"pass(word|wd|phrase)|^pass$|secret|token|key|credential|cookie|ticket|digest|^code$", re.I
+)
 _BARE_SECRET = re.compile(r"\bbhype_[A-Za-z0-9_-]{20,}")
 HIDDEN = "(hidden)"
 
@@ -40,6 +42,7 @@ def record(
     object: str = "",
     detail: dict[str, Any] | None = None,
     task: Any = None,
+    *,
     user: User | None = None,
 ) -> AuditEntry:
     """Add a line to the audit log, in the caller's transaction.

@@ -5,12 +5,13 @@ pam_unix(8) can read other users' hashes only as root, and the web process is no
 {"ok", "reason": "refused" | "throttled" | "expired" | "unavailable", "retry_after": seconds}.
 No Django here: the process stays small, and each password is checked in a child of its own that dies with it.
 
-    python -m bhype.accounts.authd --socket PATH --group wheel [--group ...] [--service-user bhype] [--service bhype]
+    python -m bhype.accounts.authd --socket PATH --group wheel [--service-user bhype] [--service bhype]
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import pwd
@@ -21,6 +22,7 @@ import struct
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -57,7 +59,9 @@ class Conversation:
 def peer_uid(connection: socket.socket) -> int:
     """The user id of the process at the other end, from unix(4) LOCAL_PEERCRED or Linux' SO_PEERCRED."""
     if sys.platform.startswith("linux"):
-        _pid, uid, _gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        _pid, uid, _gid = struct.unpack(
+            "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        )
         return int(uid)
     # struct xucred starts with u_int cr_version, uid_t cr_uid; SOL_LOCAL is 0, LOCAL_PEERCRED is 1.
     _version, uid = struct.unpack_from("=II", connection.getsockopt(0, 1, 512))
@@ -100,7 +104,7 @@ class Daemon:
             for talk in list(self._talks):
                 self._close(talk)
             self._socket.close()
-            os.unlink(self._path)
+            Path(self._path).unlink(missing_ok=True)
 
     # -- the loop -------------------------------------------------------------------------------------
 
@@ -123,7 +127,7 @@ class Daemon:
 
     def _accept(self) -> None:
         connection, _ = self._socket.accept()
-        connection.setblocking(False)
+        connection.settimeout(0)
         if peer_uid(connection) not in self._trusted or len(self._talks) >= CONNECTIONS_MAX:
             connection.close()
             return
@@ -147,10 +151,9 @@ class Daemon:
             self._begin(talk, line)
 
     def _send(self, talk: Conversation) -> None:
-        try:
+        # An error means that nobody waits for the answer any more.
+        with contextlib.suppress(OSError):
             talk.connection.send(json.dumps(talk.answer).encode() + b"\n")
-        except OSError:
-            pass  # Nobody waits for the answer any more.
         self._close(talk)
 
     def _close(self, talk: Conversation) -> None:
@@ -245,33 +248,33 @@ def listen(path: str) -> socket.socket:
         raise OSError(f"another authd serves {path}")
     finally:
         probe.close()
-    if os.path.exists(path):
-        os.unlink(path)
+    Path(path).unlink(missing_ok=True)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     umask = os.umask(0o177)
     try:
         server.bind(path)
     finally:
         os.umask(umask)
-    os.chown(path, -1, os.stat(os.path.dirname(path)).st_gid)
-    os.chmod(path, 0o660)
+    os.chown(path, -1, Path(path).parent.stat().st_gid)
+    Path(path).chmod(0o660)
     server.listen(CONNECTIONS_MAX)
-    server.setblocking(False)
+    server.settimeout(0)
     return server
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="authd", description="Ask PAM for the panel.")
     parser.add_argument("--socket", required=True)
-    parser.add_argument("--group", action="append", default=[], help="only members of these groups may sign in")
+    parser.add_argument(
+        "--group", action="append", default=[], help="only members of these groups may sign in"
+    )
     parser.add_argument("--service-user", default="", help="the user that may ask, besides root")
     parser.add_argument("--service", default="bhype", help="name of the PAM service")
     options = parser.parse_args(arguments)
     trusted = {0, os.geteuid()}
-    try:
+    # Without such a user the panel runs as the user that started it.
+    with contextlib.suppress(KeyError):
         trusted.add(pwd.getpwnam(options.service_user).pw_uid)
-    except KeyError:
-        pass  # No such user: the panel runs as the user that started it.
     os.environ.clear()
     pamcheck.load()
     if os.geteuid() != 0:

@@ -60,7 +60,9 @@ class SetupForm(TwiceForm):
     )  # fmt: skip
     username = _name(autofocus=True)
     password = _password("Password", "current-password", help_text="Of the system account, or the new one.")
-    again = _password("New password again", "new-password", required=False, help_text="For a panel account only.")
+    again = _password(
+        "New password again", "new-password", required=False, help_text="For a panel account only."
+    )
 
     def clean(self) -> dict[str, Any]:
         if self.data.get("kind") != "panel":
@@ -97,13 +99,14 @@ class InviteForm(Form):
 class UserForm(Form):
     role = forms.ChoiceField(choices=User.Role.choices, required=False)
     is_active = forms.BooleanField(
-        label="May sign in", required=False, help_text="Switching it off ends all sessions and stops all tokens."
+        label="May sign in",
+        required=False,
+        help_text="Switching it off ends all sessions and stops all tokens.",
     )
 
 
 class DeleteUserForm(Form):
-    confirm = forms.CharField(label="Type the user name to delete it", max_length=NAME_MAX, widget=forms.TextInput(
-        attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}))  # fmt: skip
+    confirm = _name("Type the user name to delete it", autocomplete="off")
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

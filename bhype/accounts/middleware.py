@@ -13,8 +13,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import resolve_url
-from ninja.operation import PathView
 from ninja.openapi import views as openapi_views
+from ninja.operation import PathView
 
 from .access import Rule, allow, lookup, signed_in, url_key
 

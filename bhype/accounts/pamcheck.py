@@ -1,10 +1,11 @@
-"""Check one system user's password and whether that user may sign in at all. Runs in a child of authd, as root.
+"""Check a system user's password, and whether that user may sign in. Runs as root in a child of authd.
 
-PAM's numbers differ between Linux-PAM and OpenPAM: only 0 means the same (../shared facts: pam_constants.h).
+PAM's numbers differ between Linux-PAM and OpenPAM: only 0 means the same everywhere (pam_constants.h).
 """
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
@@ -12,12 +13,13 @@ import re
 import resource
 import signal
 import sys
+from pathlib import Path
 
 OK, REFUSED, EXPIRED, UNAVAILABLE = 0, 1, 2, 3
 REASONS = {OK: "", REFUSED: "refused", EXPIRED: "expired", UNAVAILABLE: "unavailable"}
 
 _ON_LINUX = sys.platform.startswith("linux")
-# PAM_NEW_AUTHTOK_REQD, PAM_ACCT_EXPIRED, PAM_AUTHTOK_EXPIRED: given by the account phase, after the right password.
+# PAM_NEW_AUTHTOK_REQD, PAM_ACCT_EXPIRED, PAM_AUTHTOK_EXPIRED: of the account phase, after the right password.
 _EXPIRED_CODES = frozenset({12, 13, 27} if _ON_LINUX else {10, 17, 18})
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 # PAM_MAX_RESP_SIZE
@@ -47,7 +49,7 @@ def say(text: str) -> None:
 
 
 def pam_service_text() -> str:
-    """The content of the service file on this system (pam.conf(5)); without nullok, never ``login`` or ``system``."""
+    """The content of the service file here (pam.conf(5)); without nullok, never ``login`` or ``system``."""
     return _LINUX_SERVICE if _ON_LINUX else _FREEBSD_SERVICE
 
 
@@ -59,10 +61,10 @@ def service_paths(service: str) -> list[str]:
 def install_service(service: str) -> str:
     """Write the service file if there is none. Returns its path. Raises OSError."""
     for path in service_paths(service):
-        if os.path.exists(path):
+        if Path(path).exists():
             return path
     path = service_paths(service)[0 if _ON_LINUX else 1]
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     with os.fdopen(descriptor, "w") as file:
         file.write(pam_service_text())
@@ -84,10 +86,17 @@ def check(user: str, password: str, groups: list[str], service: str) -> int:
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.alarm(SECONDS)
-    if not any(os.path.isfile(path) for path in service_paths(service)):
-        say(f"no PAM service: {service_paths(service)[0 if _ON_LINUX else 1]} is missing (manage.py authd --install-service)")
+    if not any(Path(path).is_file() for path in service_paths(service)):
+        say(
+            f"the PAM service file {service_paths(service)[0 if _ON_LINUX else 1]} is missing: "
+            "manage.py authd --install-service"
+        )
         return UNAVAILABLE
-    if not _USER.fullmatch(user) or not 0 < len(password.encode(errors="replace")) <= PASSWORD_MAX or "\0" in password:
+    if (
+        not _USER.fullmatch(user)
+        or not 0 < len(password.encode(errors="replace")) <= PASSWORD_MAX
+        or "\0" in password
+    ):
         return REFUSED
     import pam
 
@@ -110,7 +119,7 @@ def check(user: str, password: str, groups: list[str], service: str) -> int:
 
 
 def why_not(user: str, groups: list[str]) -> str:
-    """Why this account may not sign in whatever its password is; "" if it may. Names only accounts that exist."""
+    """Why this account may not sign in, whatever its password; "" if it may. Names only existing accounts."""
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
@@ -123,7 +132,7 @@ def why_not(user: str, groups: list[str]) -> str:
         return f"{user}: has no password"
     if stored is not None and stored.startswith(("!", "*")):
         return f"{user}: is locked"
-    if os.path.basename(entry.pw_shell) in _NO_SHELL:
+    if Path(entry.pw_shell).name in _NO_SHELL:
         return f"{user}: its shell is {entry.pw_shell}"
     members = set(os.getgrouplist(user, entry.pw_gid))
     allowed = {found.gr_gid for found in grp.getgrall() if found.gr_name in groups}
@@ -135,13 +144,12 @@ def why_not(user: str, groups: list[str]) -> str:
 def _stored_hash(entry: pwd.struct_passwd) -> str | None:
     """The stored password of an account, None where it cannot be read here (another name service)."""
     if entry.pw_passwd != "x":  # noqa: S105 - says that it lies in shadow(5)
-        return entry.pw_passwd if not _ON_LINUX or entry.pw_passwd != "*" else None
-    try:
-        with open("/etc/shadow", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                name, _, rest = line.partition(":")
-                if name == entry.pw_name:
-                    return rest.partition(":")[0]
-    except OSError:
-        pass  # Not root: PAM decides alone.
+        elsewhere = _ON_LINUX and entry.pw_passwd == "*"  # noqa: S105
+        return None if elsewhere else entry.pw_passwd
+    # An error means not root: PAM decides alone.
+    with contextlib.suppress(OSError), Path("/etc/shadow").open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            name, _, rest = line.partition(":")
+            if name == entry.pw_name:
+                return rest.partition(":")[0]
     return None

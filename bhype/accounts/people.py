@@ -81,7 +81,7 @@ def change_password(request: HttpRequest | None, user: User, password: str) -> N
 
 @transaction.atomic
 def change(
-    request: HttpRequest | None, user: User, role: str | None = None, is_active: bool | None = None
+    request: HttpRequest | None, user: User, *, role: str | None = None, is_active: bool | None = None
 ) -> User:
     """Change role or state. Deactivating ends the user's sessions. Raises NotPossible for the last admin."""
     before = {"role": user.role, "active": user.is_active}
@@ -101,7 +101,7 @@ def change(
 
 @transaction.atomic
 def delete(request: HttpRequest | None, user: User) -> None:
-    """Delete the user with tokens and sessions; VMs stay, without an owner. Raises NotPossible for the last admin."""
+    """Delete the user with tokens and sessions; VMs stay, without an owner. Raises NotPossible."""
     _keep_an_admin(user)
     close_sessions(user)
     audit.record(request, "user.delete", f"user {user}", {"role": user.role, "source": user.source})
@@ -139,9 +139,10 @@ def revoke_token(request: HttpRequest | None, token: ApiToken) -> None:
 def _free_name(username: str) -> str:
     if not _NAME.fullmatch(username):
         raise NotPossible(
-            "name", "A name has 1 to 64 characters of A-Z, a-z, 0-9, '.', '_' and '-', and starts with none of '.-'.",
+            "name",
+            "A name has 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-', and does not start with '.' or '-'.",
             "username",
-        )  # fmt: skip
+        )
     if User.objects.filter(username__iexact=username).exists():
         raise NotPossible("in_use", f"There is a user {username} already.", "username")
     return username
@@ -149,7 +150,9 @@ def _free_name(username: str) -> str:
 
 def _role(role: str) -> str:
     if role not in User.Role.values:
-        raise NotPossible("role", f"A role is one of {', '.join(filter(None, User.Role.values))}, or empty.", "role")
+        raise NotPossible(
+            "role", f"A role is one of {', '.join(filter(None, User.Role.values))}, or empty.", "role"
+        )
     return role
 
 
@@ -164,8 +167,10 @@ def _save_new(request: HttpRequest | None, user: User) -> User:
 
 
 def _keep_an_admin(leaving: User) -> None:
-    """Refuse when ``leaving`` is the last admin. Holds all admins' rows, so that two can not leave at once."""
+    """Refuse when ``leaving`` is the last admin. Holds the admins' rows, so that no two leave at once."""
     admins = User.objects.select_for_update().filter(role=User.Role.ADMIN, is_active=True).order_by("pk")
     names = [admin.pk for admin in admins]
     if names == [leaving.pk]:
-        raise NotPossible("last_admin", f"{leaving} is the last admin. Make somebody else admin first.", "role")
+        raise NotPossible(
+            "last_admin", f"{leaving} is the last admin. Make somebody else admin first.", "role"
+        )

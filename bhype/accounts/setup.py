@@ -35,7 +35,7 @@ def check(code: str) -> None:
 
 @transaction.atomic
 def use(request: HttpRequest, code: str, user: User) -> User:
-    """Make ``user`` (saved or not) the first admin. Raises Http404 when the code was used or an admin exists."""
+    """Make ``user``, saved or not, the first admin. Raises Http404 if the code is used or an admin exists."""
     # Holding the row makes two uses at once wait for each other; the second then finds the code used.
     row = SetupCode.objects.select_for_update().filter(digest=digest(code), used_at=None).first()
     if row is None or has_admin():

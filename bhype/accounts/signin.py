@@ -34,7 +34,7 @@ AWAY = " System accounts cannot be checked at the moment: authd is not running."
 
 
 class SignInRefused(Exception):
-    """The message is for the person at the form; ``seconds`` is how long to wait, if there is anything to wait for."""
+    """The message is for the person at the form; ``seconds`` is how long to wait, if waiting helps."""
 
     seconds = 0
 
@@ -52,7 +52,9 @@ class Expired(SignInRefused):
     """Said only after the right password."""
 
     def __init__(self) -> None:
-        super().__init__("This account or its password has expired. Renew it on the host, then sign in again.")
+        super().__init__(
+            "This account or its password has expired. Renew it on the host, then sign in again."
+        )
 
 
 def authd_socket() -> Path:

@@ -163,5 +163,5 @@ def _profile(
         "password_form": password_form or PasswordForm(),
         "secret": secret,
     }
-    wrong = bool(token_form and token_form.errors or password_form and password_form.errors)
+    wrong = bool((token_form and token_form.errors) or (password_form and password_form.errors))
     return render(request, "accounts/profile.html", context, status=422 if wrong else 200)

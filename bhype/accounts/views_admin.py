@@ -91,7 +91,9 @@ def _user(request: HttpRequest, user: User, form: UserForm, delete_form: DeleteU
     return render(request, "accounts/user.html", context, status=422 if wrong else 200)
 
 
-def entries(user: str = "", action: str = "", object: str = "", before: int | None = None) -> QuerySet[AuditEntry]:
+def entries(
+    user: str = "", action: str = "", object: str = "", before: int | None = None
+) -> QuerySet[AuditEntry]:
     """The lines of the audit log that match, newest first; ``before``: only older ones than this number."""
     rows = AuditEntry.objects.all()
     if user:
@@ -125,7 +127,16 @@ def audit_csv(request: HttpRequest) -> HttpResponse:
     writer = csv.writer(answer)
     writer.writerow(["number", "time", "user", "address", "action", "object", "detail", "task"])
     for row in rows.iterator(chunk_size=2000):
-        cells = [row.pk, row.at.isoformat(), row.username, row.address, row.action, row.object, row.detail, row.task_id]
+        cells = [
+            row.pk,
+            row.at.isoformat(),
+            row.username,
+            row.address,
+            row.action,
+            row.object,
+            row.detail,
+            row.task_id,
+        ]
         writer.writerow([_cell(cell) for cell in cells])
     return answer
 

@@ -20,7 +20,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--install-service", action="store_true", help="write the PAM service file if there is none, and end"
+            "--install-service",
+            action="store_true",
+            help="write the PAM service file if there is none, and end",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

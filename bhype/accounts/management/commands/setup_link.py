@@ -21,4 +21,3 @@ class Command(BaseCommand):
         host = f"[{host}]" if ":" in host else host
         scheme = "https" if settings.SESSION_COOKIE_SECURE else "http"
         self.stdout.write(f"Make the first admin (once): {scheme}://{host}:{settings.PORT}/setup/{code}/")
-

@@ -23,7 +23,9 @@ class Command(BaseCommand):
         if user is None:
             raise CommandError(f"There is no active user {options['user']}.")
         try:
-            _, secret = people.issue_token(None, user, options["name"], options["scope"], options["days"] or None)
+            _, secret = people.issue_token(
+                None, user, options["name"], options["scope"], options["days"] or None
+            )
         except people.NotPossible as error:
             raise CommandError(error.message) from error
         self.stdout.write(secret)
