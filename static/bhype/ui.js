@@ -38,6 +38,15 @@
     if (drawer) openDialog(document.getElementById(drawer.dataset.drawer), drawer);
   });
 
+  // What cannot be done now stays in its place and says why, also to fingers and screen readers.
+  document.addEventListener("click", (event) => {
+    const off = event.target.closest('[aria-disabled="true"]');
+    if (!off) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    if (off.title) toast({ text: off.title, level: "info" });
+  }, true);
+
   // A question in the page's own dialog, instead of the browser's. Resolves to true or false.
   const ask = (text, label = "Continue", danger = false) =>
     new Promise((resolve) => {

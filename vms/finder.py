@@ -1,0 +1,24 @@
+"""What global search finds of VMs: by name, note, tag or MAC address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.db.models import Q
+from django.urls import reverse
+
+from bhype.accounts.models import User
+from bhype.ui.search import Hit
+
+from .models import VM, Nic
+
+
+def find(user: User, query: str) -> Iterator[Hit]:
+    with_mac = Nic.objects.filter(mac__icontains=query).values("vm")
+    with_tag = VM.tags.through.objects.filter(tag__name=query).values("vm")
+    rows = VM.objects.visible_to(user).filter(
+        Q(name__icontains=query) | Q(notes__icontains=query) | Q(pk__in=with_mac) | Q(pk__in=with_tag)
+    )
+    for vm in rows.select_related("owner").order_by("name")[:8]:
+        note = vm.owner.username if vm.owner else ""
+        yield Hit(vm.name, reverse("vms:detail", args=[vm.name]), "device-desktop", note, vm.state)

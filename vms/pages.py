@@ -1,0 +1,372 @@
+"""What the VM pages show: rows with what can be done to them, and the list by its filters. Reads only."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import Count, F, Q, Sum
+from django.http import QueryDict
+from django.urls import reverse
+
+from bhype.accounts.models import User
+from bhype.hosts.models import Host
+from bhype.tasks.models import Task
+
+from . import plan
+from .models import VM, Nic, Tag, VMQuerySet
+
+PAGE_SIZE = 50
+# Filters of the state chips: several states of the model are one question to a person.
+GROUPS = {
+    "running": ("Running", ("running", "starting", "stopping")),
+    "stopped": ("Stopped", ("stopped",)),
+    "problem": ("Problems", ("crashed", "failed", "lost")),
+    "busy": ("Being made or deleted", ("creating", "deleting")),
+}
+SORTS: dict[str, Any] = {
+    "name": "name", "state": "state", "cpus": "cpus", "memory": "memory", "cpu": "cpu_percent",
+    "disk": "disk_total", "owner": "owner__username", "host": "host__name", "created": "created_at",
+}  # fmt: skip
+SORT_CHOICES = (
+    ("name", "Name"), ("state", "State"), ("-cpu", "CPU in use"), ("-memory", "Memory"), ("-disk", "Disk"),
+    ("owner", "Owner"), ("-created", "Newest"),
+)  # fmt: skip
+# What an unfinished task makes of its VM, as the badge says it until the observer has seen it.
+DOING = {
+    "vms.create": "creating", "vms.start": "starting", "vms.stop": "stopping", "vms.poweroff": "stopping",
+    "vms.restart": "restarting", "vms.reset": "resetting", "vms.delete": "deleting",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing to do to a VM. ``help`` says what it means; ``question`` is asked before it is done."""
+
+    name: str
+    label: str
+    icon: str
+    help: str
+    question: str = ""
+
+    @property
+    def operation(self) -> str:
+        return f"vms.{self.name}"
+
+
+_LOST = "Unsaved data in the guest is lost."
+POWER = {
+    action.name: action
+    for action in (
+        Action("start", "Start", "player-play", "Turn it on."),
+        Action(
+            "stop",
+            "Stop",
+            "player-stop",
+            "Press its power button (ACPI): the guest shuts down by itself. A guest without ACPI stays on.",
+        ),
+        Action("restart", "Restart", "refresh", "Stop it by its power button (ACPI), then start it again."),
+        Action("reset", "Reset", "rotate", "Restart it at once, as its reset button would.", _LOST),
+        Action("poweroff", "Power off", "power", "Turn it off at once, as pulling its plug would.", _LOST),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A VM as one user sees it: with what it is doing and what the user may do to it."""
+
+    vm: VM
+    user: User
+    task: Task | None = None
+
+    @property
+    def doing(self) -> str:
+        return DOING.get(self.task.operation, "") if self.task else ""
+
+    @property
+    def state(self) -> str:
+        return self.doing or self.vm.state
+
+    @property
+    def label(self) -> str:
+        return self.doing.capitalize() if self.doing else self.vm.get_state_display()
+
+    @property
+    def reason(self) -> str:
+        return "" if self.doing else self.vm.reason
+
+    def may(self, right: str) -> bool:
+        return self.user.can(right, owner_id=self.vm.owner_id)
+
+    @property
+    def may_change(self) -> bool:
+        return self.may("vms.change")
+
+    @property
+    def may_delete(self) -> bool:
+        return self.may("vms.delete")
+
+    @property
+    def refusals(self) -> dict[str, str | None]:
+        """For each action why it cannot be done now, or None."""
+        state = {"restarting": "starting", "resetting": "starting"}.get(self.state, self.state)
+        reasons = plan.actions(state)
+        if not self.may("vms.operate"):
+            reasons |= dict.fromkeys(POWER, "You may look at this VM, but not operate it.")
+        if not self.may("vms.console"):
+            reasons["console"] = "You may not open the console of this VM."
+        elif not (self.vm.has_screen or self.vm.has_serial):
+            reasons["console"] = "It has neither a screen nor a serial console."
+        if not self.may_delete:
+            reasons["delete"] = "You may not delete this VM."
+        return reasons
+
+    @property
+    def power(self) -> list[tuple[Action, str | None]]:
+        reasons = self.refusals
+        return [(action, reasons.get(name)) for name, action in POWER.items()]
+
+    @property
+    def main(self) -> tuple[Action, str | None]:
+        """The one power action of the row: stop what is on, start what is off."""
+        name = "stop" if self.vm.is_on or self.state in {"starting", "restarting", "resetting"} else "start"
+        return POWER[name], self.refusals.get(name)
+
+    @property
+    def console(self) -> str | None:
+        return self.refusals.get("console")
+
+    @property
+    def console_url(self) -> str:
+        return reverse("console:page", args=["vm", self.vm.name])
+
+    @property
+    def disk_total(self) -> int:
+        return sum(disk.size for disk in self.vm.disks.all())
+
+    @property
+    def memory_percent(self) -> int:
+        return min(100, round(100 * self.vm.memory_used / self.vm.memory)) if self.vm.memory else 0
+
+    @property
+    def cpu_percent(self) -> int:
+        """Of all its CPUs together; ps(1) counts each as 100."""
+        return min(100, round(self.vm.cpu_percent / max(1, self.vm.cpus)))
+
+
+def rows_of(vms: Iterable[VM], user: User) -> list[Row]:
+    """Rows with their unfinished tasks, by one query."""
+    found = list(vms)
+    tasks = Task.objects.filter(subject__in=[vm.subject for vm in found]).unfinished().order_by("id")
+    running = {task.subject: task for task in tasks if task.operation in DOING}
+    return [Row(vm, user, running.get(vm.subject)) for vm in found]
+
+
+def row_of(vm: VM, user: User) -> Row:
+    return rows_of([vm], user)[0]
+
+
+def with_parts(rows: VMQuerySet) -> VMQuerySet:
+    """All that a row of the list shows, in a constant number of queries."""
+    return rows.select_related("host", "owner", "pool").prefetch_related("disks", "nics__switch", "tags")
+
+
+@dataclass(frozen=True)
+class Filters:
+    """The list's filters, as they stand in the URL. Unknown words filter nothing."""
+
+    q: str = ""
+    state: str = ""
+    tag: str = ""
+    owner: str = ""
+    host: str = ""
+    sort: str = "name"
+    page: int = 1
+
+    @classmethod
+    def read(cls, data: QueryDict) -> Filters:
+        words = {
+            key: data.get(key, "").replace("\0", "").strip()[:100]
+            for key in ("q", "state", "tag", "owner", "host")
+        }
+        sort = data.get("sort", "name")
+        page = data.get("page", "1")
+        return cls(
+            **words,
+            sort=sort if sort.removeprefix("-") in SORTS else "name",
+            page=int(page) if page.isascii() and page.isdigit() and len(page) < 7 else 1,
+        )
+
+    def apply(self, rows: VMQuerySet) -> VMQuerySet:
+        """Everything but the state, which the chips count."""
+        if self.q:
+            with_mac = Nic.objects.filter(mac__icontains=self.q).values("vm")
+            rows = rows.filter(Q(name__icontains=self.q) | Q(notes__icontains=self.q) | Q(pk__in=with_mac))
+        if self.tag:
+            rows = rows.filter(tags__name=self.tag)
+        if self.owner:
+            rows = rows.filter(owner__username=self.owner)
+        if self.host:
+            rows = rows.filter(host__name=self.host)
+        return rows
+
+    def states(self) -> tuple[str, ...]:
+        if self.state in GROUPS:
+            return GROUPS[self.state][1]
+        return (self.state,) if self.state in VM.State.values else ()
+
+    @property
+    def are_set(self) -> bool:
+        return bool(self.q or self.state or self.tag or self.owner or self.host)
+
+
+@dataclass(frozen=True)
+class Chip:
+    key: str
+    label: str
+    count: int
+    active: bool
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column's head: ``sort`` is what a click sorts by, ``order`` how it is sorted now."""
+
+    key: str
+    label: str
+    sort: str
+    order: str
+
+
+COLUMNS = (
+    ("name", "Name"), ("state", "State"), ("cpu", "CPU"), ("memory", "Memory"), ("disk", "Disk"),
+    ("net", "Network"), ("owner", "Owner"), ("host", "Host"),
+)  # fmt: skip
+
+
+def _order(key: str, sort: str) -> tuple[str, str]:
+    if key not in SORTS:
+        return "", ""
+    if sort == key:
+        return f"-{key}", "ascending"
+    return key, "descending" if sort == f"-{key}" else ""
+
+
+@dataclass
+class Listing:
+    """One page of the list of VMs."""
+
+    filters: Filters
+    rows: list[Row]
+    total: int
+    pages: int
+    chips: list[Chip]
+    tags: list[str] = field(default_factory=list)
+    owners: list[str] = field(default_factory=list)
+    hosts: list[str] = field(default_factory=list)
+    # With one host its column tells nothing.
+    one_host: bool = True
+
+    @property
+    def heads(self) -> list[Head]:
+        return [Head(key, label, *_order(key, self.filters.sort)) for key, label in COLUMNS]
+
+    @property
+    def previous(self) -> int:
+        return self.page - 1
+
+    @property
+    def next(self) -> int:
+        return self.page + 1
+
+    @property
+    def page(self) -> int:
+        return min(self.filters.page, self.pages)
+
+    @property
+    def first(self) -> int:
+        return (self.page - 1) * PAGE_SIZE + 1
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.rows) - 1
+
+
+def matching(user: User, filters: Filters) -> VMQuerySet:
+    """Every VM that the filters leave of those the user may see."""
+    rows = filters.apply(VM.objects.visible_to(user))
+    return rows.filter(state__in=filters.states()) if filters.states() else rows
+
+
+def listing(user: User, data: QueryDict, *, with_choices: bool = True) -> Listing:
+    """One page of VMs by the filters in ``data``; with_choices False leaves out what the filter bar needs."""
+    filters = Filters.read(data)
+    by_state = dict(
+        filters.apply(VM.objects.visible_to(user))
+        .order_by()
+        .values_list("state")
+        .annotate(Count("pk", distinct=True))
+    )
+    everything = sum(by_state.values())
+    counts = {key: sum(by_state.get(state, 0) for state in states) for key, (_, states) in GROUPS.items()}
+    total = sum(by_state.get(state, 0) for state in filters.states()) if filters.states() else everything
+    pages = max(1, -(-total // PAGE_SIZE))
+    start = (min(filters.page, pages) - 1) * PAGE_SIZE
+    vms = with_parts(_sorted(matching(user, filters), filters.sort))[start : start + PAGE_SIZE]
+    chips = [Chip("", "All", everything, not filters.state)] + [
+        Chip(key, label, counts[key], filters.state == key)
+        for key, (label, _) in GROUPS.items()
+        if counts[key] or filters.state == key or key in {"running", "stopped"}
+    ]
+    found = Listing(filters, rows_of(vms, user), total, pages, chips)
+    found.one_host = len(hosts := list(Host.objects.values_list("name", flat=True))) < 2
+    if with_choices:
+        visible = VM.objects.visible_to(user)
+        found.tags = list(Tag.objects.filter(vms__in=visible).distinct().values_list("name", flat=True))
+        owners = visible.exclude(owner=None).order_by("owner__username")
+        found.owners = list(owners.values_list("owner__username", flat=True).distinct())
+        found.hosts = hosts if user.can("hosts.view") else []
+    return found
+
+
+def _sorted(rows: VMQuerySet, sort: str) -> VMQuerySet:
+    column = SORTS[sort.removeprefix("-")]
+    if column == "disk_total":
+        rows = rows.annotate(disk_total=Sum("disks__size"))
+    order = F(column).desc(nulls_last=True) if sort.startswith("-") else F(column).asc(nulls_last=True)
+    return rows.order_by(order, "name", "pk")
+
+
+def tasks_of(vm: VM, user: User, limit: int = 50) -> list[Task]:
+    """The VM's latest tasks that the user may see."""
+    return list(Task.objects.visible_to(user).filter(subject=vm.subject).select_related("user")[:limit])
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What is left of a host for one more VM. Zero where the host was not seen yet."""
+
+    cpus: int
+    memory: int
+    memory_committed: int
+    memory_left: int
+    disk_left: int
+
+
+def capacity(host: Host) -> Capacity:
+    """CPUs in all, memory left by the VMs that are on, and the room of the largest adopted pool; in bytes."""
+    on = VM.objects.filter(host=host, state__in=plan.ON).aggregate(total=Sum("memory"))["total"] or 0
+    free = host.pools.filter(is_adopted=True).order_by("-free").values_list("free", flat=True).first() or 0
+    return Capacity(
+        host.cpus, host.memory, on, max(0, host.memory - min(host.memory // 10, 2**30) - on), free
+    )
+
+
+def command_line(vm: VM) -> str:
+    """The bhyve command that runs the VM, or that its next start would run, without its VNC password."""
+    text = shlex.join(vm.command) if vm.command else plan.command_line(vm)
+    return re.sub(r"(password=)[^,\s']+", r"\1********", text)
