@@ -6,6 +6,8 @@ from django.db import models
 
 from bhype.hosts.models import Host
 
+from .plan import Wanted
+
 
 class Switch(models.Model):
     class Kind(models.TextChoices):
@@ -37,3 +39,7 @@ class Switch(models.Model):
     def interface(self) -> str:
         """The bridge interface on the host."""
         return f"sw-{self.name}"
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted(self.name, self.interface, self.address, self.uplink)

@@ -5,3 +5,16 @@ from django.apps import AppConfig
 
 class StorageConfig(AppConfig):
     name = "storage"
+
+    def ready(self) -> None:
+        from bhype import live
+        from bhype.hosts import checklist, observer
+        from bhype.ui import search
+
+        from . import observe, views
+
+        observer.register(observe.observe)
+        checklist.register(observe.checklist)
+        for prefix in ("pool", "pools"):
+            live.register(prefix, lambda user, _topic: bool(user.can("storage.view")))
+        search.register("Storage", views.find)

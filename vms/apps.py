@@ -5,3 +5,18 @@ from django.apps import AppConfig
 
 class VmsConfig(AppConfig):
     name = "vms"
+
+    def ready(self) -> None:
+        from bhype import live
+        from bhype.console import subjects
+        from bhype.hosts import observer
+        from bhype.ui import search
+
+        from . import doors, finder, observe
+
+        observer.register(observe.observe)
+        observer.on_boot(observe.on_boot)
+        live.register("vm", doors.may_hear)
+        live.register("vms", lambda user, topic: topic == "vms" and user.can("self"))
+        subjects.register("vm", doors.console)
+        search.register("Virtual machines", finder.find)

@@ -5,3 +5,12 @@ from django.apps import AppConfig
 
 class HostsConfig(AppConfig):
     name = "bhype.hosts"
+
+    def ready(self) -> None:
+        from bhype import live
+
+        from . import observe, observer
+
+        observer.register(observe.observe)
+        for prefix in ("host", "hosts"):
+            live.register(prefix, lambda user, _topic: bool(user.can("hosts.view")))

@@ -1,0 +1,50 @@
+"""What a host needs before the first VM runs. Each app adds what it knows; the host's page shows all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .models import Host
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """what: a sentence that is true or not; advice: what to do when it is not."""
+
+    what: str
+    is_done: bool
+    advice: str
+
+
+Check = Callable[[Host], list[Item]]
+_checks: list[Check] = []
+
+
+def register(check: Check) -> None:
+    """Add items to the list; called from ``AppConfig.ready``. ``check`` reads rows only."""
+    if check not in _checks:
+        _checks.append(check)
+
+
+def items(host: Host) -> list[Item]:
+    """The whole list for ``host``, the host's own part first."""
+    features = host.features
+    own = [
+        Item(
+            "The observer sees the host",
+            host.is_online,
+            "Start the observer: service bhype_observer start, or make run.",
+        ),
+        Item(
+            "The kernel can run virtual machines",
+            bool(features.get("vmm")),
+            "Load vmm(4): kldload vmm. If that fails, switch on VT-x or AMD-V in the host's firmware.",
+        ),
+        Item(
+            "UEFI firmware for guests is installed",
+            bool(features.get("firmware")),
+            "Install it: pkg install edk2-bhyve.",
+        ),
+    ]
+    return own + [item for check in _checks for item in check(host)]

@@ -1,0 +1,96 @@
+"""What this host is and how it does: CPU, memory, ARC, load, and whether bhyve can run here."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from django.db import transaction
+
+from bhype.freebsd import kld, sysctl
+from bhype.live import publish
+from bhype.tasks.queue import mark_interrupted
+
+from .models import Host
+from .observer import Sweep, ask_once, booted
+
+MODULES = ("vmm", "nmdm", "if_bridge", "if_tap")
+FIRMWARE = "/usr/local/share/uefi-firmware/BHYVE_UEFI_CODE.fd"
+# kern.boottime moves a little when the clock is corrected; no host boots twice in a minute.
+SAME_BOOT = timedelta(seconds=60)
+NAMES = (
+    "kern.osrelease", "kern.boottime", "kern.cp_time", "vm.loadavg", "hw.ncpu", "hw.physmem", "hw.pagesize",
+    "vm.stats.vm.v_free_count", "vm.stats.vm.v_inactive_count", "vm.stats.vm.v_laundry_count",
+    "kstat.zfs.misc.arcstats.size", "hw.vmm.maxcpu",
+)  # fmt: skip
+VISIBLE = ("release", "cpus", "memory", "features", "booted_at")
+COLUMNS = (*VISIBLE, "memory_free", "arc", "load", "cpu_percent")
+
+# The last kern.cp_time of this process: load is the difference of two.
+_ticks: dict[str, list[int]] = {}
+
+
+def observe(sweep: Sweep) -> None:
+    """Write this host's columns; notice a boot; have missing kernel modules loaded."""
+    mark_interrupted()
+    row = sweep.row
+    before = [getattr(row, column) for column in VISIBLE]
+    gauges = _gauges(row)
+    last_boot = row.booted_at
+    if sweep.every(15) or not row.features:
+        _observe_features(sweep)
+    _read(row, sweep.ask(sysctl.read(*NAMES)))
+    with transaction.atomic():
+        row.save(update_fields=COLUMNS)
+        if row.booted_at and (last_boot is None or abs(row.booted_at - last_boot) > SAME_BOOT):
+            booted(row)
+        if before != [getattr(row, column) for column in VISIBLE] or (
+            sweep.every(3) and gauges != _gauges(row)
+        ):
+            publish(f"host:{row.pk}")
+
+
+def _gauges(row: Host) -> tuple[int, ...]:
+    """The moving numbers, as coarse as the page shows them."""
+    part = (row.memory or 1) // 50
+    return round(row.cpu_percent / 2), row.memory_free // part, row.arc // part, round(row.load * 5)
+
+
+def _read(row: Host, values: dict[str, str]) -> None:
+    """The answers of sysctl(8) into columns; names that this host does not have leave theirs alone."""
+    row.release = values.get("kern.osrelease", row.release)
+    row.cpus = int(values.get("hw.ncpu", row.cpus))
+    row.memory = int(values.get("hw.physmem", row.memory))
+    page = int(values.get("hw.pagesize", 4096))
+    pages = [int(values.get(f"vm.stats.vm.v_{kind}_count", 0)) for kind in ("free", "inactive", "laundry")]
+    row.memory_free = page * sum(pages)
+    row.arc = int(values.get("kstat.zfs.misc.arcstats.size", 0))
+    if load := re.search(r"[0-9.]+", values.get("vm.loadavg", "")):
+        row.load = float(load.group())
+    if boot := re.search(r"\bsec = ([0-9]+)", values.get("kern.boottime", "")):
+        moment = datetime.fromtimestamp(int(boot.group(1)), UTC)
+        if row.booted_at is None or abs(moment - row.booted_at) > SAME_BOOT:
+            row.booted_at = moment
+    row.cpu_percent = _cpu_percent(row.name, [int(word) for word in values.get("kern.cp_time", "").split()])
+
+
+def _cpu_percent(name: str, ticks: list[int]) -> float:
+    """The share of time that was not idle since the last call; kern.cp_time is user nice system interrupt idle."""
+    last, _ticks[name] = _ticks.get(name, []), ticks
+    if len(last) != len(ticks) or not ticks:
+        return 0.0
+    spent = [new - old for new, old in zip(ticks, last, strict=True)]
+    total = sum(spent)
+    return round(100 * (total - spent[-1]) / total, 1) if total > 0 else 0.0
+
+
+def _observe_features(sweep: Sweep) -> None:
+    missing = [name for name in MODULES if not sweep.ask(kld.is_loaded(name))]
+    sweep.row.features = {
+        "vmm": "vmm" not in missing,
+        "modules": not missing,
+        "firmware": sweep.host.exists(FIRMWARE),
+        "swtpm": sweep.host.exists("/usr/local/bin/swtpm"),
+    }
+    if missing:
+        ask_once("hosts.prepare")

@@ -1,0 +1,47 @@
+"""The pages of switches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.db.models import Count
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+
+from bhype.accounts.access import allow, signed_in
+from bhype.accounts.models import User
+from bhype.ui.search import Hit
+
+from .models import Switch
+
+
+@allow("network.view")
+def switches(request: HttpRequest) -> HttpResponse:
+    rows = Switch.objects.select_related("host").annotate(ports=Count("nics"))
+    fragment = request.headers.get("HX-Target") == "switches"
+    return render(
+        request, "network/_switches.html" if fragment else "network/switches.html", {"switches": rows}
+    )
+
+
+@allow("network.view", Switch)
+def detail(request: HttpRequest, switch: Switch) -> HttpResponse:
+    nics = switch.nics.select_related("vm").order_by("vm__name", "index")
+    ports = {nic.tap for nic in nics}
+    context = {
+        "switch": switch,
+        "nics": nics,
+        "others": [member for member in switch.members if member not in ports],
+        "may_see_vms": signed_in(request).can("vms.view"),
+    }
+    fragment = request.headers.get("HX-Target") == "switch"
+    return render(request, "network/_switch.html" if fragment else "network/switch.html", context)
+
+
+def find(user: User, query: str) -> Iterator[Hit]:
+    """Switches by part of their name or address."""
+    if user.can("network.view"):
+        for switch in Switch.objects.filter(name__icontains=query)[:8]:
+            href = reverse("network:detail", args=[switch.name])
+            yield Hit(switch.name, href, "network", switch.address, "up" if switch.is_up else "down")

@@ -1,0 +1,151 @@
+"""What pools, datasets and install media this host has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.db import models, transaction
+from django.utils import timezone
+
+from bhype.freebsd import zfs, zpool
+from bhype.freebsd.zfs import DatasetInfo
+from bhype.freebsd.zpool import PoolInfo
+from bhype.hosts.checklist import Item
+from bhype.hosts.models import Host
+from bhype.hosts.observer import Sweep, ask_once
+from bhype.live import publish
+
+from . import plan
+from .models import Dataset, Iso, Pool
+
+# One of so many sweeps looks at storage: it changes slowly, and zfs(8) walks every dataset.
+EVERY = 5
+POOL_COLUMNS = ("size", "allocated", "free", "fragmentation", "health")
+DATASET_COLUMNS = ("kind", "used", "available", "referenced", "volsize", "mountpoint", "bhype_id")
+
+
+def observe(sweep: Sweep) -> None:
+    """Write Pool, Dataset and Iso rows; adopt the only pool of a fresh lab."""
+    if not sweep.every(EVERY):
+        return
+    pools = _observe_pools(sweep, sweep.ask(zpool.list_pools()))
+    itself = plan.may_adopt_itself(
+        [pool.name for pool in pools],
+        [pool.name for pool in pools if pool.is_adopted],
+        is_lab=settings.BHYPE_ROOT != "/",
+    )
+    for pool in pools:
+        if pool.health != "ONLINE":
+            sweep.problem(f"The pool {pool.name} is {pool.health}: see zpool status {pool.name}.")
+        if pool.name == itself:
+            ask_once("storage.adopt", {"pool_id": pool.pk}, subject=f"pool:{pool.pk}")
+        if pool.is_adopted and pool.health not in {"FAULTED", "UNAVAIL", "SUSPENDED"}:
+            changed = _observe_datasets(pool, sweep.ask(zfs.list_datasets(pool.home)))
+            if _observe_isos(sweep, pool) or changed:
+                publish(f"pool:{pool.pk}", "pools")
+
+
+def _observe_pools(sweep: Sweep, found: list[PoolInfo]) -> list[Pool]:
+    """Rows for what zpool(8) lists; a pool that is gone keeps its row while VMs lie in it, else it goes."""
+    rows = {pool.name: pool for pool in Pool.objects.filter(host=sweep.row)}
+    seen = []
+    for info in found:
+        pool = rows.pop(info.name, None) or Pool(host=sweep.row, name=info.name)
+        wanted = {column: getattr(info, column) for column in POOL_COLUMNS}
+        visible = pool.pk is None or _coarse(pool) != _coarse(info)
+        for column, value in wanted.items():
+            setattr(pool, column, value)
+        pool.seen_at = sweep.now
+        with transaction.atomic():
+            # Only what is observed: an operation may adopt the pool at this moment.
+            pool.save(update_fields=[*POOL_COLUMNS, "seen_at"] if pool.pk else None)
+            if visible:
+                publish(f"pool:{pool.pk}", "pools")
+        seen.append(pool)
+    for pool in rows.values():
+        if pool.vms.exists():
+            sweep.problem(f"The pool {pool.name} is not there, but VMs lie in it.")
+            Pool.objects.filter(pk=pool.pk).exclude(health="UNAVAIL").update(health="UNAVAIL")
+        else:
+            pool.delete()
+    return seen
+
+
+def _coarse(pool: Pool | PoolInfo) -> tuple[Any, ...]:
+    return pool.health, pool.size, 200 * pool.allocated // (pool.size or 1)
+
+
+def _observe_datasets(pool: Pool, found: list[DatasetInfo]) -> bool:
+    """Bring the pool's Dataset rows up to date; True when datasets came or went."""
+    rows = {row.name: row for row in pool.datasets.all()}
+    new, changed = [], []
+    for info in found:
+        row = rows.pop(info.name, None)
+        values = {column: getattr(info, column) for column in DATASET_COLUMNS}
+        values["mountpoint"] = info.mountpoint or ""
+        values["bhype_id"] = (info.bhype_id or "")[:64]
+        values["volsize"] = info.volsize or None
+        if row is None:
+            new.append(Dataset(pool=pool, name=info.name, **values))
+        elif any(getattr(row, column) != value for column, value in values.items()):
+            for column, value in values.items():
+                setattr(row, column, value)
+            row.seen_at = timezone.now()
+            changed.append(row)
+    _write(Dataset, new, changed, [*DATASET_COLUMNS, "seen_at"], [row.pk for row in rows.values()])
+    return bool(new or rows)
+
+
+def _observe_isos(sweep: Sweep, pool: Pool) -> bool:
+    """Bring the library up to date; True when media came or went. A medium that a VM wants stays, with size 0."""
+    folder = f"/{pool.home}/isos"
+    rows = {iso.name: iso for iso in pool.isos.all()}
+    new, changed = [], []
+    for name in sweep.host.listdir(folder):
+        if not plan.is_medium(name):
+            continue
+        try:
+            size = sweep.host.size(f"{folder}/{name}")
+        except OSError:  # removed meanwhile
+            continue
+        iso = rows.pop(name, None)
+        if iso is None:
+            new.append(Iso(pool=pool, name=name, size=size))
+        elif iso.size != size:
+            iso.size, iso.seen_at = size, timezone.now()
+            changed.append(iso)
+    gone = [iso for iso in rows.values() if not iso.vms.exists()]
+    for iso in rows.values():
+        if iso not in gone and iso.size:
+            iso.size = 0
+            changed.append(iso)
+    _write(Iso, new, changed, ["size", "seen_at"], [iso.pk for iso in gone])
+    return bool(new or changed or gone)
+
+
+def _write(
+    model: type[models.Model], new: list[Any], changed: list[Any], columns: list[str], gone: list[int]
+) -> None:
+    manager = model._default_manager
+    with transaction.atomic():
+        manager.bulk_create(new, batch_size=500, ignore_conflicts=True)
+        manager.bulk_update(changed, columns, batch_size=200)
+        for start in range(0, len(gone), 500):
+            manager.filter(pk__in=gone[start : start + 500]).delete()
+
+
+def checklist(host: Host) -> list[Item]:
+    """For the first-run list of the host's page."""
+    return [
+        Item(
+            "A ZFS pool belongs to bHype",
+            host.pools.filter(is_adopted=True).exists(),
+            "Adopt a pool on the storage page; bHype then keeps its datasets in POOL/bhype.",
+        ),
+        Item(
+            "An install medium is in the library",
+            Iso.objects.filter(pool__host=host, size__gt=0).exists(),
+            "Copy an .iso file to /POOL/bhype/isos on the host; it appears within seconds.",
+        ),
+    ]

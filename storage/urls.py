@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from django.urls import path
+
+from . import views
+
+app_name = "storage"
+urlpatterns = [
+    path("", views.pools, name="list"),
+    path("", views.pools, name="pools"),
+    path("isos/", views.isos, name="isos"),
+    path("pools/<str:pool>/adopt/", views.adopt, name="adopt"),
+]

@@ -1,0 +1,39 @@
+"""What the rooms below ask of VMs: who may hear of one, and how its console is reached."""
+
+from __future__ import annotations
+
+from django.urls import reverse
+
+from bhype.accounts.models import User
+from bhype.console.models import Kind
+from bhype.console.subjects import Subject
+
+from . import plan
+from .models import VM
+
+
+def may_hear(user: User, topic: str) -> bool:
+    """Whether ``user`` may know that the VM of ``topic`` ("vm:12") has changed."""
+    key = topic.partition(":")[2]
+    is_number = key.isascii() and key.isdigit() and len(key) < 19
+    return is_number and VM.objects.visible_to(user).filter(pk=key).exists()
+
+
+def console(user: User, name: str, right: str) -> Subject | None:
+    """The VM's screen and serial console, if ``user`` holds ``right`` on it."""
+    vm = VM.objects.visible_to(user, right).filter(name=name).first() if "\0" not in name else None
+    if vm is None:
+        return None
+    kinds = [kind for kind, has in ((Kind.VNC, vm.has_screen), (Kind.SERIAL, vm.has_serial)) if has]
+    may_operate = user.can("vms.operate", owner_id=vm.owner_id)
+    return Subject(
+        topic=vm.subject,
+        name=vm.name,
+        title=vm.name,
+        back_url=reverse("vms:detail", args=[vm.name]),
+        kinds=tuple(str(kind) for kind in kinds),
+        is_on=vm.state in plan.ON,
+        state=vm.get_state_display(),
+        password=vm.vnc_password,
+        action_url=reverse("vms:action", args=[vm.name]) if may_operate else "",
+    )

@@ -1,0 +1,186 @@
+"""What this host's VMs are doing: their supervisors' state files, ps(1), /dev/vmm and the taps, once for all VMs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import transaction
+
+from bhype.freebsd import ifconfig, ps
+from bhype.freebsd.ps import Process
+from bhype.hosts.models import Host
+from bhype.hosts.observer import Sweep, ask_once
+from bhype.live import publish
+from bhype.tasks import ask
+from bhype.tasks.models import Task
+
+from . import plan, power
+from .models import VM
+
+State = VM.State
+OBSERVED = ("state", "reason", "pid", "started_at", "exit_code", "command")
+METRICS = ("cpu_percent", "memory_used")
+# What is left behind is removed when two sweeps have seen it: a supervisor that ends tidies up itself.
+_suspects: set[str] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one sweep knows of one VM. file: its state file; is_supervised: its supervisor lives; operation: the
+    unfinished task about it, such as "vms.start"; is_there: its folder with vm.json exists."""
+
+    file: dict[str, Any] | None
+    process: Process | None
+    is_supervised: bool
+    operation: str
+    is_there: bool = True
+
+
+def observe(sweep: Sweep) -> None:
+    """Write the observed columns of this host's VMs, and have tidied up what accidents left."""
+    processes = {process.vm: process for process in sweep.ask(ps.processes()) if process.vm}
+    files = power.client.read_states(sweep.host)
+    operations = _operations(sweep.row)
+    seen = {}
+    vms = list(VM.objects.filter(host=sweep.row).select_related("pool").defer("notes"))
+    for vm in vms:
+        file = files.get(vm.name)
+        if file is not None and file.get("uuid") not in {None, str(vm.uuid)}:
+            file = None
+        seen[vm.pk] = Seen(
+            file,
+            processes.get(vm.name),
+            power.is_supervised(sweep.host, vm.name, file),
+            operations.get(vm.subject, ""),
+            not sweep.every(5) or (vm.state != State.LOST and sweep.host.exists(plan.config_path(vm))),
+        )
+    _write(sweep, vms, seen)
+    _ask(sweep, vms, seen)
+
+
+def _operations(host: Host) -> dict[str, str]:
+    """The unfinished operation by subject; a running one rather than one that waits for it."""
+    rows = Task.objects.unfinished().filter(host=host.name, operation__startswith="vms.")
+    return dict(rows.order_by("-started_at", "-id").values_list("subject", "operation"))
+
+
+def state_of(vm: VM, seen: Seen) -> tuple[str, str]:
+    """The state that ``vm`` is in, and why, as a sentence."""
+    file_state = seen.file["state"] if seen.file else ""
+    reason = str(seen.file.get("reason") or "") if seen.file else ""
+    if vm.state in {State.CREATING, State.DELETING}:
+        return vm.state, vm.reason
+    if seen.process is not None:
+        if file_state not in plan.ON:
+            return State.RUNNING, ""
+        is_known = vm.state == State.STOPPING and file_state == State.RUNNING and seen.operation in _STOPPING
+        return (vm.state, vm.reason) if is_known else (file_state, reason)
+    if file_state in plan.ON and seen.is_supervised:
+        return file_state, reason
+    if vm.state == State.STARTING and seen.operation in _STARTING:
+        return vm.state, vm.reason
+    if not seen.is_there:
+        return (
+            State.LOST,
+            f"There is no {plan.config_path(vm)}: its dataset was destroyed, or is not mounted.",
+        )
+    if file_state in plan.ON:
+        return State.CRASHED, "Its bhyve and its supervisor were killed."
+    if file_state:
+        return file_state, reason
+    if vm.state in {State.FAILED, State.CRASHED, State.LOST}:
+        return (State.STOPPED, "") if vm.state == State.LOST else (vm.state, vm.reason)
+    return State.STOPPED, vm.reason if vm.state == State.STOPPED else ""
+
+
+_STARTING = frozenset({"vms.start", "vms.restart"})
+_STOPPING = frozenset({"vms.stop", "vms.restart"})
+
+
+def _columns(vm: VM, seen: Seen) -> dict[str, Any]:
+    state, reason = state_of(vm, seen)
+    file = seen.file or {}
+    is_on = state in plan.ON
+    started = file.get("started_at") if is_on else None
+    return {
+        "state": state,
+        "reason": reason,
+        "pid": (seen.process.pid if seen.process else file.get("pid")) if is_on else None,
+        "started_at": datetime.fromtimestamp(started, UTC) if started else None,
+        "exit_code": None if is_on else file.get("exit_code", vm.exit_code),
+        "command": (file.get("command") or []) if is_on else [],
+    }
+
+
+def _write(sweep: Sweep, vms: list[VM], seen: dict[int, Seen]) -> None:
+    changed_metrics, topics = [], []
+    for vm in vms:
+        if vm.state in {State.CREATING, State.DELETING}:
+            continue
+        columns = _columns(vm, seen[vm.pk])
+        if any(getattr(vm, name) != value for name, value in columns.items()):
+            with transaction.atomic():
+                # An operation that wrote a state since the rows were read knows better.
+                if VM.objects.filter(pk=vm.pk, state=vm.state).update(seen_at=sweep.now, **columns):
+                    publish(vm.subject, "vms")
+            for name, value in columns.items():
+                setattr(vm, name, value)
+        if _measure(vm, seen[vm.pk].process):
+            changed_metrics.append(vm)
+            topics.append(vm.subject)
+    if changed_metrics:
+        with transaction.atomic():
+            VM.objects.bulk_update(changed_metrics, METRICS, batch_size=200)
+            publish(*topics)
+
+
+def _measure(vm: VM, process: Process | None) -> bool:
+    """Set the metrics; True when they differ enough to be written and shown."""
+    cpu, memory = (process.cpu_percent, process.rss) if process else (0.0, 0)
+    if (
+        abs(cpu - vm.cpu_percent) < 3
+        and abs(memory - vm.memory_used) < max(vm.memory // 50, 1)
+        and bool(process) == (vm.memory_used > 0)
+    ):
+        return False
+    vm.cpu_percent, vm.memory_used = cpu, memory
+    return True
+
+
+def _ask(sweep: Sweep, vms: list[VM], seen: dict[int, Seen]) -> None:
+    """Ask for what puts right: successors for dead supervisors, the end of what was broken off, a clean-up."""
+    for vm in vms:
+        if seen[vm.pk].operation:
+            continue
+        if vm.state in {State.CREATING, State.DELETING}:
+            ask_once("vms.recover", {"vm_id": vm.pk}, vm.subject)
+        elif seen[vm.pk].process is not None and not seen[vm.pk].is_supervised:
+            ask_once("vms.adopt", {"vm_id": vm.pk}, vm.subject)
+    idle = {
+        vm.name: vm for vm in vms if vm.state not in {*plan.ON, State.CREATING} and not seen[vm.pk].operation
+    }
+    idle = {
+        name: vm for name, vm in idle.items() if not seen[vm.pk].is_supervised and seen[vm.pk].process is None
+    }
+    busy = {str(vm.uuid) for vm in vms if vm.name not in idle}
+    taps = [
+        interface.name
+        for interface in sweep.ask(ifconfig.list_interfaces())
+        if interface.description.startswith("bhype/vm/")
+        and interface.description.split("/")[2] not in busy
+        and not interface.opened_by
+    ]
+    nodes = [name for name in sweep.host.listdir("/dev/vmm") if name in idle]
+    left = {*(f"tap {name}" for name in taps), *(f"node {name}" for name in nodes)}
+    if left & _suspects:
+        ask_once("vms.clean_up", {"taps": taps, "nodes": nodes})
+    _suspects.clear()
+    _suspects.update(left)
+
+
+def on_boot(host: Host) -> None:
+    """The host has booted: let the VMs start that start with it."""
+    if VM.objects.filter(host=host, autostart=True).exists():
+        ask("vms.autostart", {}, None)

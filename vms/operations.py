@@ -1,0 +1,412 @@
+"""What the worker does to VMs. Every step can be repeated, and a worker may die between any two of them.
+
+A row in state "creating" or "deleting" belongs to its task; when that ends badly, ``vms.recover`` removes what is
+there. In every other state the VM is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+
+from django.db import IntegrityError, transaction
+from django.db.models import Sum
+from pydantic import BaseModel, Field
+
+from bhype.freebsd import bhyvectl, ifconfig, ps, zfs
+from bhype.host import CommandError, CommandFailed, CommandStopped
+from bhype.hosts.models import Host
+from bhype.live import publish
+from bhype.tasks import Cancelled, OperationFailed, Refused, Run, ask, operation
+
+from . import plan, power
+from .models import VM
+
+State = VM.State
+STOP_SECONDS = 120
+POWEROFF_SECONDS = 30.0
+# /dev/zvol nodes appear a moment after zfs(8) has ended, and GEOM holds them a moment after the last close.
+ZVOL_SECONDS = 10.0
+
+
+class VmParams(BaseModel):
+    vm_id: int
+
+
+class Nothing(BaseModel):
+    """No parameters."""
+
+
+class CreateParams(VmParams):
+    start: bool = False
+
+
+class StopParams(VmParams):
+    timeout: int = Field(STOP_SECONDS, ge=1, le=3600)
+
+
+class CleanUpParams(BaseModel):
+    taps: list[str] = []
+    nodes: list[str] = []
+
+
+def _row(params: VmParams) -> VM | None:
+    return VM.objects.select_related("host", "pool", "iso__pool").filter(pk=params.vm_id).first()
+
+
+def _vm(params: VmParams) -> VM:
+    vm = _row(params)
+    if vm is None:
+        raise OperationFailed("The VM does not exist any more.")
+    return vm
+
+
+def _words(params: VmParams) -> dict[str, str]:
+    vm = _row(params)
+    return {"vm": vm.name if vm else f"VM {params.vm_id}"}
+
+
+def _operation(name: str, title: str, right: str | None = "vms.operate", recover: str | None = None):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    """An operation on one VM: its owner may, and one runs at a time."""
+    return operation(
+        name,
+        title=title,
+        right=right,
+        lock="vm:{vm_id}",
+        subject="vm:{vm_id}",
+        target=_row,
+        describe=_words,
+        recover=recover,
+    )
+
+
+def mark(vm: VM, state: str, reason: str = "") -> None:
+    """Write what an operation knows before the observer can see it."""
+    with transaction.atomic():
+        VM.objects.filter(pk=vm.pk).update(state=state, reason=reason)
+        publish(vm.subject, "vms")
+    vm.state, vm.reason = state, reason
+
+
+# Making and changing.
+
+
+@_operation("vms.create", "Create {vm}", right="vms.create", recover="vms.recover")
+def create(run: Run, params: CreateParams) -> None:
+    """Make the VM's dataset, disks, UEFI variables and vm.json; then start it if asked. Undone when it fails."""
+    vm = _vm(params)
+    if vm.state != State.CREATING:
+        raise OperationFailed(f"{vm.name} has been created already.")
+    run.redact(vm.vnc_password)
+    try:
+        _make(run, vm)
+    except (CommandError, OperationFailed, Cancelled, OSError):
+        ask("vms.recover", {"vm_id": vm.pk}, None)
+        raise
+    mark(vm, State.STOPPED)
+    run.result(vm=vm.name)
+    if params.start:
+        try:
+            run.result(start_task=ask("vms.start", {"vm_id": vm.pk}, run.user).pk)
+        except Refused as refused:
+            run.log(f"It was created, but not started: {refused}")
+
+
+def _make(run: Run, vm: VM) -> None:
+    identity = {zfs.ID_PROPERTY: str(vm.uuid)}
+    run.stage("Making the dataset", percent=5)
+    found = _datasets(run, vm)
+    if vm.dataset not in found:
+        run.host.run(zfs.create_filesystem(vm.dataset, identity))
+    disks = list(vm.disks.all())
+    for disk in disks:
+        run.stage(f"Making disk {disk.index}", percent=20 + 50 * disk.index // len(disks))
+        if disk.dataset not in found:
+            run.host.run(zfs.create_volume(disk.dataset, disk.size, identity))
+    for disk in disks:
+        _wait_for_device(run, disk.path)
+    run.stage("Writing the configuration", percent=80)
+    if not run.host.exists(plan.FIRMWARE_VARS):
+        raise OperationFailed("The UEFI firmware for guests is not installed: pkg install edk2-bhyve.")
+    if not run.host.exists(plan.vars_path(vm)):
+        run.host.copy(plan.FIRMWARE_VARS, plan.vars_path(vm), 0o600)
+    _write_config(run, vm)
+
+
+def _write_config(run: Run, vm: VM) -> None:
+    text = json.dumps(plan.document(vm), indent=1) + "\n"
+    run.host.write_text(plan.config_path(vm), text, 0o600)
+
+
+def _wait_for_device(run: Run, path: str) -> None:
+    deadline = time.monotonic() + ZVOL_SECONDS
+    while not run.host.exists(path):
+        if time.monotonic() > deadline:
+            raise OperationFailed(
+                f"{path} did not appear within {ZVOL_SECONDS:.0f} s after its volume was made."
+            )
+        run.check_cancelled()
+        time.sleep(0.1)
+
+
+@_operation("vms.configure", "Write the configuration of {vm}", right="vms.change")
+def configure(run: Run, params: VmParams) -> None:
+    """Write vm.json as the row now wants it. It applies at the VM's next start."""
+    vm = _vm(params)
+    if vm.state in {State.CREATING, State.DELETING}:
+        raise OperationFailed(f"{vm.name} is being {'created' if vm.state == State.CREATING else 'deleted'}.")
+    _write_config(run, vm)
+    publish(vm.subject)
+
+
+# Power.
+
+
+@_operation("vms.start", "Start {vm}")
+def start(run: Run, params: VmParams) -> None:
+    """Start the VM's supervisor and wait until the guest runs. What keeps it from running is the task's error."""
+    vm = _vm(params)
+    run.redact(vm.vnc_password)
+    _start(run, vm)
+
+
+def _start(run: Run, vm: VM) -> None:
+    if vm.state in {State.CREATING, State.DELETING}:
+        raise OperationFailed(f"{vm.name} is being {'created' if vm.state == State.CREATING else 'deleted'}.")
+    if power.is_running(run.host, vm.name):
+        raise OperationFailed(f"{vm.name} is on already.")
+    committed = (
+        VM.objects.filter(host=vm.host, state__in=plan.ON).exclude(pk=vm.pk).aggregate(sum=Sum("memory"))
+    )
+    if problem := plan.memory_problem(vm.memory, vm.host.memory, committed["sum"] or 0):
+        raise OperationFailed(f"{vm.name} was not started. {problem}")
+    _settle_port(run, vm)
+    _write_config(run, vm)
+    # What the last run left would be taken for news of this one.
+    run.host.unlink(f"{power.run_folder(vm.name)}/state.json")
+    mark(vm, State.STARTING)
+    try:
+        power.supervise(run, vm)
+        reached = power.wait_for(
+            run, vm, {State.RUNNING, *power.ENDED}, power.START_SECONDS, "Waiting for the guest to run"
+        )
+    except (CommandFailed, OSError) as error:
+        mark(vm, State.FAILED, _explanation(error))
+        raise OperationFailed(vm.reason) from error
+    if reached is None:
+        raise OperationFailed(f"{vm.name} did not run within {power.START_SECONDS:.0f} s; see its log.")
+    if reached["state"] in {State.FAILED, State.CRASHED}:
+        mark(vm, reached["state"], str(reached.get("reason") or ""))
+        raise OperationFailed(vm.reason or f"{vm.name} could not be started.")
+    mark(vm, reached["state"], str(reached.get("reason") or ""))
+
+
+def _explanation(error: CommandFailed | OSError) -> str:
+    """The supervisor's tree of what is missing, else the error's own sentence."""
+    if isinstance(error, CommandFailed):
+        said = error.result.stderr.strip() or error.result.stdout.strip()
+        if said:
+            return said
+    return str(error)
+
+
+def _settle_port(run: Run, vm: VM) -> None:
+    """Move the VM's screen to another port when some other program listens on its own."""
+    if not vm.has_screen:
+        return
+    for _ in range(8):
+        used = VM.objects.filter(host=vm.host).exclude(pk=vm.pk).values_list("vnc_port", flat=True)
+        port = power.free_port(vm.vnc_port, used)
+        if port == vm.vnc_port:
+            return
+        run.log(f"Port {vm.vnc_port} is used by another program; the screen moves to port {port}.")
+        try:
+            with transaction.atomic():
+                VM.objects.filter(pk=vm.pk).update(vnc_port=port)
+        except IntegrityError:
+            # A VM that is being created took it in this moment.
+            continue
+        vm.vnc_port = port
+        return
+    raise OperationFailed("No port for the VM's screen could be had; try again.")
+
+
+@_operation("vms.stop", "Stop {vm}")
+def stop(run: Run, params: StopParams) -> None:
+    """Press the ACPI power button and wait until the guest has powered off."""
+    _stop(run, _vm(params), params.timeout)
+
+
+def _stop(run: Run, vm: VM, timeout: int) -> None:
+    if not power.is_running(run.host, vm.name):
+        run.log(f"{vm.name} is off.")
+        return
+    power.request(run, vm, "stop")
+    mark(vm, State.STOPPING)
+    reached = power.wait_for(run, vm, power.ENDED, timeout, "Waiting for the guest to power off")
+    if reached is None:
+        mark(vm, State.RUNNING)
+        raise OperationFailed(
+            f"The guest of {vm.name} did not react to the power button within {timeout} s: use Power off."
+        )
+    mark(vm, reached["state"], str(reached.get("reason") or ""))
+
+
+@_operation("vms.poweroff", "Power off {vm}")
+def poweroff(run: Run, params: VmParams) -> None:
+    """Pull the plug. The guest may lose what it has not written."""
+    vm = _vm(params)
+    if not power.is_running(run.host, vm.name):
+        run.log(f"{vm.name} is off.")
+        return
+    power.request(run, vm, "poweroff")
+    reached = power.wait_for(run, vm, power.ENDED, POWEROFF_SECONDS, "Waiting for bhyve to end")
+    if reached is None:
+        raise OperationFailed(f"bhyve did not end within {POWEROFF_SECONDS:.0f} s.")
+    mark(vm, reached["state"], str(reached.get("reason") or ""))
+
+
+@_operation("vms.reset", "Reset {vm}")
+def reset(run: Run, params: VmParams) -> None:
+    """Press the reset button: the guest begins anew, without shutting down."""
+    vm = _vm(params)
+    if not power.is_running(run.host, vm.name):
+        raise OperationFailed(f"{vm.name} is off.")
+    power.request(run, vm, "reset")
+
+
+@_operation("vms.restart", "Restart {vm}")
+def restart(run: Run, params: StopParams) -> None:
+    """Shut the guest down and start the VM again, with its configuration as it is now."""
+    vm = _vm(params)
+    run.redact(vm.vnc_password)
+    _stop(run, vm, params.timeout)
+    _start(run, vm)
+
+
+# Deleting, and what is left after accidents.
+
+
+@_operation("vms.delete", "Delete {vm}", right="vms.delete", recover="vms.recover")
+def delete(run: Run, params: VmParams) -> None:
+    """Destroy the VM's disks and dataset, which carry its UUID, and forget it. Refused while it is on."""
+    vm = _vm(params)
+    if power.is_running(run.host, vm.name):
+        raise OperationFailed(f"{vm.name} is on. Power it off first.")
+    mark(vm, State.DELETING)
+    _remove(run, vm)
+
+
+@_operation("vms.recover", "Tidy up after {vm}", right=None)
+def recover(run: Run, params: VmParams) -> None:
+    """Remove a VM of which the creation or deletion was broken off. Any other VM is left as it is."""
+    vm = _row(params)
+    if vm is None or vm.state not in {State.CREATING, State.DELETING}:
+        run.log("There is nothing to tidy up.")
+        return
+    _remove(run, vm)
+
+
+def _remove(run: Run, vm: VM) -> None:
+    """Destroy everything of the VM and its row. Where that fails, the VM stays, with the reason, to be deleted again."""
+    try:
+        if power.is_running(run.host, vm.name):
+            raise OperationFailed(f"{vm.name} is on. Power it off first.")
+        run.host.run(bhyvectl.destroy(vm.name))
+        _remove_taps(run, [nic.tap for nic in vm.nics.all()])
+        names = _datasets(run, vm)
+        for number, name in enumerate(sorted(names, reverse=True)):
+            run.stage(f"Destroying {name}", percent=10 + 80 * number // len(names))
+            _destroy(run, name)
+        shutil.rmtree(run.host.path(power.run_folder(vm.name)), ignore_errors=True)
+    except (CommandError, OperationFailed, Cancelled, OSError) as error:
+        # When only the worker ends, the row still says what has to be finished.
+        if run.cancelled or not isinstance(error, Cancelled | CommandStopped):
+            mark(vm, State.FAILED, f"It could not be removed: {error}")
+        raise
+    with transaction.atomic():
+        subject = vm.subject
+        vm.delete()
+        publish(subject, "vms")
+
+
+def _datasets(run: Run, vm: VM) -> list[str]:
+    """The VM's dataset and disks that exist. Raises OperationFailed when there is anything that is not its own."""
+    try:
+        found = run.host.query(zfs.list_datasets(vm.dataset))
+    except CommandFailed as error:
+        if "does not exist" in error.result.stderr:
+            return []
+        raise
+    mark = run.host.query(zfs.get_property(vm.dataset, zfs.ID_PROPERTY))
+    expected = {vm.dataset, *(disk.dataset for disk in vm.disks.all())}
+    for info in found:
+        # Children inherit the mark: one that bHype did not make there is told by its name.
+        if info.name not in expected or info.bhype_id != str(vm.uuid) or not mark.is_local:
+            raise OperationFailed(
+                f"{info.name} was not made for {vm.name} by bHype and is left alone. Move it away."
+            )
+    return [info.name for info in found]
+
+
+def _destroy(run: Run, name: str) -> None:
+    deadline = time.monotonic() + ZVOL_SECONDS
+    while True:
+        try:
+            run.host.run(zfs.destroy(name))
+        except CommandFailed as error:
+            if "busy" not in error.result.stderr or time.monotonic() > deadline:
+                raise
+            run.check_cancelled()
+            time.sleep(0.5)
+        else:
+            return
+
+
+def _remove_taps(run: Run, names: list[str]) -> None:
+    """Destroy those of the taps that exist, are marked as a VM's, and are not open."""
+    for interface in run.host.query(ifconfig.list_interfaces()):
+        if (
+            interface.name in names
+            and interface.description.startswith("bhype/vm/")
+            and not interface.opened_by
+        ):
+            run.host.run(ifconfig.destroy(interface.name))
+
+
+@_operation("vms.adopt", "Watch over {vm} again", right=None)
+def adopt(run: Run, params: VmParams) -> None:
+    """Start a successor for a supervisor that died while its guest goes on."""
+    vm = _vm(params)
+    if not power.is_running(run.host, vm.name):
+        run.log(f"{vm.name} is off by now.")
+        return
+    try:
+        power.request(run, vm, "status")
+    except OperationFailed as error:
+        raise OperationFailed(f"{vm.name} runs, but without a supervisor. {error}") from error
+
+
+@operation("vms.autostart", title="Start the VMs that start with the host", right=None, lock="vms.autostart")
+def autostart(run: Run, _params: Nothing) -> None:
+    """After a boot: ask for the start of each VM that wants it and is off, in the order of their names."""
+    on = {process.vm for process in run.host.query(ps.processes())}
+    for vm in VM.objects.filter(host=Host.objects.this(), autostart=True).order_by("name"):
+        if vm.name not in on and vm.state not in {State.CREATING, State.DELETING}:
+            run.log(f"Starting {vm.name}")
+            ask("vms.start", {"vm_id": vm.pk}, None)
+
+
+@operation("vms.clean_up", title="Remove what VMs left behind", right=None, lock="vms.clean_up")
+def clean_up(run: Run, params: CleanUpParams) -> None:
+    """Destroy taps and /dev/vmm nodes of VMs that are off. Each is looked at again before it goes."""
+    running = {vm.name for vm in VM.objects.filter(state__in=[*plan.ON, State.CREATING])}
+    run.log(f"VMs that are on: {', '.join(sorted(running)) or 'none'}")
+    for name in params.nodes:
+        if name not in running and not power.is_running(run.host, name):
+            run.host.run(bhyvectl.destroy(name))
+    busy = {f"bhype/vm/{vm.uuid}/" for vm in VM.objects.filter(name__in=running)}
+    interfaces = run.host.query(ifconfig.list_interfaces())
+    idle = [i.name for i in interfaces if not any(i.description.startswith(prefix) for prefix in busy)]
+    _remove_taps(run, [name for name in params.taps if name in idle])
