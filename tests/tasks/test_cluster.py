@@ -1,0 +1,94 @@
+"""The real worker: processes that are killed, cancelled and ended, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+
+BASE = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """What happened to a whole worker (tests.tasks.cluster)."""
+    # Short, for the sockets in it.
+    state = tempfile.mkdtemp(prefix="bhc-", dir="/tmp")
+    environment = {**os.environ, "BHYPE_STATE": state, "BHYPE_HOST": "lab"}
+    environment.pop("DJANGO_SETTINGS_MODULE", None)
+    url = environment.get("DATABASE_URL", "")
+    name = f"bhype_tasks_{os.getpid()}"
+    try:
+        if url.startswith("postgres"):
+            _sql(url, f"CREATE DATABASE {name}")
+            environment["DATABASE_URL"] = urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.tasks.cluster"],
+            cwd=BASE, env=environment, capture_output=True, text=True, timeout=240,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+    finally:
+        shutil.rmtree(state, ignore_errors=True)
+        if url.startswith("postgres"):
+            _sql(url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def _sql(url, statement):
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement)
+
+
+def test_tasks_start_at_once(seen):
+    assert seen["latency"]["statuses"] == ["succeeded"]
+    # Far above what is measured in make bench, far below what a forgotten wake-up would give.
+    assert seen["latency"]["median"] < 150
+
+
+def test_tasks_with_one_lock_run_one_at_a_time(seen):
+    assert seen["locks"] == {"statuses": ["succeeded"], "overlaps": 0}
+
+
+def test_cancel_kills_the_whole_process_group(seen):
+    assert seen["cancelled_group"] == {"status": "cancelled", "was_alive": [True, True], "alive": [False, False]}
+
+
+def test_a_killed_workers_task_is_interrupted_and_recovered(seen):
+    assert seen["killed_while_running"] == {"recovery": "succeeded", "by_system": True, "params": "killed"}
+
+
+def test_a_task_that_takes_its_worker_with_it_is_interrupted_and_recovered(seen):
+    assert seen["died_by_itself"] == {"recovery": "succeeded", "by_system": True, "params": "dead"}
+
+
+def test_it_goes_on_after_all_its_processes_were_killed(seen):
+    # Pusher and workers; a multiprocessing.Queue would hang here.
+    assert seen["idle_killed"] == {"statuses": ["succeeded"], "processes": 5}
+
+
+def test_a_second_worker_of_a_host_is_refused(seen):
+    assert seen["second_worker"]["code"] == 1
+    assert "Another worker" in seen["second_worker"]["said"]
+
+
+def test_the_group_of_the_run_folder_may_knock(seen):
+    assert seen["socket_mode"] == {"mode": "0o660", "group": True}
+
+
+def test_a_killed_guard_leaves_no_process_behind_and_can_be_started_again(seen):
+    assert seen["guard_killed"] == {"orphan": "succeeded", "after": "succeeded"}
+
+
+def test_an_ended_worker_lets_short_tasks_end_and_interrupts_long_ones(seen):
+    end = seen["terminated"]
+    assert (end["quick"], end["long"], end["recovery"], end["left"]) == ("succeeded", "interrupted", ["queued"], [])
+    assert end["seconds"] < 15
