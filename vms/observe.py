@@ -15,8 +15,9 @@ from bhype.hosts.observer import Sweep, ask_once
 from bhype.live import publish
 from bhype.tasks import ask
 from bhype.tasks.models import Task
+from bhype.vmrun import client
 
-from . import plan, power
+from . import plan
 from .models import VM
 
 State = VM.State
@@ -41,7 +42,7 @@ class Seen:
 def observe(sweep: Sweep) -> None:
     """Write the observed columns of this host's VMs, and have tidied up what accidents left."""
     processes = {process.vm: process for process in sweep.ask(ps.processes()) if process.vm}
-    files = power.client.read_states(sweep.host)
+    files = client.read_states(sweep.host)
     operations = _operations(sweep.row)
     seen = {}
     vms = list(VM.objects.filter(host=sweep.row).select_related("pool").defer("notes"))
@@ -52,7 +53,7 @@ def observe(sweep: Sweep) -> None:
         seen[vm.pk] = Seen(
             file,
             processes.get(vm.name),
-            power.is_supervised(sweep.host, vm.name, file),
+            bool(file and file.get("supervised")),
             operations.get(vm.subject, ""),
             not sweep.every(5) or (vm.state != State.LOST and sweep.host.exists(plan.config_path(vm))),
         )

@@ -15,10 +15,11 @@ from django.db.models import Sum
 from pydantic import BaseModel, Field
 
 from bhype.freebsd import bhyvectl, ifconfig, ps, zfs
-from bhype.host import CommandError, CommandFailed, CommandStopped
+from bhype.host import CommandError, CommandFailed, CommandStopped, CommandTimeout
 from bhype.hosts.models import Host
 from bhype.live import publish
 from bhype.tasks import Cancelled, OperationFailed, Refused, Run, ask, operation
+from bhype.vmrun import client
 
 from . import plan, power
 from .models import VM
@@ -174,41 +175,33 @@ def start(run: Run, params: VmParams) -> None:
 def _start(run: Run, vm: VM) -> None:
     if vm.state in {State.CREATING, State.DELETING}:
         raise OperationFailed(f"{vm.name} is being {'created' if vm.state == State.CREATING else 'deleted'}.")
-    if power.is_running(run.host, vm.name):
+    if power.is_on(run.host, vm.name):
         raise OperationFailed(f"{vm.name} is on already.")
-    committed = (
-        VM.objects.filter(host=vm.host, state__in=plan.ON).exclude(pk=vm.pk).aggregate(sum=Sum("memory"))
-    )
-    if problem := plan.memory_problem(vm.memory, vm.host.memory, committed["sum"] or 0):
+    on = VM.objects.filter(host=vm.host, state__in=plan.ON).exclude(pk=vm.pk)
+    committed = on.aggregate(sum=Sum("memory"))["sum"] or 0
+    if problem := plan.memory_problem(vm.memory, vm.host.memory, committed):
         raise OperationFailed(f"{vm.name} was not started. {problem}")
     _settle_port(run, vm)
     _write_config(run, vm)
-    # What the last run left would be taken for news of this one.
-    run.host.unlink(f"{power.run_folder(vm.name)}/state.json")
     mark(vm, State.STARTING)
+    run.stage("Waiting for the guest to run", percent=30)
     try:
         power.supervise(run, vm)
-        reached = power.wait_for(
-            run, vm, {State.RUNNING, *power.ENDED}, power.START_SECONDS, "Waiting for the guest to run"
-        )
-    except (CommandFailed, OSError) as error:
+    except (CommandFailed, CommandTimeout) as error:
         mark(vm, State.FAILED, _explanation(error))
         raise OperationFailed(vm.reason) from error
-    if reached is None:
-        raise OperationFailed(f"{vm.name} did not run within {power.START_SECONDS:.0f} s; see its log.")
-    if reached["state"] in {State.FAILED, State.CRASHED}:
-        mark(vm, reached["state"], str(reached.get("reason") or ""))
-        raise OperationFailed(vm.reason or f"{vm.name} could not be started.")
-    mark(vm, reached["state"], str(reached.get("reason") or ""))
+    _mark_seen(run, vm)
 
 
-def _explanation(error: CommandFailed | OSError) -> str:
+def _mark_seen(run: Run, vm: VM) -> None:
+    """Write the state that the supervisor tells now."""
+    seen = client.read_state(run.host, vm.name) or {}
+    mark(vm, str(seen.get("state") or State.STOPPED), str(seen.get("reason") or ""))
+
+
+def _explanation(error: CommandError) -> str:
     """The supervisor's tree of what is missing, else the error's own sentence."""
-    if isinstance(error, CommandFailed):
-        said = error.result.stderr.strip() or error.result.stdout.strip()
-        if said:
-            return said
-    return str(error)
+    return error.result.stderr.strip() or error.result.stdout.strip() or str(error)
 
 
 def _settle_port(run: Run, vm: VM) -> None:
@@ -239,14 +232,13 @@ def stop(run: Run, params: StopParams) -> None:
 
 
 def _stop(run: Run, vm: VM, timeout: int) -> None:
-    if not power.is_running(run.host, vm.name):
+    if not power.is_on(run.host, vm.name):
         run.log(f"{vm.name} is off.")
         return
     power.request(run, vm, "stop")
     mark(vm, State.STOPPING)
     reached = power.wait_for(run, vm, power.ENDED, timeout, "Waiting for the guest to power off")
     if reached is None:
-        mark(vm, State.RUNNING)
         raise OperationFailed(
             f"The guest of {vm.name} did not react to the power button within {timeout} s: use Power off."
         )
@@ -257,7 +249,7 @@ def _stop(run: Run, vm: VM, timeout: int) -> None:
 def poweroff(run: Run, params: VmParams) -> None:
     """Pull the plug. The guest may lose what it has not written."""
     vm = _vm(params)
-    if not power.is_running(run.host, vm.name):
+    if not power.is_on(run.host, vm.name):
         run.log(f"{vm.name} is off.")
         return
     power.request(run, vm, "poweroff")
@@ -271,7 +263,7 @@ def poweroff(run: Run, params: VmParams) -> None:
 def reset(run: Run, params: VmParams) -> None:
     """Press the reset button: the guest begins anew, without shutting down."""
     vm = _vm(params)
-    if not power.is_running(run.host, vm.name):
+    if not power.is_on(run.host, vm.name):
         raise OperationFailed(f"{vm.name} is off.")
     power.request(run, vm, "reset")
 
@@ -292,7 +284,7 @@ def restart(run: Run, params: StopParams) -> None:
 def delete(run: Run, params: VmParams) -> None:
     """Destroy the VM's disks and dataset, which carry its UUID, and forget it. Refused while it is on."""
     vm = _vm(params)
-    if power.is_running(run.host, vm.name):
+    if power.is_on(run.host, vm.name):
         raise OperationFailed(f"{vm.name} is on. Power it off first.")
     mark(vm, State.DELETING)
     _remove(run, vm)
@@ -311,7 +303,7 @@ def recover(run: Run, params: VmParams) -> None:
 def _remove(run: Run, vm: VM) -> None:
     """Destroy everything of the VM and its row. Where that fails, the VM stays, with the reason, to be deleted again."""
     try:
-        if power.is_running(run.host, vm.name):
+        if power.is_on(run.host, vm.name):
             raise OperationFailed(f"{vm.name} is on. Power it off first.")
         run.host.run(bhyvectl.destroy(vm.name))
         _remove_taps(run, [nic.tap for nic in vm.nics.all()])
@@ -379,13 +371,11 @@ def _remove_taps(run: Run, names: list[str]) -> None:
 def adopt(run: Run, params: VmParams) -> None:
     """Start a successor for a supervisor that died while its guest goes on."""
     vm = _vm(params)
-    if not power.is_running(run.host, vm.name):
+    if not power.has_process(run.host, vm.name):
         run.log(f"{vm.name} is off by now.")
         return
-    try:
-        power.request(run, vm, "status")
-    except OperationFailed as error:
-        raise OperationFailed(f"{vm.name} runs, but without a supervisor. {error}") from error
+    power.request(run, vm, "status")
+    _mark_seen(run, vm)
 
 
 @operation("vms.autostart", title="Start the VMs that start with the host", right=None, lock="vms.autostart")
@@ -404,7 +394,7 @@ def clean_up(run: Run, params: CleanUpParams) -> None:
     running = {vm.name for vm in VM.objects.filter(state__in=[*plan.ON, State.CREATING])}
     run.log(f"VMs that are on: {', '.join(sorted(running)) or 'none'}")
     for name in params.nodes:
-        if name not in running and not power.is_running(run.host, name):
+        if name not in running and not power.is_on(run.host, name):
             run.host.run(bhyvectl.destroy(name))
     busy = {f"bhype/vm/{vm.uuid}/" for vm in VM.objects.filter(name__in=running)}
     interfaces = run.host.query(ifconfig.list_interfaces())

@@ -17,6 +17,7 @@ from bhype.freebsd.bhyve import command
 from bhype.vmrun.config import parse
 from bhype.vmrun.machine import machine
 from bhype.vmrun.rundir import RUN_DIR
+from bhype.vmrun.supervisor import SECRETS
 
 from .sizes import GIB, MIB, human
 
@@ -122,7 +123,7 @@ def document(vm: VM) -> Document:
 def command_line(vm: VM) -> str:
     """The bhyve command of the VM's next start, as one line for a shell. The VNC password is not in it: bhyve reads
     it from a file."""
-    secret_file = f"{RUN_DIR}/{vm.name}/bhyve.conf"
+    secret_file = f"{RUN_DIR}/{vm.name}/{SECRETS}"
     return shlex.join(command(machine(parse(document(vm)), secret_file=secret_file)).argv)
 
 

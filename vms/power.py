@@ -2,84 +2,59 @@
 
 from __future__ import annotations
 
-import os
 import random
 import socket
 import time
 from collections.abc import Collection, Iterable
-from importlib import import_module
 from typing import Any
 
 from bhype.freebsd import ps
-from bhype.host import LocalHost, connect_unix
+from bhype.host import LocalHost
 from bhype.tasks import OperationFailed, Run
-from bhype.vmrun.rundir import RUN_DIR
+from bhype.vmrun import client
 
 from . import plan
 from .models import VM
 
 POLL = 0.2
-# From the supervisor's start to a running guest; firmware is not waited for.
-START_SECONDS = 60.0
 REQUEST_SECONDS = 10.0
 ENDED = frozenset({VM.State.STOPPED, VM.State.CRASHED, VM.State.FAILED})
 State = dict[str, Any]
 
 
-class _Lazy:
-    def __getattr__(self, name: str) -> Any:
-        return getattr(import_module("bhype.vmrun.client"), name)
-
-
-client = _Lazy()
-
-
 def run_folder(name: str) -> str:
     """Where a VM's supervisor keeps its state, sockets and logs."""
-    return f"{RUN_DIR}/{name}"
+    return f"{client.RUN_DIR}/{name}"
 
 
-def is_running(host: LocalHost, name: str) -> bool:
-    """Whether a bhyve of this VM runs, as its title says."""
+def is_on(host: LocalHost, name: str) -> bool:
+    """Whether the VM's bhyve runs, or its supervisor is about to start it (again)."""
+    state = client.read_state(host, name)
+    if state is not None and state.get("supervised") and state["state"] in plan.ON:
+        return True
+    return has_process(host, name)
+
+
+def has_process(host: LocalHost, name: str) -> bool:
+    """Whether there is a bhyve with the VM's name as its title."""
     return any(process.vm == name for process in host.query(ps.processes()))
 
 
-def is_supervised(host: LocalHost, name: str, state: State | None) -> bool:
-    """Whether the supervisor that wrote ``state`` lives and listens. A number used again does not mislead: nobody
-    listens at the socket of a dead one."""
-    if state is None or not isinstance(state.get("supervisor"), int):
-        return False
-    try:
-        os.kill(state["supervisor"], 0)
-        connect_unix(host.path(f"{run_folder(name)}/control.sock"), 1.0).close()
-    except PermissionError:
-        return True
-    except OSError:
-        return False
-    return True
-
-
-def request(run: Run, vm: VM, verb: str) -> State:
-    """Ask the supervisor for ``verb``; a dead one's successor is started first. Raises OperationFailed."""
-    for attempt in range(2):
-        try:
-            answer = client.request(run.host, vm.name, verb, REQUEST_SECONDS)
-        except OSError as error:
-            if attempt or not is_running(run.host, vm.name):
-                raise OperationFailed(f"The supervisor of {vm.name} does not answer: {error}.") from error
-            run.log("The supervisor does not answer; starting its successor.")
-            supervise(run, vm)
-            continue
-        if not answer.get("ok"):
-            raise OperationFailed(str(answer.get("error") or f"The supervisor refused to {verb}."))
-        state: State = answer.get("state") or {}
-        return state
-    raise AssertionError("unreachable")
+def request(run: Run, vm: VM, verb: str) -> None:
+    """Tell the supervisor; where it has died, its successor first. Raises OperationFailed and CommandError."""
+    answer = client.request(run.host, vm.name, verb, REQUEST_SECONDS)
+    state = client.read_state(run.host, vm.name) or {}
+    if not answer["ok"] and not state.get("supervised") and has_process(run.host, vm.name):
+        run.log("The supervisor has died; starting its successor.")
+        supervise(run, vm)
+        answer = client.request(run.host, vm.name, verb, REQUEST_SECONDS)
+    if not answer["ok"]:
+        raise OperationFailed(str(answer["error"]))
 
 
 def supervise(run: Run, vm: VM) -> None:
     """Start a supervisor. It starts bhyve, or takes over the one that runs. Raises CommandError."""
-    run.host.run(client.start_command(run.host.path(plan.config_path(vm)), root=run.host.root))
+    run.host.run(client.start_command(run.host, plan.config_path(vm)))
 
 
 def wait_for(run: Run, vm: VM, states: Collection[str], seconds: float, stage: str) -> State | None:
