@@ -16,10 +16,13 @@ import fcntl
 import json
 import os
 import sys
-from types import TracebackType
-from typing import Any, NoReturn
 
-State = dict[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # importing them costs more than the rest of the program
+    from types import TracebackType
+    from typing import Any, NoReturn
+
+    State = dict[str, Any]
 
 
 class Exit(SystemExit):
@@ -52,7 +55,7 @@ def root(path: str) -> str:
     return folder() + "/root" + path
 
 
-class state:  # noqa: N801  (used as a function: ``with core.state("zfs") as data``)
+class state:
     """The state ``name`` as a dict, locked against all other programs; written back when changed.
 
     The new state replaces the old one atomically and only when the block ends without an exception, so a
@@ -82,17 +85,53 @@ class state:  # noqa: N801  (used as a function: ``with core.state("zfs") as dat
             os.close(self.handle)
 
 
+class BadOption(Exception):
+    """A letter that getopt(3) does not know, or one that lacks its argument."""
+
+    def __init__(self, letter: str, *, missing: bool) -> None:
+        self.letter = letter
+        self.missing = missing
+
+
+def getopt(argv: list[str], letters: str) -> tuple[list[tuple[str, str]], list[str]]:
+    """Split ``argv`` as FreeBSD's getopt(3) does: options until the first word that is none, then the rest.
+
+    letters: as in C, ``"rV:"`` has -r and -V with an argument. Raises BadOption.
+    """
+    options: list[tuple[str, str]] = []
+    rest = list(argv)
+    while rest and rest[0].startswith("-") and rest[0] != "-":
+        word = rest.pop(0)
+        if word == "--":
+            break
+        cluster = word[1:]
+        while cluster:
+            letter, cluster = cluster[0], cluster[1:]
+            place = letters.find(letter)
+            if place < 0 or letter == ":":
+                raise BadOption(letter, missing=False)
+            if letters[place + 1 : place + 2] != ":":
+                options.append((letter, ""))
+                continue
+            if not cluster and not rest:
+                raise BadOption(letter, missing=True)
+            options.append((letter, cluster or rest.pop(0)))
+            break
+    return options, rest
+
+
 def peek(name: str) -> State:
     """The state ``name`` as it is now, without waiting for anybody. Changes to it go nowhere."""
     text = _read(f"{folder()}/state/{name}.json")
     return json.loads(text) if text else {}  # type: ignore[no-any-return]
 
 
-def replace(path: str, text: str) -> None:
+def replace(path: str, text: str, mode: int = 0o644) -> None:
     """Give the file ``path`` the content ``text``; a reader sees the old or the new one, never a part."""
     draft = f"{path}.{os.getpid()}"
     with open(draft, "w") as file:
         file.write(text)
+        os.fchmod(file.fileno(), mode)
     os.replace(draft, path)
 
 
@@ -142,6 +181,19 @@ def fault(command: str) -> None:
             _after.append(entry)
         else:
             _suffer(entry)
+
+
+def check_fault(entry: object) -> None:
+    """Raise ValueError unless ``entry`` is a fault as `fault` describes it."""
+    known = {"command", "nth", "do", "seconds", "text", "code", "when"}
+    if not isinstance(entry, dict) or not isinstance(entry.get("command"), str) or not entry["command"]:
+        raise ValueError("a fault is an object with at least a command")
+    if entry.get("do") not in ("fail", "hang", "slow", "kill", "full"):
+        raise ValueError("do is one of fail, hang, slow, kill and full")
+    if entry.get("when", "before") not in ("before", "after"):
+        raise ValueError("when is before or after")
+    if set(entry) - known:
+        raise ValueError(f"a fault has no {', '.join(sorted(set(entry) - known))}")
 
 
 def finish() -> None:

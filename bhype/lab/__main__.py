@@ -1,0 +1,45 @@
+"""``python -m bhype.lab create|stop|fault|clear DIR``: the lab host from outside."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from bhype.lab import tree
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bhype.lab", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    create = verbs.add_parser("create", help="make the lab, or refresh its programs")
+    create.add_argument("--cpus", type=int, default=os.cpu_count() or 1)
+    create.add_argument(
+        "--memory", type=int, default=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    )
+    create.add_argument("--pool", default="tank")
+    create.add_argument("--size", type=int, default=100 * tree.GIB, help="bytes of the pool")
+    stop = verbs.add_parser("stop", help="end all guests")
+    stop.add_argument("--grace", type=float, default=3.0, help="seconds between SIGTERM and SIGKILL")
+    fault = verbs.add_parser("fault", help="make programs fail as the JSON says")
+    clear = verbs.add_parser("clear", help="let all programs work again")
+    for verb in (create, stop, fault, clear):
+        verb.add_argument("folder", metavar="DIR")
+    fault.add_argument("json", help='such as \'{"command": "zfs create", "nth": 2, "do": "fail"}\'')
+    asked = parser.parse_args()
+    if asked.verb == "create":
+        numbers = {"cpus": asked.cpus, "memory": asked.memory, "size": asked.size}
+        for sentence in tree.create(asked.folder, pool=asked.pool, **numbers):
+            print(sentence, file=sys.stderr)
+    elif asked.verb == "stop":
+        print(f"{tree.stop(asked.folder, grace=asked.grace)} guests ended")
+    else:
+        try:
+            tree.set_faults(asked.folder, asked.json if asked.verb == "fault" else "")
+        except ValueError as error:
+            parser.error(str(error))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""kldload(8) and what the lab's kernel modules are.
+
+The state "kld" has ``loaded``: ``{MODULE: {"id", "time"}}``.
+"""
+
+from __future__ import annotations
+
+import time
+
+from bhype.lab import core
+
+# Those of the kernel itself, and those that kldload finds in /boot/kernel.
+BUILT_IN = ("zfs", "if_lo", "ether", "if_em", "if_tuntap_base")
+MODULES = {
+    **{"vmm": 0x32F000, "nmdm": 0x5248, "if_bridge": 0x10300, "if_tuntap": 0xB600, "bridgestp": 0x8250},
+    **{"pf": 0x7A000, "if_epair": 0x6530, "if_vxlan": 0x1A110, "if_wg": 0x29E00, "coretemp": 0x4500},
+    **{"amdtemp": 0x4300, "ng_bridge": 0x7100, "ng_ether": 0x6200, "ng_socket": 0x5400, "cpuctl": 0x4100},
+}
+NEEDS = {"if_bridge": ("bridgestp",)}
+ALIASES = {"if_tap": "if_tuntap"}
+
+
+def module_of(name: str) -> str:
+    """``vmm`` for ``vmm``, ``vmm.ko`` and ``/boot/kernel/vmm.ko``."""
+    if name.startswith("/boot/kernel/"):
+        name = name.removeprefix("/boot/kernel/")
+    name = name.removesuffix(".ko")
+    return ALIASES.get(name, name)
+
+
+def main(argv: list[str]) -> int:
+    core.fault(" ".join(["kldload", *argv]))
+    usage = "usage: kldload [-nqv] file ..."
+    try:
+        found, files = core.getopt(argv, "nqv")
+    except core.BadOption as error:
+        core.fail(f"kldload: illegal option -- {error.letter}\n{usage}", 1)
+    if not files:
+        core.fail(usage, 1)
+    letters = {letter for letter, _ in found}
+    code = 0
+    with core.state("kld") as data:
+        loaded = data.setdefault("loaded", {})
+        for file in files:
+            module = module_of(file)
+            if module in loaded or module in BUILT_IN:
+                if "n" not in letters:
+                    _complain(letters, f"kldload: can't load {file}: module already loaded or in kernel")
+                    code = 1
+            elif module not in MODULES:
+                _complain(letters, f"kldload: can't load {file}: No such file or directory")
+                code = 1
+            else:
+                for each in (*NEEDS.get(module, ()), module):
+                    if each not in loaded:
+                        data["id"] = data.get("id", 1) + 1
+                        loaded[each] = {"id": data["id"], "time": int(time.time())}
+                if "v" in letters:
+                    print(f"Loaded {file}, id={loaded[module]['id']}")
+    return code
+
+
+def _complain(letters: set[str], text: str) -> None:
+    if "q" not in letters:
+        core.warn(text)

@@ -1,0 +1,199 @@
+"""sysctl(8): the names that matter to a host of VMs, most of them read from this machine.
+
+The state "sysctl" holds the values that were set. Names below hw.vmm exist while vmm is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from bhype.lab import core
+from bhype.lab.uname import HOSTNAME, RELEASE, VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PAGE = 4096
+# Settable names with their values after the boot; a module brings those behind it.
+SETTABLE = {
+    **{"net.inet.ip.forwarding": "0", "net.inet6.ip6.forwarding": "0", "kern.hostname": HOSTNAME},
+    **{
+        "net.link.tap.up_on_open": "0",
+        "net.link.tap.user_open": "0",
+        "net.link.ether.inet.log_arp_movements": "1",
+    },
+    **{"vfs.zfs.arc.max": "0", "vfs.zfs.arc_max": "0", "vfs.zfs.vol.mode": "1", "kern.securelevel": "-1"},
+}
+BY_MODULE = {
+    "if_bridge": {
+        **{"net.link.bridge.pfil_member": "1", "net.link.bridge.pfil_bridge": "1"},
+        **{"net.link.bridge.pfil_onlyip": "1", "net.link.bridge.inherit_mac": "0"},
+    },
+}
+TUNABLES = {"kern.racct.enable": "0", "hw.vmm.maxcpu": "", "net.link.tap.devfs_cloning": "1"}
+USAGE = (
+    "usage: sysctl [-bdeFhilNnoqTtWx] [ -B <bufsize> ] [-f filename] name[=value] ...\n"
+    "       sysctl [-bdeFhlNnoqTtWx] [ -B <bufsize> ] -a"
+)
+
+
+def main(argv: list[str]) -> int:
+    core.fault(" ".join(["sysctl", *argv]))
+    try:
+        found, words = core.getopt(argv, "aehinNq")
+    except core.BadOption as error:
+        core.fail(f"sysctl: illegal option -- {error.letter}\n{USAGE}", 1)
+    letters = {letter for letter, _ in found}
+    values = _values()
+    if "a" in letters:
+        words = sorted(values)
+    if not words:
+        core.fail(USAGE, 1)
+    return max([_one(word, values, letters) for word in words])
+
+
+def _one(word: str, values: dict[str, Callable[[], str]], letters: set[str]) -> int:
+    name, equals, new = word.partition("=")
+    names = [name] if name in values else sorted(each for each in values if each.startswith(name + "."))
+    if not names:
+        if "i" not in letters:
+            if "q" not in letters:
+                core.warn(f"sysctl: unknown oid '{name}'")
+            return 1
+        return 0
+    if equals:
+        return _write(name, new, values, letters)
+    for each in names:
+        if "N" in letters:
+            print(each)
+        elif "n" in letters:
+            print(values[each]())
+        else:
+            print(f"{each}{'=' if 'e' in letters else ': '}{values[each]()}")
+    return 0
+
+
+def _write(name: str, new: str, values: dict[str, Callable[[], str]], letters: set[str]) -> int:
+    if name not in values:
+        core.warn(f"sysctl: oid '{name}' isn't a leaf node")
+        return 1
+    if name in TUNABLES:
+        core.warn(
+            f"sysctl: oid '{name}' is a read only tunable\n"
+            "sysctl: Tunable values are set in /boot/loader.conf"
+        )
+        return 1
+    if name not in _settable():
+        core.warn(f"sysctl: oid '{name}' is read only")
+        return 1
+    old = values[name]()
+    if name != "kern.hostname" and not new.removeprefix("-").isdigit():
+        core.warn(f"sysctl: invalid integer '{new}'")
+        return 1
+    with core.state("sysctl") as data:
+        data[name] = new
+    if "q" not in letters:
+        print(f"{old} -> {new}" if "n" in letters else f"{name}: {old} -> {new}")
+    return 0
+
+
+def _settable() -> dict[str, str]:
+    found = dict(SETTABLE)
+    for module in core.peek("kld").get("loaded", {}):
+        found.update(BY_MODULE.get(module, {}))
+    return found
+
+
+def _values() -> dict[str, Callable[[], str]]:
+    """All names that exist now, each with what reads it."""
+    host = core.peek("host")
+    cpus = host["cpus"]
+    fixed = {
+        **{"kern.ostype": "FreeBSD", "kern.osrelease": RELEASE, "kern.osreldate": "1403000"},
+        **{"kern.version": VERSION, "hw.machine": "amd64", "hw.machine_arch": "amd64", "hw.model": _model()},
+        **{"hw.ncpu": str(cpus), "kern.smp.cpus": str(cpus), "kern.smp.cores": str(cpus)},
+        **{"kern.smp.threads_per_core": "1", "hw.physmem": str(host["memory"]), "hw.pagesize": str(PAGE)},
+        **{"hw.realmem": str(host["memory"]), "kern.vm_guest": "none", "security.jail.jailed": "0"},
+        **{"kern.hostuuid": host.get("uuid", ""), "kern.features.vimage": "1", "net.ifdescr_maxlen": "1024"},
+        **{"kern.disks": "vtbd1 vtbd0", "kern.boottime": _boottime(host["booted"])},
+        **{name: value for name, value in TUNABLES.items() if name != "hw.vmm.maxcpu"},
+    }
+    if "vmm" in core.peek("kld").get("loaded", {}):
+        fixed |= {
+            **{"hw.vmm.maxcpu": str(cpus), "hw.vmm.vmx.initialized": "1"},
+            **{"hw.vmm.vmx.cap.unrestricted_guest": "1", "hw.vmm.vmx.cap.halt_exit": "1"},
+            **{"hw.vmm.vmx.cap.pause_exit": "1", "hw.vmm.vmx.cap.invpcid": "1"},
+            **{"hw.vmm.iommu.initialized": "0", "hw.vmm.create": "beavis", "hw.vmm.destroy": "beavis"},
+        }
+    fixed |= {**_settable(), **core.peek("sysctl")}
+    values: dict[str, Callable[[], str]] = {name: (lambda text=text: text) for name, text in fixed.items()}
+    values |= {
+        "kern.cp_time": lambda: " ".join(map(str, _ticks(1))),
+        "kern.cp_times": lambda: " ".join(map(str, _ticks(cpus) * cpus)),
+        "vm.loadavg": lambda: "{{ {0:.2f} {1:.2f} {2:.2f} }}".format(*os.getloadavg()),
+        "vm.swap_total": lambda: "2147483648",
+    }
+    for name in _MEMORY:
+        values[f"vm.stats.vm.{name}"] = lambda name=name: str(_pages(host["memory"])[name])  # type: ignore[misc]
+    arc = {"size": 0.06, "c": 0.25, "c_max": 0.5, "c_min": 0.03, "mfu_size": 0.03, "mru_size": 0.03}
+    for name, part in arc.items():
+        values[f"kstat.zfs.misc.arcstats.{name}"] = lambda part=part: str(int(host["memory"] * part))  # type: ignore[misc]
+    for name, rate in (("hits", 40), ("misses", 2)):
+        values[f"kstat.zfs.misc.arcstats.{name}"] = lambda rate=rate: str(  # type: ignore[misc]
+            int((time.time() - host["booted"]) * rate)
+        )
+    return values
+
+
+_MEMORY = (
+    *("v_page_count", "v_free_count", "v_active_count", "v_inactive_count", "v_laundry_count"),
+    *("v_wire_count", "v_cache_count"),
+)
+
+
+def _pages(memory: int) -> dict[str, int]:
+    """The host's pages: this machine's free part, laid over the memory that the host pretends to have."""
+    total = free = 1
+    with open("/proc/meminfo") as file:
+        for line in file:
+            key, _, rest = line.partition(":")
+            if key == "MemTotal":
+                total = int(rest.split()[0])
+            elif key == "MemAvailable":
+                free = int(rest.split()[0])
+    pages = memory // PAGE
+    unused = pages * free // total
+    used = pages - unused
+    return {
+        "v_page_count": pages,
+        "v_free_count": unused * 3 // 4,
+        "v_inactive_count": unused - unused * 3 // 4,
+        "v_laundry_count": 0,
+        "v_active_count": used // 2,
+        "v_wire_count": used - used // 2,
+        "v_cache_count": 0,
+    }
+
+
+def _ticks(parts: int) -> list[int]:
+    """user, nice, system, interrupt and idle ticks since the boot, of one of ``parts`` CPUs."""
+    with open("/proc/stat") as file:
+        user, nice, system, idle, wait, irq, softirq = map(int, file.readline().split()[1:8])
+    return [ticks // parts for ticks in (user, nice, system, irq + softirq, idle + wait)]
+
+
+def _boottime(seconds: int) -> str:
+    return f"{{ sec = {seconds}, usec = 0 }} {time.ctime(seconds)}"
+
+
+def _model() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return "Virtual CPU"

@@ -1,0 +1,35 @@
+"""zfs(8) of the lab."""
+
+from __future__ import annotations
+
+from bhype.lab import core
+from bhype.lab.openzfs.usage import TEXTS, refuse
+
+MODULES = {
+    **dict.fromkeys(("list", "get", "holds"), "reading"),
+    **dict.fromkeys(("create", "clone", "snapshot", "hold", "release", "version"), "making"),
+    **dict.fromkeys(("set", "inherit", "rename", "promote"), "changing"),
+    **dict.fromkeys(("destroy", "rollback"), "destroying"),
+}
+ALIASES = {"snap": "snapshot"}
+# Python has words of these names.
+FUNCTIONS = {"list": "list_", "set": "set_"}
+
+
+def main(argv: list[str]) -> int:
+    if not argv:
+        refuse("", "missing command")
+    command = ALIASES.get(argv[0], argv[0])
+    if command in ("-?", "--help", "help"):
+        from bhype.lab.openzfs.usage import text
+
+        print(text(""), end="")
+        return 0
+    if command in ("-V", "--version"):
+        command = "version"
+    core.fault(" ".join(["zfs", command, *argv[1:]]))
+    if command not in TEXTS:
+        refuse("", f"unrecognized command '{argv[0]}'")
+    module = __import__(f"bhype.lab.openzfs.{MODULES[command]}", fromlist=["*"])
+    code: int = getattr(module, FUNCTIONS.get(command, command))(argv[1:])
+    return code
