@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bhype.host.errors import CommandError, CommandFailed, CommandStopped, CommandTimeout, Result
 from bhype.host.local import Host, Listener, LocalHost
-from bhype.host.process import Process
+from bhype.host.process import Process, Watch
 from bhype.host.sockets import connect_unix, listen_unix
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "LocalHost",
     "Process",
     "Result",
+    "Watch",
     "connect_unix",
     "listen_unix",
 ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
+import sys
 
 from bhype.freebsd.command import Command
 from bhype.host.errors import CommandFailed, Result
@@ -86,3 +88,49 @@ def spawn(
         result = Result(127, "", error.strerror or "", 0.0)
         raise CommandFailed(command, result, f"{command.argv[0]} {reason}.") from error
     return Process(command, child)
+
+
+class Watch:
+    """Tells when a process ends, be it a child or not. ``fileno`` becomes readable then.
+
+    Raises ProcessLookupError when there is no such process. On FreeBSD kqueue(2) also gives the exit status;
+    Linux gives that to the parent only.
+    """
+
+    __slots__ = ("_fd", "_queue", "pid", "status")
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.status: int | None = None
+        if sys.platform == "linux":
+            self._queue = None
+            self._fd = os.pidfd_open(pid)
+        else:
+            self._queue = select.kqueue()
+            self._fd = self._queue.fileno()
+            exits = select.kevent(pid, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)
+            try:
+                self._queue.control([exits], 0)
+            except OSError:
+                self._queue.close()
+                raise
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def ended(self) -> bool:
+        """Whether the process has ended; ``status`` is then its exit status, or None where nobody tells."""
+        if sys.platform == "linux":
+            poll = select.poll()
+            poll.register(self._fd, select.POLLIN)
+            return bool(poll.poll(0))
+        events = self._queue.control(None, 1, 0)
+        if events:
+            self.status = os.waitstatus_to_exitcode(events[0].data)
+        return bool(events)
+
+    def close(self) -> None:
+        if self._queue is not None:
+            self._queue.close()
+        else:
+            os.close(self._fd)

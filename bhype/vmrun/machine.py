@@ -1,0 +1,100 @@
+"""From a configuration to bhyve's command line: which device sits in which slot. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+from bhype.freebsd.bhyve import Address, Machine, Slot
+from bhype.vmrun.config import Config, Graphic
+from bhype.vmrun.problems import Problem, Unfit
+
+
+def machine(config: Config, *, secret_file: str | None = None, wait: bool = True) -> Machine:
+    """The VM as bhyve is told. secret_file: where the VNC password will lie; wait: whether the guest may
+    wait for a viewer (only before its first start). Raises Unfit when the devices do not fit on the bus."""
+    slots = tuple(_slots(config, wait=wait))
+    _check(config, slots)
+    rom = f"bootrom,{config.bootrom}" + (f",{config.varfile}" if config.varfile else "")
+    return Machine(
+        name=config.name,
+        topology=config.cpu,
+        memory=config.memory,
+        slots=slots,
+        lpc=(rom, *(f"{key},{value}" for key, value in config.com)),
+        uuid=config.uuid,
+        gdb=config.gdb,
+        options=config.extra_options,
+        secret_file=secret_file,
+        acpi=config.flags["generate_acpi"],
+        wire_memory=config.flags["wire_guest_mem"],
+        yield_on_hlt=config.flags["yield_on_hlt"],
+        yield_on_pause=config.flags["yield_on_pause"],
+        no_msix=config.flags["force_msi"],
+        # Devices on another bus than the first are not found through the MP table.
+        no_mptable=config.flags["disable_mptable_gen"] or any(slot.address.bus for slot in slots),
+        utc_clock=config.flags["utc_clock"],
+        ignore_msr=config.flags["ignore_msr"],
+        destroy_on_poweroff=config.flags["power_off_destroy_vm"],
+    )
+
+
+def _slots(config: Config, *, wait: bool) -> Iterator[Slot]:
+    """Explicit slots are kept; the rest go in order to the next that nobody names."""
+    taken = {device.slot for device in config.devices} | {config.lpc_slot or Address(0, 31)}
+    free = (place for place in _places() if place not in taken)
+    yield Slot(next(free), config.hostbridge)
+    yield Slot(config.lpc_slot or Address(0, 31), "lpc")
+    for device in config.devices:
+        yield Slot(device.slot or _next(config, free), device.argument)
+    if config.graphic:
+        password = config.graphic.password
+        secrets = (("password", password),) if password else ()
+        yield Slot(_next(config, free), _frame_buffer(config.graphic, wait=wait), secrets)
+        if config.graphic.xhci_table:
+            yield Slot(_next(config, free), "xhci,tablet")
+
+
+def _places() -> Iterator[Address]:
+    """Function 0 of slots 0 to 30 of every bus: slot 31 of the first is the LPC bridge's by custom."""
+    return (Address(bus, slot) for bus, slot in product(range(256), range(31)))
+
+
+def _next(config: Config, free: Iterator[Address]) -> Address:
+    place = next(free, None)
+    if place is None:
+        raise Unfit(config.name, [Problem("pci", "There are more devices than slots.")])
+    return place
+
+
+def _frame_buffer(graphic: Graphic, *, wait: bool) -> str:
+    host = f"[{graphic.host}]" if ":" in graphic.host else graphic.host
+    words = ["fbuf", f"tcp={host}:{graphic.port}"]
+    for key, value in (("w", graphic.width), ("h", graphic.height), ("vga", graphic.vga)):
+        if value:
+            words.append(f"{key}={value}")
+    if graphic.wait and wait:
+        words.append("wait")
+    return ",".join(words)
+
+
+def _check(config: Config, slots: tuple[Slot, ...]) -> None:
+    problems = []
+    seen: dict[Address, str] = {}
+    for slot in slots:
+        if slot.address in seen:
+            where = f"{slot.address} {slot.device.split(',')[0]}"
+            problems.append(
+                Problem(
+                    where, f"The slot is taken by {seen[slot.address]}.", "Leave it out, or choose another."
+                )
+            )
+        seen[slot.address] = slot.device.split(",")[0]
+    lpc = config.lpc_slot
+    if lpc and lpc.bus:
+        problems.append(Problem(f"{lpc} lpc", "The LPC bridge can only be on bus 0."))
+    if not config.flags["wire_guest_mem"] and any(device.kind == "passthru" for device in config.devices):
+        mend = 'Say "wire_guest_mem": true.'
+        problems.append(Problem("memory", "A passed-through device needs the guest's memory wired.", mend))
+    if problems:
+        raise Unfit(config.name, problems)

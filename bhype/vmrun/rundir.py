@@ -1,0 +1,115 @@
+"""The run directory of one VM: what its supervisor tells, and where it can be told something."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from typing import Any
+
+from bhype.host import Host
+
+RUN_DIR = "/var/run/bhype/vms"
+LOG_LIMIT = 1 << 20
+
+State = dict[str, Any]
+
+
+class Busy(Exception):
+    """The VM has a supervisor already."""
+
+
+class RunDir:
+    """The folder FOLDER/NAME of ``host``, and the lock that makes one supervisor the only one.
+
+    Its group is that of FOLDER: the panel's gateway, which is not root, reaches the serial sockets by it.
+    """
+
+    def __init__(self, host: Host, name: str, folder: str = RUN_DIR) -> None:
+        self.host = host
+        self.name = name
+        self.path = f"{folder}/{name}"
+        self._lock = -1
+
+    def file(self, name: str) -> str:
+        """FreeBSD's path of a file in the folder."""
+        return f"{self.path}/{name}"
+
+    def local(self, name: str) -> str:
+        """The same for this process."""
+        return self.host.path(self.file(name))
+
+    def take(self) -> None:
+        """Make the folder and become its supervisor. Raises Busy, OSError. The lock dies with the process."""
+        self.host.makedirs(self.path, 0o750)
+        folder = self.host.path(self.path)
+        group = os.stat(os.path.dirname(folder)).st_gid
+        if os.stat(folder).st_gid != group:
+            os.chown(folder, -1, group)
+        lock = os.open(self.local("lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock)
+            if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
+                raise
+            raise Busy(f"{self.name} has a supervisor already{self._whose()}.") from error
+        self._lock = lock
+
+    def _whose(self) -> str:
+        supervisor = (self.read() or {}).get("supervisor")
+        return f", process {supervisor}" if supervisor else ""
+
+    def share(self, name: str) -> None:
+        """Give a file of the folder to the folder's group."""
+        os.chown(self.local(name), -1, os.stat(self.host.path(self.path)).st_gid)
+
+    def read(self) -> State | None:
+        """The state file, or None when there is none that can be read."""
+        try:
+            state = json.loads(self.host.read_text(self.file("state.json")))
+        except (OSError, ValueError):
+            return None
+        return state if isinstance(state, dict) else None
+
+    def write(self, state: State) -> None:
+        """Replace the state file as a whole."""
+        self.host.write_text(self.file("state.json"), json.dumps(state) + "\n", 0o640)
+        self.share("state.json")
+
+    def open_log(self, name: str) -> int:
+        """A descriptor that appends to a log; what is too long becomes NAME.1 first."""
+        self.rotate(name)
+        descriptor = os.open(self.local(name), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+        self.share(name)
+        return descriptor
+
+    def rotate(self, name: str) -> bool:
+        """Move a log that has passed its limit to NAME.1."""
+        if self.log_size(name) <= LOG_LIMIT:
+            return False
+        os.replace(self.local(name), self.local(f"{name}.1"))
+        return True
+
+    def rotate_open(self, name: str) -> None:
+        """The same for a log that another process has open for appending: the file stays, emptied."""
+        if self.log_size(name) > LOG_LIMIT:
+            self.host.copy(self.file(name), self.file(f"{name}.1"), 0o640)
+            os.truncate(self.local(name), 0)
+
+    def log_size(self, name: str) -> int:
+        try:
+            return os.stat(self.local(name)).st_size
+        except FileNotFoundError:
+            return 0
+
+    def log_since(self, name: str, offset: int) -> str:
+        """The text of a log from ``offset`` on, at most its last 64 KiB."""
+        try:
+            with open(self.local(name), "rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - 65536, offset if offset <= size else 0))
+                return file.read().decode("utf-8", "replace")
+        except FileNotFoundError:
+            return ""
