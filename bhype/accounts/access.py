@@ -44,8 +44,8 @@ def allow(
     """Open a view to signed-in users who hold ``right``; "self" is held by all of them.
 
     model: the view gets an object in place of the URL's key. The URL's keyword is the model's name in
-    lower case (``vm``), or ``keyword``; it is looked up by the field ``name`` where the model has one
-    (users by theirs), else by primary key.
+    lower case (``vm``), or ``keyword``. ``<int:...>`` is its primary key; other values are looked up by the
+    field ``name`` where the model has one (users by theirs), else by primary key as well.
     methods: words such as "GET" or "GET POST"; others are answered 405.
     """
     if right not in ALL:
@@ -90,7 +90,9 @@ def lookup(user: User, model: type[M], right: str, **key: Any) -> M:
 
 
 def url_key(model: type[Model], value: Any) -> dict[str, Any]:
-    """How an object of this model is named in URLs: by name, or by number."""
+    """How an object is named in URLs: by number where the URL's pattern has <int:...>, else by name."""
+    if isinstance(value, int):
+        return {"pk": value}
     if model is User:
         return {"username": value}
     try:

@@ -54,7 +54,8 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     context = {"form": form, "next": next_of(request), "needs_setup": not first.has_admin()}
     status = 429 if wait else 422 if form.errors else 200
     answer = render(request, "accounts/sign_in.html", context, status=status)
-    answer.headers.update({"Retry-After": str(wait)} if wait else {})
+    if wait:
+        answer["Retry-After"] = str(wait)
     return answer
 
 

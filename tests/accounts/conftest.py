@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
+
 import pytest
+from django.db import OperationalError, connection
 
 from bhype.accounts import signin
 
@@ -14,3 +19,38 @@ def quick_refusals(monkeypatch):
 @pytest.fixture(autouse=True)
 def quick_hashes(settings):
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def at_once(transactional_db):
+    """Run calls at the same time, each with its own connection: ``at_once(f, g)`` gives what they returned."""
+
+    def run(*calls: Callable[[], object]) -> list:
+        barrier, results = threading.Barrier(len(calls)), []
+
+        def attempt(call: Callable[[], object]) -> object:
+            end = time.monotonic() + 10
+            while True:
+                try:
+                    return call()
+                except OperationalError:
+                    # SQLite in memory, which tests use, refuses where a file would wait.
+                    if time.monotonic() > end:
+                        raise
+                    time.sleep(0.01)
+
+        def thread(call: Callable[[], object]) -> None:
+            barrier.wait()
+            try:
+                results.append(attempt(call))
+            finally:
+                connection.close()
+
+        threads = [threading.Thread(target=thread, args=(call,)) for call in calls]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        return results
+
+    return run

@@ -16,6 +16,10 @@ def bearer(secret: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {secret}"}
 
 
+def post(body: dict, secret: str):
+    return Client().post("/api/v1/tokens", body, "application/json", headers=bearer(secret))
+
+
 def issue(user: User, scope: str = "full", expires_at=None) -> tuple[ApiToken, str]:
     return ApiToken.objects.issue(user, "t", scope, expires_at)
 
@@ -51,7 +55,9 @@ def test_a_token_that_is_no_longer_good_is_refused(alice, spoil):
     assert Client().get("/api/v1/tokens", headers=bearer(secret)).status_code == 401
 
 
-@pytest.mark.parametrize("header", ["Bearer", "Bearer ", "Bearer x", "Basic YTpi", "Bearer bhype_\u00e9", "x" * 5000])
+@pytest.mark.parametrize(
+    "header", ["Bearer", "Bearer ", "Bearer x", "Basic YTpi", "Bearer bhype_\u00e9", "x" * 5000]
+)
 def test_nonsense_is_no_token(alice, header):
     assert Client().get("/api/v1/tokens", headers={"Authorization": header}).status_code == 401
 
@@ -89,7 +95,9 @@ def test_the_session_needs_a_csrf_token_for_changes(alice):
 
 def test_a_token_is_made_listed_and_revoked_by_the_api(alice):
     _, secret = issue(alice)
-    made = Client().post("/api/v1/tokens", {"name": "ci", "scope": "read"}, "application/json", headers=bearer(secret))
+    made = Client().post(
+        "/api/v1/tokens", {"name": "ci", "scope": "read"}, "application/json", headers=bearer(secret)
+    )
     assert made.status_code == 201
     listed = Client().get("/api/v1/tokens", headers=bearer(made.json()["secret"])).json()
     assert "ci" in [row["name"] for row in listed]
@@ -103,7 +111,9 @@ def test_a_token_is_made_listed_and_revoked_by_the_api(alice):
 @pytest.mark.parametrize("scope", ["read", "operate"])
 def test_a_narrow_token_makes_no_wider_one(admin, scope):
     _, secret = issue(admin, scope)
-    answer = Client().post("/api/v1/tokens", {"name": "x", "scope": "full"}, "application/json", headers=bearer(secret))
+    answer = Client().post(
+        "/api/v1/tokens", {"name": "x", "scope": "full"}, "application/json", headers=bearer(secret)
+    )
     assert answer.status_code == 403
     row, _ = issue(admin)
     assert Client().delete(f"/api/v1/tokens/{row.pk}", headers=bearer(secret)).status_code == 403
@@ -116,7 +126,7 @@ def test_a_narrow_token_makes_no_wider_one(admin, scope):
 )  # fmt: skip
 def test_bad_input_is_refused_with_its_field(alice, body, field):
     _, secret = issue(alice)
-    answer = Client().post("/api/v1/tokens", body, "application/json", headers=bearer(secret))
+    answer = post(body, secret)
     assert answer.status_code == 422 and answer.json()["field"] == field
     assert ApiToken.objects.count() == 1
 
