@@ -1,8 +1,8 @@
 """websockify with a proxy loop that is full duplex and bounded, and with notes in place of tokens.
 
 websockify's own ``do_proxy`` blocks in ``send`` while a viewer is slow, so that no key gets through, and
-reads the VNC server into memory without limit. This loop never blocks, and stops reading a side whose other side
-is behind.
+reads the VNC server into memory without limit. This loop never blocks, and stops reading a side whose other
+side is behind.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Unreachable(Exception):
 
 
 def open_directory(root: str, name: str) -> int:
-    """A descriptor of the guest's run directory below the host's root. Follows no link. Raises Unreachable."""
+    """A descriptor of the guest's run directory below the root. Follows no link. Raises Unreachable."""
     try:
         descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
         for part in (*RUN_DIR.strip("/").split("/"), vm_name(name)):
@@ -53,11 +53,24 @@ def read_state(directory: int) -> dict[str, Any]:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise Unreachable("state.json is not a file")
             state = json.loads(file.read(STATE_MAX))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise Unreachable(f"no readable state: {error}") from error
-    if not isinstance(state, dict) or state.get("state") not in ALIVE:
+    if not isinstance(state, dict) or str(state.get("state")) not in ALIVE or not _is_alive(state.get("pid")):
         raise Unreachable("the guest is not running")
     return state
+
+
+def _is_alive(pid: object) -> bool:
+    """A supervisor that was killed leaves a state behind; by now its port may be another guest's."""
+    if type(pid) is not int or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:  # a process of root
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def vnc_address(state: dict[str, Any]) -> tuple[str, int]:
@@ -66,7 +79,7 @@ def vnc_address(state: dict[str, Any]) -> tuple[str, int]:
     if not isinstance(vnc, dict):
         raise Unreachable("the guest has no screen")
     host, port = vnc.get("host"), vnc.get("port")
-    if host not in LOOPBACK or type(port) is not int or not 1 <= port <= 65535:
+    if not isinstance(host, str) or host not in LOOPBACK or type(port) is not int or not 1 <= port <= 65535:
         raise Unreachable(f"{host!r}:{port!r} is not a port of the loopback address")
     return host, port
 

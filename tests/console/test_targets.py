@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bhype.console.gateway.targets import Unreachable, locate, read_state, vnc_address
+
+from .guests import run_directory, write_state
+
+
+@pytest.fixture
+def root(short_path):
+    return Path(tempfile.mkdtemp(dir=short_path))
+
+
+def test_it_finds_the_screen_and_the_serial_console(root):
+    folder = write_state(root, "web1", 5900)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(folder / "serial1.sock"))
+        assert locate(str(root), "web1", "vnc") == ("127.0.0.1", 5900)
+        assert locate(str(root), "web1", "serial") == ("unix_socket", str(folder / "serial1.sock"))
+
+
+@pytest.mark.parametrize(
+    "name", ["..", "../web2", "web1/..", "/etc", "", ".", "web1\0", "Web1", "-x", "web1/../web1"]
+)
+def test_names_that_are_paths_lead_nowhere(root, name):
+    write_state(root, "web1", 5900)
+    write_state(root, "web2", 5901)
+    with pytest.raises(Unreachable):
+        locate(str(root), name, "vnc")
+
+
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "192.0.2.1", "localhost", "127.0.0.2", "::", "", None, 7, ["::1"]]
+)
+def test_it_dials_the_loopback_address_only(root, host):
+    write_state(root, "web1", None, vnc={"host": host, "port": 5900} if not isinstance(host, list) else host)
+    with pytest.raises(Unreachable):
+        locate(str(root), "web1", "vnc")
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536, "5900", 5900.0, True, None])
+def test_it_refuses_what_is_no_port(root, port):
+    write_state(root, "web1", None, vnc={"host": "127.0.0.1", "port": port})
+    with pytest.raises(Unreachable):
+        locate(str(root), "web1", "vnc")
+
+
+@pytest.mark.parametrize("state", ["stopped", "failed", "crashed", "", None, 3])
+def test_a_port_of_a_guest_that_is_down_is_not_dialled_for_another_may_have_it_now(root, state):
+    write_state(root, "web1", 5900, state=state)
+    with pytest.raises(Unreachable, match="not running"):
+        locate(str(root), "web1", "vnc")
+
+
+def test_a_guest_whose_process_has_gone_is_not_dialled(root):
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    write_state(root, "web1", 5900, pid=child)
+    with pytest.raises(Unreachable, match="not running"):
+        locate(str(root), "web1", "vnc")
+
+
+def test_links_are_not_followed(root, tmp_path):
+    folder = write_state(root, "web1", 5900)
+    (folder.parent / "web2").symlink_to(folder)
+    with pytest.raises(Unreachable):
+        locate(str(root), "web2", "vnc")
+    elsewhere = tmp_path / "state.json"
+    elsewhere.write_text((folder / "state.json").read_text())
+    (folder / "state.json").unlink()
+    (folder / "state.json").symlink_to(elsewhere)
+    with pytest.raises(Unreachable):
+        locate(str(root), "web1", "vnc")
+
+
+def test_a_serial_console_is_a_socket_and_no_link_to_one(root):
+    folder = write_state(root, "web1", 5900)
+    with pytest.raises(Unreachable, match="no serial socket"):
+        locate(str(root), "web1", "serial")
+    (folder / "serial1.sock").write_text("")
+    with pytest.raises(Unreachable, match="not a socket"):
+        locate(str(root), "web1", "serial")
+    (folder / "serial1.sock").unlink()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(root / "other.sock"))
+        (folder / "serial1.sock").symlink_to(root / "other.sock")
+        with pytest.raises(Unreachable, match="not a socket"):
+            locate(str(root), "web1", "serial")
+
+
+def test_a_pipe_in_place_of_the_state_does_not_hang_the_gateway(root):
+    folder = run_directory(root, "web1")
+    os.mkfifo(folder / "state.json")
+    with pytest.raises(Unreachable):
+        locate(str(root), "web1", "vnc")
+
+
+@given(st.one_of(st.binary(max_size=300), st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["state", "vnc", "pid", "host", "port", "x"]), inner | st.just("running"), max_size=5),
+    max_leaves=10).map(lambda value: json.dumps(value).encode())))  # fmt: skip
+def test_whatever_a_state_file_holds_it_is_a_loopback_port_or_unreachable(tmp_path_factory, content):
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "state.json").write_bytes(content)
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+        host, port = vnc_address(read_state(directory))
+    except Unreachable:
+        return
+    finally:
+        os.close(directory)
+    assert host in {"127.0.0.1", "::1"} and 0 < port < 65536
