@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from django.contrib.auth.models import AnonymousUser
-from django.core.exceptions import FieldDoesNotExist
+from django.core.exceptions import FieldDoesNotExist, MultipleObjectsReturned, ObjectDoesNotExist
 from django.db.models import Model
 from django.http import Http404, HttpRequest
 
@@ -85,7 +85,7 @@ def lookup(user: User, model: type[M], right: str, **key: Any) -> M:
         raise Http404
     try:
         return rows.get(**key)
-    except (model.DoesNotExist, model.MultipleObjectsReturned, ValueError, TypeError) as error:
+    except (ObjectDoesNotExist, MultipleObjectsReturned, ValueError, TypeError) as error:
         raise Http404 from error
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib.auth.backends import BaseBackend
 from django.http import HttpRequest
 
@@ -21,7 +23,11 @@ class PamBackend(_Backend):
     """System accounts. A name that belongs to a panel account is never asked of PAM."""
 
     def authenticate(
-        self, request: HttpRequest | None, username: str | None = None, password: str | None = None
+        self,
+        request: HttpRequest | None,
+        username: str | None = None,
+        password: str | None = None,
+        **others: Any,
     ) -> User | None:
         """The system user, made on the first sign-in without a role: no group of the system makes an admin.
 
@@ -50,7 +56,11 @@ class PanelBackend(_Backend):
     """Accounts of the panel itself."""
 
     def authenticate(
-        self, request: HttpRequest | None, username: str | None = None, password: str | None = None
+        self,
+        request: HttpRequest | None,
+        username: str | None = None,
+        password: str | None = None,
+        **others: Any,
     ) -> User | None:
         if not username or not password:
             return None

@@ -129,7 +129,7 @@ def open_session(request: HttpRequest, user: User) -> None:
     ).delete()
     SignIn.objects.create(
         user=user,
-        session_key=request.session.session_key,
+        session_key=request.session.session_key or "",
         address=audit.address_of(request),
         browser=request.headers.get("User-Agent", "").replace("\0", "")[:200],
     )

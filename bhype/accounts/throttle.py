@@ -28,7 +28,8 @@ def wait_after(failures: int, seconds_ago: float, limit: int) -> float:
     if failures < limit or seconds_ago >= MEMORY:
         return 0.0
     doublings = min(failures - limit, 10)
-    return max(0.0, min(FIRST_WAIT * 2**doublings, LONGEST_WAIT) - max(0.0, seconds_ago))
+    wait: float = min(FIRST_WAIT * 2**doublings, LONGEST_WAIT)
+    return max(0.0, wait - max(0.0, seconds_ago))
 
 
 def count_failure(failures: int, seconds_ago: float) -> int:

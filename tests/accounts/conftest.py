@@ -23,7 +23,7 @@ def quick_hashes(settings):
 
 @pytest.fixture
 def at_once(transactional_db):
-    """Run calls at the same time, each with its own connection: ``at_once(f, g)`` gives what they returned."""
+    """Run calls at the same time, each with its own connection: ``at_once(f, g)`` gives their results."""
 
     def run(*calls: Callable[[], object]) -> list:
         barrier, results = threading.Barrier(len(calls)), []

@@ -59,7 +59,7 @@ class Authd:
 
 @pytest.fixture(scope="module")
 def service():
-    """A PAM service file with the panel's content, under a name of its own: a panel may be running beside us."""
+    """A PAM service file with the panel's content, under a name of its own: a panel may run beside us."""
     name = f"bhype-test-{secrets.token_hex(4)}"
     path = Path(pamcheck.install_service(name))
     yield name
