@@ -16,7 +16,7 @@ from bhype.accounts.models import User
 from bhype.hosts.models import Host
 from bhype.tasks.models import Task
 
-from . import plan
+from . import plan, sizes
 from .models import VM, Nic, Tag, VMQuerySet
 
 PAGE_SIZE = 50
@@ -355,6 +355,18 @@ class Capacity:
     memory_committed: int
     memory_left: int
     disk_left: int
+
+    @property
+    def cpus_hint(self) -> str:
+        return f"the host has {self.cpus}" if self.cpus else ""
+
+    @property
+    def memory_hint(self) -> str:
+        return f"{sizes.human(self.memory_left)} left" if self.memory else ""
+
+    @property
+    def disk_hint(self) -> str:
+        return f"{sizes.human(self.disk_left)} free" if self.disk_left else ""
 
 
 def capacity(host: Host) -> Capacity:

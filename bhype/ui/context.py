@@ -21,16 +21,18 @@ class Item:
     url_name: str
     right: str
     key: str
+    # For the bar at the bottom of a phone.
+    short: str = ""
 
 
 ITEMS = (
-    Item("Virtual machines", "device-desktop", "vms:list", "self", "v"),
+    Item("Virtual machines", "device-desktop", "vms:list", "self", "v", "VMs"),
     Item("Storage", "database", "storage:list", "storage.view", "s"),
     Item("Network", "network", "network:list", "network.view", "n"),
     Item("Hosts", "server-2", "hosts:list", "hosts.view", "h"),
     Item("Tasks", "list-check", "tasks:list", "self", "t"),
     Item("Users", "users", "accounts:users", "users.manage", "u"),
-    Item("Audit log", "history", "accounts:audit", "audit.view", "a"),
+    Item("Audit log", "history", "accounts:audit", "audit.view", "a", "Audit"),
 )
 
 
@@ -58,6 +60,13 @@ def _nav(request: HttpRequest, user: Any) -> list[dict[str, Any]]:
         active = here == item.url_name if app == "accounts" else here.partition(":")[0] == app
         if user.can(item.right):
             entries.append(
-                {"label": item.label, "icon": item.icon, "href": href, "key": item.key, "active": active}
+                {
+                    "label": item.label,
+                    "short": item.short or item.label,
+                    "icon": item.icon,
+                    "href": href,
+                    "key": item.key,
+                    "active": active,
+                }
             )
     return entries
