@@ -169,7 +169,7 @@ def _nic(machine: Machine, place: Place, node: Node, config: Config) -> None:
 
 def _open_tap(machine: Machine, tap: str) -> None:
     reason = None
-    if not bhyve_host.has_interface(tap):
+    if not bhyve_host.has_tap(tap):
         reason = _MISSING
     elif tap in machine.taps or tap in bhyve_state.tap_openers():
         reason = "Device busy"

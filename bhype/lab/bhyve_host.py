@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 from bhype.lab import core
 
 TYPE_CHECKING = False
@@ -27,20 +25,18 @@ def memory() -> int:
     return int(core.peek("host").get("memory", 1 << 40))
 
 
-def has_interface(name: str) -> bool:
-    return name in _interfaces()
+def has_tap(device: str) -> bool:
+    """Whether ``/dev/DEVICE`` exists; a renamed interface keeps its device."""
+    return any(interface["device"] == device for interface in _interfaces().values())
 
 
-def bridge_of(tap: str) -> dict[str, Any] | None:
-    """The bridge that ``tap`` is a member of: ``{"name", "inet"}``, inet being ``10.0.0.1/24`` or None."""
-    for name, interface in _interfaces().items():
-        if tap in interface.get("members", ()):
-            for entry in interface.get("inet", ()):
-                try:
-                    return {"name": name, "inet": str(ipaddress.IPv4Interface(entry))}
-                except ValueError:
-                    continue
-            return {"name": name, "inet": None}
+def bridge_of(device: str) -> dict[str, Any] | None:
+    """The bridge that the tap of ``device`` is a member of: ``{"name", "inet"}``, inet ``10.0.0.1/24`` or None."""
+    interfaces = _interfaces()
+    names = {name for name, interface in interfaces.items() if interface["device"] == device}
+    for name, interface in interfaces.items():
+        if names & set(interface.get("members", ())):
+            return {"name": name, "inet": next(iter(interface["inet"]), None)}
     return None
 
 

@@ -58,6 +58,7 @@ class _Run:
     # --- start
 
     def run(self) -> int:
+        _sweep()
         os.makedirs(self.folder, mode=0o700)
         os.chdir(self.folder)  # paths of unix sockets are short
         try:
@@ -338,6 +339,16 @@ class _Run:
             return POWEROFF
         core.warn("vm_loop: unexpected exitcode 0x0")
         return ERROR
+
+
+def _sweep() -> None:
+    """Remove the folders of bhyves that were killed."""
+    above = f"{core.folder()}/run"
+    with suppress(FileNotFoundError):
+        for name in os.listdir(above):
+            pid = name.removeprefix("bhyve.")
+            if pid != name and pid.isdigit() and bhyve_state.ticks(int(pid)) is None:
+                shutil.rmtree(f"{above}/{name}", ignore_errors=True)
 
 
 class _Requests:

@@ -302,10 +302,10 @@ class Monitor:
         """Read 16 bits of an I/O port of the guest; ``answer(value)``, 0xffff when there is no answer."""
 
         def read(reply: dict[str, Any]) -> None:
-            text = str(reply.get("return", ""))  # "portw[0x0602] = 0x0100"
+            text = str(reply.get("return", ""))  # "portw[0x0602] = 0x0100"; in HMP /h is two bytes
             try:
                 answer(int(text.rpartition("=")[2], 16))
             except ValueError:
                 answer(0xFFFF)
 
-        self.send("human-monitor-command", read, **{"command-line": f"i /w {port:#x}"})
+        self.send("human-monitor-command", read, **{"command-line": f"i /h {port:#x}"})

@@ -16,8 +16,8 @@ Every function here returns a disk: a bare FAT12 file system of 1.44 MB whose on
 `echo`                  prints, then echoes com1; Ctrl-P powers off, Ctrl-R resets, Ctrl-T triple-faults
 ======================  ==================================================================================
 
-What they print goes to com1 (default ``ready`` and a line feed). Facts: UEFI specification 2.10 (tables, PE32+
-images), the 8250's ports 0x3f8-0x3ff, the power management ports that OVMF gives a q35 machine at 0x600.
+What they print goes to com1 (default ``ready`` and a line end). Facts: UEFI specification 2.10 (tables,
+PE32+ images), the 8250's ports 0x3f8-0x3ff, the power management ports that OVMF gives a q35 machine at 0x600.
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ READY = "ready\r\n"
 
 _COLD, _SHUTDOWN = 0, 2  # EFI_RESET_TYPE
 
-# The entry point gets the system table in rdx; rbx keeps it.
-_ENTER = bytes.fromhex("4883ec28 4889d3")  # sub rsp,40; mov rbx,rdx
+# The entry point gets the system table in rdx; rbx keeps it. The firmware's watchdog would reset after 5 minutes.
+_ENTER = bytes.fromhex(
+    "4883ec28 4889d3"  # sub rsp,40; mov rbx,rdx
+    "488b4360 31c9 31d2 4531c0 4531c9 ff9000010000"  # BootServices->SetWatchdogTimer(0, 0, 0, NULL)
+)
 
 
 def _reset_system(kind: int) -> bytes:
