@@ -52,7 +52,7 @@ def observe(sweep: Sweep) -> None:
 
 def _gauges(row: Host) -> tuple[int, ...]:
     """The moving numbers, as coarse as the page shows them."""
-    part = (row.memory or 1) // 50
+    part = max(row.memory // 50, 1)
     return round(row.cpu_percent / 2), row.memory_free // part, row.arc // part, round(row.load * 5)
 
 
