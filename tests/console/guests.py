@@ -1,5 +1,4 @@
-"""Stand-ins for what a console talks to: VNC and serial servers that echo, flood or stay silent; run directories;
-and the gateway itself as the real process."""
+"""What a console talks to: stand-ins for VNC and serial servers, and the real gateway process."""
 
 from __future__ import annotations
 
@@ -75,7 +74,7 @@ def greet(connection: socket.socket) -> None:
 
 
 class Flood:
-    """A screen that changes without end, and notes when each key arrives. Keys are 8 bytes; limit is in bytes."""
+    """A screen that changes without end, and notes when keys (8 bytes each) arrive. limit: in bytes."""
 
     def __init__(self, limit: float = float("inf")) -> None:
         self.limit = limit

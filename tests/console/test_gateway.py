@@ -9,6 +9,7 @@ import socket
 import stat
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -52,7 +53,7 @@ async def later(condition, seconds=10.0):
 
 
 async def stalled(flood):
-    """Until a viewer that reads nothing has filled every buffer on the way: nothing more is taken from the guest."""
+    """Until a viewer that reads nothing has filled every buffer on the way."""
     while True:
         sent = flood.sent
         await asyncio.sleep(0.25)
@@ -313,7 +314,7 @@ async def test_a_guest_that_hangs_up_on_a_stuck_viewer_does_not_keep_the_process
     (child,) = gate.children()
 
     def ticks():
-        fields = open(f"/proc/{child}/stat").read().rpartition(")")[2].split()
+        fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
         return int(fields[11]) + int(fields[12])
 
     before = ticks()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import struct
 
 from hypothesis import given
@@ -50,7 +51,7 @@ async def fed(pieces):
 
 def cut(data, places):
     marks = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    return [data[start:end] for start, end in zip(marks, marks[1:], strict=False) if end > start]
+    return [data[start:end] for start, end in itertools.pairwise(marks) if end > start]
 
 
 frames = st.lists(

@@ -106,11 +106,16 @@ def test_a_pipe_in_place_of_the_state_does_not_hang_the_gateway(root):
         locate(str(root), "web1", "vnc")
 
 
-@given(st.one_of(st.binary(max_size=300), st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=10),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["state", "vnc", "pid", "host", "port", "x"]), inner | st.just("running"), max_size=5),
-    max_leaves=10).map(lambda value: json.dumps(value).encode())))  # fmt: skip
+words = st.sampled_from(["state", "vnc", "pid", "host", "port", "x"])
+values = st.none() | st.booleans() | st.integers() | st.sampled_from(["running", "127.0.0.1", "::1", ""])
+documents = st.recursive(
+    values,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=5),
+    max_leaves=12,
+)
+
+
+@given(st.binary(max_size=300) | documents.map(lambda value: json.dumps(value).encode()))
 def test_whatever_a_state_file_holds_it_is_a_loopback_port_or_unreachable(tmp_path_factory, content):
     folder = tmp_path_factory.mktemp("run")
     (folder / "state.json").write_bytes(content)

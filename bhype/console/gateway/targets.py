@@ -55,7 +55,7 @@ def read_state(directory: int) -> dict[str, Any]:
             state = json.loads(file.read(STATE_MAX))
     except (OSError, ValueError, RecursionError) as error:
         raise Unreachable(f"no readable state: {error}") from error
-    if not isinstance(state, dict) or str(state.get("state")) not in ALIVE or not _is_alive(state.get("pid")):
+    if not isinstance(state, dict) or str(state.get("state")) not in ALIVE:
         raise Unreachable("the guest is not running")
     return state
 
@@ -78,6 +78,8 @@ def vnc_address(state: dict[str, Any]) -> tuple[str, int]:
     vnc = state.get("vnc")
     if not isinstance(vnc, dict):
         raise Unreachable("the guest has no screen")
+    if not _is_alive(state.get("pid")):
+        raise Unreachable("the guest is not running")
     host, port = vnc.get("host"), vnc.get("port")
     if not isinstance(host, str) or host not in LOOPBACK or type(port) is not int or not 1 <= port <= 65535:
         raise Unreachable(f"{host!r}:{port!r} is not a port of the loopback address")
