@@ -44,7 +44,13 @@ def test_it_lives_for_thirty_seconds(ask, alice):
 
 @pytest.mark.parametrize(
     ("session", "subject", "kind"),
-    [("s2", "vm:1", "vnc"), ("s1", "vm:2", "vnc"), ("s1", "vm:1", "serial"), ("", "vm:1", "vnc"), ("s1", "vm:11", "vnc")],
+    [
+        ("s2", "vm:1", "vnc"),
+        ("s1", "vm:2", "vnc"),
+        ("s1", "vm:1", "serial"),
+        ("", "vm:1", "vnc"),
+        ("s1", "vm:11", "vnc"),
+    ],
 )
 def test_it_opens_nothing_else_and_a_wrong_try_does_not_spend_it(ask, alice, session, subject, kind):
     secret = ask()

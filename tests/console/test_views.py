@@ -44,7 +44,7 @@ def test_the_page_allows_no_inline_script_and_no_other_place(thing, alice, as_us
     assert "default-src 'none'; script-src 'self'; connect-src 'self' ws://localhost:8080;" in policy
     assert "frame-ancestors 'none'" in policy
     html = response.content.decode()
-    assert "onclick=" not in html and html.count("<script") == 1 and "<script type=\"module\" src=" in html
+    assert "onclick=" not in html and html.count("<script") == 1 and '<script type="module" src=' in html
 
 
 def test_a_user_who_may_not_operate_gets_no_power_menu(thing, alice, as_user):

@@ -1,0 +1,371 @@
+"""The WebSocket of a console, from the handshake through the real gateway to a guest."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import timedelta
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.auth import AuthMiddlewareStack
+from channels.routing import URLRouter
+from django.conf import settings as django_settings
+from django.test import Client
+from django.utils import timezone
+
+from bhype.accounts.models import ApiToken, AuditEntry, digest
+from bhype.console import consumers, subjects, tickets
+from bhype.console.models import Viewer
+from bhype.console.routing import websocket_urlpatterns
+from bhype.live.origin import ExactOrigin
+from bhype.live.topics import publish
+
+from .line import Line
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ORIGIN = (b"origin", b"http://localhost:8080")
+HOST = (b"host", b"localhost:8080")
+# The router alone keeps the consumer's own check of the Origin in view; the panel wraps it once more.
+application = AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
+
+
+@pytest.fixture
+def door(monkeypatch, settings, gate, alice, operator):
+    """Opens consoles of "thing web1", which alice owns; its dictionary changes what there is."""
+    monkeypatch.setattr(subjects, "_entries", {})
+    settings.STATE_DIR = settings.RUN_DIR = gate.folder
+    fields = {
+        "topic": "thing:1", "name": "web1", "title": "web1", "back_url": "/", "kinds": ("vnc", "serial"),
+        "is_on": True, "state": "Running", "owner": alice.pk,
+    }  # fmt: skip
+
+    def resolve(user, name, right):
+        found = name == "web1" and user.can(right, owner_id=fields["owner"])
+        return subjects.Subject(**{k: v for k, v in fields.items() if k != "owner"}) if found else None
+
+    subjects.register("thing", resolve)
+    return fields
+
+
+class Browser:
+    """A signed-in browser that opens consoles."""
+
+    def __init__(self, user):
+        self.user = user
+        self.open = []
+
+    def _sign_in(self):
+        self.client = Client()
+        self.client.force_login(self.user, backend="bhype.accounts.backends.PanelBackend")
+        self.key = self.client.session.session_key
+        return self
+
+    @classmethod
+    async def of(cls, user):
+        return await sync_to_async(cls(user)._sign_in)()
+
+    async def ticket(self, subject="thing:1", kind="vnc", **options):
+        return await sync_to_async(tickets.issue)(self.user, digest(self.key), subject, kind, **options)
+
+    def headers(self):
+        cookie = f"{django_settings.SESSION_COOKIE_NAME}={self.key}".encode()
+        return [HOST, ORIGIN, (b"cookie", cookie)]
+
+    async def dial(self, ticket=None, kind="vnc", headers=None, name="web1", app=application):
+        ticket = await self.ticket(kind=kind) if ticket is None else ticket
+        line = Line(app, f"/ws/console/thing/{name}/{kind}?ticket={ticket}", headers or self.headers())
+        self.open.append(line)
+        accepted, code = await line.connect(timeout=10)
+        return line if accepted else code
+
+    async def close(self):
+        for line in self.open:
+            await line.disconnect(timeout=5)
+
+
+@pytest.fixture
+async def browser(door, alice):
+    window = await Browser.of(alice)
+    yield window
+    await window.close()
+
+
+@pytest.fixture
+async def other(door, operator):
+    window = await Browser.of(operator)
+    yield window
+    await window.close()
+
+
+async def closing(line, seconds=5.0):
+    """Code and reason with which the panel closes; data before it is dropped."""
+    async with asyncio.timeout(seconds):
+        while True:
+            message = await line.receive_output(timeout=seconds)
+            if message["type"] == "websocket.close":
+                return message["code"], message.get("reason") or ""
+
+
+async def says(line, text, seconds=5.0):
+    received = b""
+    async with asyncio.timeout(seconds):
+        while text not in received:
+            received += (await line.receive_output(timeout=seconds)).get("bytes") or b""
+    return received
+
+
+async def test_a_viewer_sees_the_screen_and_types(browser, echoing):
+    line = await browser.dial()
+    await says(line, b"RFB 003.008\n")
+    await line.send_to(bytes_data=b"hello")
+    await says(line, b"hello")
+    viewer = await Viewer.objects.aget()
+    assert (viewer.subject, viewer.kind, viewer.user_id) == ("thing:1", "vnc", browser.user.pk)
+
+
+async def test_opening_and_closing_are_on_record_without_the_ticket(browser, echoing):
+    ticket = await browser.ticket()
+    line = await browser.dial(ticket)
+    await says(line, b"RFB")
+    await line.disconnect()
+    entries = [entry async for entry in AuditEntry.objects.order_by("id")]
+    assert [(entry.action, entry.object, entry.username) for entry in entries] == [
+        ("console.open", "thing web1", "alice"),
+        ("console.close", "thing web1", "alice"),
+    ]
+    assert ticket not in str([entry.detail for entry in entries])
+    assert not await Viewer.objects.aexists()
+
+
+async def test_a_ticket_is_good_once(browser, echoing):
+    ticket = await browser.ticket()
+    await says(await browser.dial(ticket), b"RFB")
+    assert (await closing(await browser.dial(ticket)))[0] == 4403
+
+
+async def test_a_ticket_of_another_session_user_object_or_console_is_refused(browser, other, echoing):
+    again = await Browser.of(browser.user)
+    for ticket in [
+        await again.ticket(),
+        await other.ticket(),
+        await browser.ticket(subject="thing:2"),
+        await browser.ticket(kind="serial"),
+        "",
+        "guess",
+    ]:
+        line = await browser.dial(ticket)
+        assert await closing(line) == (4403, "This console needs a new ticket.")
+    assert not await Viewer.objects.aexists()
+
+
+async def test_nobody_and_strangers_get_the_reason_and_nothing_else(browser, door, stranger, echoing):
+    ticket = await browser.ticket()
+    line = await browser.dial(ticket, headers=[HOST, ORIGIN])
+    assert await closing(line) == (4401, "You are signed out.")
+    window = await Browser.of(stranger)
+    line = await window.dial(await window.ticket())
+    assert (await closing(line))[0] == 4403
+    line = await browser.dial(await browser.ticket(), name="none")
+    assert (await closing(line))[0] == 4403
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        None,
+        b"http://evil.example",
+        b"http://localhost:8081",
+        b"https://localhost:8080",
+        b"null",
+        b"http://localhost",
+    ],
+)
+@pytest.mark.parametrize("app", [application, ExactOrigin(application)], ids=["consumer", "panel"])
+async def test_another_origin_is_refused_before_the_ticket_is_spent(browser, echoing, origin, app):
+    ticket = await browser.ticket()
+    headers = [HOST, *browser.headers()[2:], *([(b"origin", origin)] if origin else [])]
+    assert not isinstance(await browser.dial(ticket, headers=headers, app=app), Line)
+    await says(await browser.dial(ticket, app=app), b"RFB")
+
+
+async def test_a_program_opens_a_console_with_the_token_that_asked_for_it(browser, alice, echoing):
+    token, secret = await sync_to_async(ApiToken.objects.issue)(alice, "t", "operate", None)
+    other, other_secret = await sync_to_async(ApiToken.objects.issue)(alice, "u", "operate", None)
+
+    async def dial(ticket, secret):
+        headers = [HOST, ORIGIN, (b"authorization", f"Bearer {secret}".encode())]
+        return await browser.dial(ticket, headers=headers)
+
+    async def ask():
+        return await sync_to_async(tickets.issue)(alice, token.digest, "thing:1", "vnc")
+
+    assert (await closing(await dial(await ask(), other_secret)))[0] == 4403
+    assert (await closing(await dial(await ask(), "bhype_wrong")))[0] == 4401
+    line = await dial(await ask(), secret)
+    await says(line, b"RFB")
+    await ApiToken.objects.filter(pk=token.pk).aupdate(revoked_at=timezone.now())
+    await sync_to_async(publish)(f"session:{token.digest}")
+    assert await closing(line) == (4401, "You are signed out.")
+
+
+async def test_a_token_whose_scope_has_no_consoles_opens_none(browser, alice, echoing):
+    token, secret = await sync_to_async(ApiToken.objects.issue)(alice, "t", "read", None)
+    ticket = await sync_to_async(tickets.issue)(alice, token.digest, "thing:1", "vnc")
+    line = await browser.dial(ticket, headers=[HOST, ORIGIN, (b"authorization", f"Bearer {secret}".encode())])
+    assert (await closing(line))[0] == 4403
+
+
+async def test_signing_out_closes_at_once(browser, echoing):
+    line = await browser.dial()
+    await says(line, b"RFB")
+    await sync_to_async(browser.client.session.delete)()
+    began = time.monotonic()
+    await sync_to_async(publish)(f"session:{digest(browser.key)}")
+    assert await closing(line) == (4401, "You are signed out.")
+    assert time.monotonic() - began < 3
+
+
+async def test_it_notices_by_itself_what_nobody_told(browser, door, echoing, monkeypatch):
+    monkeypatch.setattr(consumers, "RECHECK_SECONDS", 0.2)
+    line = await browser.dial()
+    await says(line, b"RFB")
+    await sync_to_async(browser.client.session.delete)()
+    assert (await closing(line))[0] == 4401
+
+
+@pytest.mark.parametrize(
+    "loss", ["owner", "deactivated", "another object of that name", "no screen any more"]
+)
+async def test_losing_the_right_closes(browser, door, other, alice, echoing, monkeypatch, loss):
+    line = await browser.dial()
+    await says(line, b"RFB")
+    code = 4403
+    if loss == "owner":
+        door["owner"] = other.user.pk
+    elif loss == "deactivated":
+        alice.is_active = False
+        await alice.asave()
+        code = 4401
+    elif loss == "no screen any more":
+        door["kinds"] = ("serial",)
+    else:
+        door["topic"] = "thing:2"
+    await sync_to_async(publish)("thing:1")
+    assert (await closing(line))[0] == code
+
+
+async def test_a_screen_in_use_is_refused_and_can_be_taken_over(browser, other, echoing):
+    first = await browser.dial()
+    await says(first, b"RFB")
+    code, reason = await closing(await other.dial())
+    assert code == 4409 and reason.startswith("alice has had this screen open since ")
+    second = await other.dial(await other.ticket(take_over=True))
+    assert await closing(first) == (4409, "Taken over by operator.")
+    await says(second, b"RFB")
+    await second.send_to(bytes_data=b"mine")
+    await says(second, b"mine")
+
+
+async def test_a_serial_console_has_many_viewers(browser, other, echoing):
+    for window in (browser, other, browser):
+        line = await window.dial(kind="serial")
+        await line.send_to(bytes_data=b"id\n")
+        await says(line, b"id\n")
+    assert await Viewer.objects.filter(kind="serial").acount() == 3
+
+
+async def test_a_guest_that_does_not_answer_is_told_and_leaves_no_viewer(browser, guest_of):
+    guest_of(name="web1").close()
+    line = await browser.dial()
+    assert await closing(line) == (4502, "The console does not answer.")
+    await line.disconnect()
+    assert not await Viewer.objects.aexists()
+
+
+async def test_the_guests_end_closes_in_order(browser, guest_of):
+    guest_of(lambda connection: connection.sendall(b"bye"), "web1")
+    line = await browser.dial()
+    await says(line, b"bye")
+    assert await closing(line) == (1000, "The guest closed the console.")
+
+
+async def test_the_guest_hears_at_once_when_the_browser_goes(browser, gate, echoing):
+    line = await browser.dial()
+    await says(line, b"RFB")
+    assert len(gate.children()) == 1
+    await line.disconnect()
+    async with asyncio.timeout(5):
+        while gate.children():
+            await asyncio.sleep(0.02)
+
+
+async def test_binary_is_answered_only_to_who_offers_it(browser, echoing):
+    for offered, chosen in [
+        (["binary"], "binary"),
+        (["base64", "binary"], "binary"),
+        (["base64"], None),
+        (None, None),
+    ]:
+        line = Line(
+            application,
+            f"/ws/console/thing/web1/serial?ticket={await browser.ticket(kind='serial')}",
+            browser.headers(),
+            subprotocols=offered,
+        )
+        browser.open.append(line)
+        assert await line.connect(timeout=10) == (True, chosen)
+
+
+async def test_ping_is_answered_and_other_text_is_ignored(browser, echoing):
+    line = await browser.dial(kind="serial")
+    await line.send_to(text_data="ping")
+    assert (await line.receive_output(timeout=5))["text"] == "pong"
+    await line.send_to(text_data='{"x": 1}')
+    await line.send_to(bytes_data=b"x")
+    assert (await line.receive_output(timeout=5))["bytes"] == b"x"
+
+
+async def test_a_client_that_pinged_and_fell_silent_is_let_go(browser, echoing, monkeypatch):
+    monkeypatch.setattr(consumers, "RECHECK_SECONDS", 0.1)
+    monkeypatch.setattr(consumers, "SILENCE_SECONDS", 0.3)
+    quiet = await browser.dial(kind="serial")
+    line = await browser.dial(kind="serial")
+    await line.send_to(text_data="ping")
+    assert (await closing(line))[0] == 4408
+    await quiet.send_to(bytes_data=b"x")
+    await says(quiet, b"x")
+
+
+async def test_a_guest_that_takes_no_input_is_given_up(browser, guest_of, monkeypatch):
+    monkeypatch.setattr(consumers, "RECHECK_SECONDS", 0.1)
+    monkeypatch.setattr(consumers, "STUCK_SECONDS", 0.3)
+    guest_of(lambda connection: time.sleep(3), "web1")
+    line = await browser.dial()
+    for _ in range(200):
+        await line.send_to(bytes_data=bytes(65536))
+    assert await closing(line) == (4502, "The guest takes no input.")
+
+
+async def test_keys_never_visit_a_thread(browser, echoing):
+    """Channels' own dispatch does for each message, behind whatever else waits there."""
+    line = await browser.dial()
+    await says(line, b"RFB")
+    blocking = asyncio.create_task(sync_to_async(time.sleep)(1.0))
+    await asyncio.sleep(0.05)
+    began = time.monotonic()
+    await line.send_to(bytes_data=b"key")
+    await says(line, b"key")
+    assert time.monotonic() - began < 0.5
+    await blocking
+
+
+async def test_a_viewer_is_seen_again_and_again(browser, echoing, monkeypatch):
+    monkeypatch.setattr(consumers, "RECHECK_SECONDS", 0.1)
+    await says(await browser.dial(), b"RFB")
+    old = timezone.now() - timedelta(seconds=20)
+    await Viewer.objects.aupdate(seen_at=old)
+    async with asyncio.timeout(5):
+        while (await Viewer.objects.aget()).seen_at == old:
+            await asyncio.sleep(0.05)
