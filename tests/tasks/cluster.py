@@ -12,8 +12,11 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.tasks.cluster_settings"
@@ -22,15 +25,17 @@ import django
 
 django.setup()
 
-from django.core.management import call_command
-from django.db import connection
+from django.core.management import call_command  # noqa: E402
+from django.db import connection  # noqa: E402
+from django_q.conf import Conf  # noqa: E402
 
-from bhype.accounts.models import User
-from bhype.tasks import ask, cancel
-from bhype.tasks.models import Task
-from bhype.tasks.process import started_at
-from bhype.tasks.queue import mark_interrupted
+from bhype.accounts.models import User  # noqa: E402
+from bhype.tasks import ask, cancel, queue  # noqa: E402
+from bhype.tasks.models import Task  # noqa: E402
+from bhype.tasks.process import started_at  # noqa: E402
+from bhype.tasks.queue import mark_interrupted  # noqa: E402
 
+WORKERS = Conf.WORKERS
 BASE = Path(__file__).resolve().parents[2]
 
 
@@ -94,7 +99,7 @@ def running(task):
 def group_of(task):
     """Process group and child of a running sample.family."""
     lines = task.lines.filter(text__startswith="group ")
-    return [int(number) for number in re.findall(r"\d+", until(lambda: lines.first()).text)]
+    return [int(number) for number in re.findall(r"\d+", until(lines.first).text)]
 
 
 def latency(worker, user):
@@ -103,16 +108,17 @@ def latency(worker, user):
         tasks.append(ask("sample.free", {"name": f"l{number}"}, user))
         time.sleep(0.03 + number % 7 / 100)
     waits = sorted((task.started_at - task.created_at).total_seconds() * 1000 for task in ended(*tasks))
-    return {"statuses": sorted({task.status for task in Task.objects.all()}), "median": waits[len(waits) // 2]}
+    statuses = set(Task.objects.values_list("status", flat=True))
+    return {"statuses": sorted(statuses), "median": waits[len(waits) // 2]}
 
 
 def locks(worker, user):
-    tasks = [ask("sample.sleep", {"name": name, "seconds": 0.05, "note": str(n)}, user) for n in range(5) for name in "ab"]
-    rows = ended(*tasks)
+    wanted = [{"name": name, "seconds": 0.05, "note": str(n)} for n in range(5) for name in "ab"]
+    rows = ended(*[ask("sample.sleep", params, user) for params in wanted])
     overlaps = 0
     for name in "ab":
         mine = [row for row in rows if row.lock == name]
-        overlaps += sum(after.started_at < before.finished_at for before, after in zip(mine, mine[1:], strict=False))
+        overlaps += sum(after.started_at < before.finished_at for before, after in pairwise(mine))
     return {"statuses": sorted({row.status for row in rows}), "overlaps": overlaps}
 
 
@@ -137,14 +143,15 @@ def died_by_itself(worker, user):
 
 def interrupted_and_recovered(task, look=False):
     # The observer looks as well as the worker itself.
-    until(lambda: (look and mark_interrupted()) or Task.objects.filter(pk=task.pk, status="interrupted").exists())
+    row = Task.objects.filter(pk=task.pk, status="interrupted")
+    until(lambda: (look and mark_interrupted()) or row.exists())
     recovery = until(lambda: Task.objects.filter(operation="sample.recover", subject=task.subject).first())
     [recovery] = ended(recovery)
     return {"recovery": recovery.status, "by_system": recovery.by_system, "params": recovery.params["name"]}
 
 
 def idle_killed(worker, user):
-    before = worker.children
+    before = until(lambda: len(worker.children) == WORKERS + 1 and worker.children)
     for pid in before:
         os.kill(pid, signal.SIGKILL)
     until(lambda: len(worker.children) == len(before) and not set(before) & set(worker.children))
@@ -154,7 +161,7 @@ def idle_killed(worker, user):
 
 def second_worker(worker, user):
     command = [sys.executable, "manage.py", "worker"]
-    other = subprocess.run(command, cwd=BASE, capture_output=True, text=True, timeout=30)
+    other = subprocess.run(command, check=False, cwd=BASE, capture_output=True, text=True, timeout=30)
     return {"code": other.returncode, "said": other.stderr.strip()}
 
 
@@ -194,16 +201,56 @@ def terminated(worker, user):
     }
 
 
+def racing_brokers(user):
+    """Four brokers empty one queue, each in a thread with a connection of its own."""
+    for number in range(80):
+        ask("sample.sleep", {"name": f"r{number % 7}", "note": str(number)}, user)
+    claimed, held, faults = [], Counter(), []
+
+    def broker():
+        idle = 0
+        while idle < 40:
+            found = queue.claim(1_000)
+            if found is None:
+                idle += 1
+                time.sleep(0.01)
+                continue
+            idle = 0
+            lock = Task.objects.values_list("lock", flat=True).get(pk=found[0])
+            held[lock] += 1
+            if held[lock] > 1:
+                faults.append(lock)
+            claimed.append(found[0])
+            time.sleep(0.001)
+            held[lock] -= 1
+            Task.objects.filter(pk=found[0], worker=found[1]).update(status="succeeded")
+        connection.close()
+
+    threads = [threading.Thread(target=broker) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    left = Task.objects.exclude(status="succeeded").count()
+    Task.objects.all().delete()
+    return {
+        "claimed": len(claimed),
+        "twice": len(claimed) - len(set(claimed)),
+        "faults": faults,
+        "left": left,
+    }
+
+
 SCENARIOS = [
-    latency, locks, cancelled_group, killed_while_running, died_by_itself, idle_killed, second_worker, socket_mode,
-    guard_killed, terminated,
+    latency, locks, cancelled_group, killed_while_running, died_by_itself, idle_killed, second_worker,
+    socket_mode, guard_killed, terminated,
 ]  # fmt: skip
 
 
 def main() -> None:
     call_command("migrate", run_syncdb=True, verbosity=0)
     user = User.objects.create_user("alice", role="admin", source="panel")
-    seen = {}
+    seen = {"racing_brokers": racing_brokers(user)}
     worker = Worker()
     try:
         for scenario in SCENARIOS:
@@ -212,12 +259,12 @@ def main() -> None:
                 seen[scenario.__name__] = scenario(worker, user)
             except Exception:
                 seen[scenario.__name__] = {"error": traceback.format_exc()}
-            print(f"{scenario.__name__} {time.monotonic() - began:.1f} s", file=sys.stderr)
+            sys.stderr.write(f"{scenario.__name__} {time.monotonic() - began:.1f} s\n")
     finally:
         if worker.process.poll() is None:
             worker.end()
         connection.close()
-    print(json.dumps(seen))
+    sys.stdout.write(json.dumps(seen))
 
 
 if __name__ == "__main__":

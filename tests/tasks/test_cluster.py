@@ -31,7 +31,7 @@ def seen():
             environment["DATABASE_URL"] = urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
         done = subprocess.run(
             [sys.executable, "-m", "tests.tasks.cluster"],
-            cwd=BASE, env=environment, capture_output=True, text=True, timeout=240,
+            check=False, cwd=BASE, env=environment, capture_output=True, text=True, timeout=240,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -54,12 +54,18 @@ def test_tasks_start_at_once(seen):
     assert seen["latency"]["median"] < 150
 
 
+def test_brokers_that_race_claim_each_task_once_and_each_lock_once(seen):
+    assert seen["racing_brokers"] == {"claimed": 80, "twice": 0, "faults": [], "left": 0}
+
+
 def test_tasks_with_one_lock_run_one_at_a_time(seen):
     assert seen["locks"] == {"statuses": ["succeeded"], "overlaps": 0}
 
 
 def test_cancel_kills_the_whole_process_group(seen):
-    assert seen["cancelled_group"] == {"status": "cancelled", "was_alive": [True, True], "alive": [False, False]}
+    assert seen["cancelled_group"]["was_alive"] == [True, True]
+    assert seen["cancelled_group"]["alive"] == [False, False]
+    assert seen["cancelled_group"]["status"] == "cancelled"
 
 
 def test_a_killed_workers_task_is_interrupted_and_recovered(seen):
@@ -90,5 +96,8 @@ def test_a_killed_guard_leaves_no_process_behind_and_can_be_started_again(seen):
 
 def test_an_ended_worker_lets_short_tasks_end_and_interrupts_long_ones(seen):
     end = seen["terminated"]
-    assert (end["quick"], end["long"], end["recovery"], end["left"]) == ("succeeded", "interrupted", ["queued"], [])
+    assert (end["quick"], end["long"]) == ("succeeded", "interrupted")
+    # It is done when the worker is started again.
+    assert end["recovery"] == ["queued"]
+    assert end["left"] == []
     assert end["seconds"] < 15

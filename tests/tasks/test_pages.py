@@ -46,7 +46,8 @@ def test_the_list_is_filtered_by_the_url(as_user, alice, admin):
     for query, users in [
         ("status=failed", {alice}), ("status=unfinished", set()), ("user=alice", {alice}),
         ("subject=vm:2", {admin}), ("operation=sample.free", {alice, admin}), ("operation=x", set()),
-        ("status=nonsense", set()), ("before=x", set()), ("user=a%00b", set()), ("subject=" + "x" * 99, set()),
+        ("status=nonsense", set()), ("before=x", set()), ("user=a%00b", set()),
+        ("subject=" + "x" * 99, set()),
     ]:  # fmt: skip
         response = browser.get(f"/tasks/?{query}")
         assert response.status_code == 200
