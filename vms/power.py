@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from bhype.freebsd import ps
-from bhype.host import LocalHost
+from bhype.host import CommandFailed, LocalHost
 from bhype.tasks import OperationFailed, Run
 from bhype.vmrun import client
 
@@ -18,6 +18,8 @@ from .models import VM
 
 POLL = 0.2
 REQUEST_SECONDS = 10.0
+LEAVE_SECONDS = 5.0
+BUSY = "has a supervisor already"
 ENDED = frozenset({VM.State.STOPPED, VM.State.CRASHED, VM.State.FAILED})
 State = dict[str, Any]
 
@@ -54,7 +56,17 @@ def request(run: Run, vm: VM, verb: str) -> None:
 
 def supervise(run: Run, vm: VM) -> None:
     """Start a supervisor. It starts bhyve, or takes over the one that runs. Raises CommandError."""
-    run.host.run(client.start_command(run.host, plan.config_path(vm)))
+    deadline = time.monotonic() + LEAVE_SECONDS
+    while True:
+        try:
+            run.host.run(client.start_command(run.host, plan.config_path(vm)))
+        except CommandFailed as error:
+            # The last supervisor has written that the VM is off, but has not yet left.
+            if BUSY not in error.result.stderr or time.monotonic() > deadline:
+                raise
+            time.sleep(POLL)
+        else:
+            return
 
 
 def wait_for(run: Run, vm: VM, states: Collection[str], seconds: float, stage: str) -> State | None:
