@@ -54,14 +54,15 @@ class TwiceForm(Form):
 class SetupForm(TwiceForm):
     kind = forms.ChoiceField(
         label="The first admin is",
-        choices=[("system", "a system account of this host, with its own password"),
-                 ("panel", "a new account that only this panel knows")],
+        choices=[("system", "A system account of this host"), ("panel", "A new account of this panel")],
         initial="system",
     )  # fmt: skip
     username = _name(autofocus=True)
-    password = _password("Password", "current-password", help_text="Of the system account, or the new one.")
+    password = _password(
+        "Password", "current-password", help_text="The system account's own, or one for the new account."
+    )
     again = _password(
-        "New password again", "new-password", required=False, help_text="For a panel account only."
+        "New password again", "new-password", required=False, help_text="For a new account only."
     )
 
     def clean(self) -> dict[str, Any]:
