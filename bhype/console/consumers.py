@@ -50,7 +50,8 @@ class ConsoleConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def connect(self) -> None:
         if not is_same_origin(self.scope):
-            return await self.close()
+            await self.close()
+            return
         subprotocol = "binary" if "binary" in self.scope["subprotocols"] else None
         try:
             self.admission = await database_sync_to_async(admission.admit)(self.scope)
@@ -69,11 +70,10 @@ class ConsoleConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             else:
                 log.warning("%s: %s", self.scope["path"], error)
                 await self.end(Code.UNAVAILABLE, "The console does not answer.")
-            return None
+            return
         await self.accept(subprotocol)
         self._start(self._down(self.relay))
         self._start(self._guard(self.admission, self.relay))
-        return None
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Messages from the client go round Channels' own dispatch, which visits a thread for each."""

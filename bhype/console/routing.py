@@ -9,6 +9,6 @@ from .consumers import ConsoleConsumer
 websocket_urlpatterns = [
     re_path(
         r"^ws/console/(?P<what>[a-z]+)/(?P<name>[^/]+)/(?P<kind>vnc|serial)$",
-        ConsoleConsumer.as_asgi(),  # type: ignore[arg-type]
+        ConsoleConsumer.as_asgi(),
     ),
 ]

@@ -192,7 +192,7 @@ async def test_another_origin_is_refused_before_the_ticket_is_spent(browser, ech
 
 async def test_a_program_opens_a_console_with_the_token_that_asked_for_it(browser, alice, echoing):
     token, secret = await sync_to_async(ApiToken.objects.issue)(alice, "t", "operate", None)
-    other, other_secret = await sync_to_async(ApiToken.objects.issue)(alice, "u", "operate", None)
+    _, other_secret = await sync_to_async(ApiToken.objects.issue)(alice, "u", "operate", None)
 
     async def dial(ticket, secret):
         headers = [HOST, ORIGIN, (b"authorization", f"Bearer {secret}".encode())]

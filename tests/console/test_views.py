@@ -11,11 +11,11 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def thing(monkeypatch, alice, operator):
-    """A subject "thing" named web1 that alice and operators may open. Change it by item: ``thing["is_on"] = False``."""
+    """A subject "thing" named web1 that alice and operators may open; change it by its items."""
     monkeypatch.setattr(subjects, "_entries", {})
     fields = {
-        "topic": "thing:1", "name": "web1", "title": "web1", "back_url": "/vms/web1/", "kinds": ("vnc", "serial"),
-        "is_on": True, "state": "Running", "password": "pw123456", "action_url": "/vms/web1/action/",
+        "topic": "thing:1", "name": "web1", "title": "web1", "back_url": "/vms/web1/",
+        "kinds": ("vnc", "serial"), "is_on": True, "state": "Running", "password": "pw123456", "action_url": "/vms/web1/action/",
     }  # fmt: skip
 
     def resolve(user, name, right):
