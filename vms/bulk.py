@@ -16,6 +16,7 @@ from .models import VM, Tag
 from .pages import POWER, Row, rows_of
 
 LIMIT = 1000
+LABELS = {name: action.label for name, action in POWER.items()} | {"tag": "Tag", "untag": "Untag"}
 
 
 @dataclass(frozen=True)

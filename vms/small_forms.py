@@ -12,7 +12,7 @@ from django.http import QueryDict
 from bhype.accounts.models import User
 
 from . import pages
-from .bulk import LIMIT
+from .bulk import LABELS, LIMIT
 from .forms import STALE, TagsField
 from .models import VM, VMQuerySet
 
@@ -59,7 +59,7 @@ class DeleteForm(forms.Form):
 class BulkForm(forms.Form):
     """An action on the selected rows, or on all that match the list's filters (``all``, ``query``)."""
 
-    action = forms.ChoiceField(choices=[(name, name) for name in (*pages.POWER, "tag", "untag")])
+    action = forms.ChoiceField(choices=list(LABELS.items()))
     vm = forms.TypedMultipleChoiceField(required=False, coerce=int)
     all = forms.BooleanField(required=False)
     query = forms.CharField(required=False, max_length=2000)

@@ -184,7 +184,7 @@ def bulk(request: HttpRequest) -> HttpResponse:
     for outcome in outcomes:
         if not outcome.error:
             audit.record(request, f"vms.{name}", f"vm {outcome.vm.name}", task=outcome.task)
-    response = render(request, template, {"outcomes": outcomes, "action": name})
+    response = render(request, template, {"outcomes": outcomes, "label": many.LABELS[name]})
     return trigger_client_event(response, "vms-changed", after="settle")
 
 

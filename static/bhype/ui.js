@@ -78,6 +78,7 @@
     const question = button?.dataset.confirm || form.dataset.confirm;
     if (question && !form.dataset.confirmed) {
       event.preventDefault();
+      event.stopImmediatePropagation();
       if (await ask(question, button?.dataset.confirmLabel, "danger" in (button?.dataset || {}))) {
         form.dataset.confirmed = "1";
         form.requestSubmit(button);
@@ -91,7 +92,7 @@
     guarded.delete(form);
     // Later, so that the pressed button's name and value are still sent.
     setTimeout(() => $$("button:not([type=button]), input[type=submit]", form).forEach((b) => { b.disabled = true; b.classList.add("is-busy"); }));
-  });
+  }, true); // before htmx, which must wait for the answer too
   addEventListener("pageshow", (event) => {
     if (event.persisted) location.reload();
   });

@@ -7,6 +7,14 @@
   const chosen = new Set();
   let last = null;
   const boxes = () => $$('#bulk input[name="vm"]');
+  // The question before a hard action says how many and which.
+  const phrase = (bar, count) => {
+    const some = boxes().filter((box) => box.checked).slice(0, 5).map((box) => box.closest("tr").querySelector(".vm-name").textContent);
+    const which = some.join(", ") + (count > some.length ? ` and ${count - some.length} more` : "");
+    $$("[data-confirm]", bar).forEach((button) => {
+      button.dataset.confirm = `${button.textContent.trim()} ${which}? It happens at once, and unsaved data in the guest is lost.`;
+    });
+  };
   const showBar = () => {
     const bar = $("#bulk-bar");
     if (!bar) return;
@@ -15,6 +23,7 @@
     bar.hidden = here === 0;
     if (!here && all) all.checked = false;
     $("#bulk-count").textContent = all?.checked ? all.dataset.total : here;
+    phrase(bar, all?.checked ? Number(all.dataset.total) : here);
     const head = $("#check-all");
     head.checked = here > 0 && here === boxes().length;
     head.indeterminate = here > 0 && !head.checked;
