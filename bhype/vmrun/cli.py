@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bhype.freebsd import bhyve
 from bhype.host import Host, LocalHost
 from bhype.vmrun import config as configuration
-from bhype.vmrun.config import Document
+from bhype.vmrun.config import Document, Graphic
 from bhype.vmrun.problems import Problem, Unfit, tree
-from bhype.vmrun.rundir import RUN_DIR, Busy, RunDir
+from bhype.vmrun.rundir import RUN_DIR, SECRETS, Busy, RunDir
 
 USAGE = """\
 usage: python -m bhype.vmrun -c FILE|- [options] [-- BHYVE_OPTIONS]
@@ -20,7 +20,7 @@ usage: python -m bhype.vmrun -c FILE|- [options] [-- BHYVE_OPTIONS]
   -c, --config FILE     the VM's configuration, JSON; - reads standard input
   -t, --target NAME     lay this target over the configuration
   -d, --dry-run         print the bhyve command on one line and what is missing, change nothing
-      --debug           print the configuration as it was understood, and keys that nothing reads
+      --debug           also print the configuration as it was understood, and keys that nothing reads
       --root DIR        the folder that stands for FreeBSD's / (default: $BHYPE_ROOT, or the lab's, or /)
       --run-dir DIR     where the VM's run directory is made (default: /var/run/bhype/vms below the root)
       --detach          return when the VM runs, leaving its supervisor behind
@@ -90,7 +90,9 @@ def main(argv: list[str]) -> int:
         root = options.values.get("root") or default_root()
         host = LocalHost(root)
         document = _document(options)
-        if "dry_run" in options.flags or "debug" in options.flags:
+        if "debug" in options.flags:
+            _debug(document, options)
+        if "dry_run" in options.flags:
             return _show(host, document, options)
         return _run(host, document, options)
     except Misuse as error:
@@ -133,19 +135,28 @@ def _document(options: Options) -> Document:
     return document
 
 
+# What --debug shows of a password.
+HIDDEN = "***"
+
+
+def _debug(document: Document, options: Options) -> None:
+    config = configuration.parse(configuration.select(document, options.values.get("target")))
+    for name in config.__slots__:
+        value = getattr(config, name)
+        shown = replace(value, password=HIDDEN) if isinstance(value, Graphic) and value.password else value
+        print(f"{name}: {shown}", file=sys.stderr)
+    for key in config.unknown:
+        print(f"not read: {key}", file=sys.stderr)
+
+
 def _show(host: Host, document: Document, options: Options) -> int:
     """The dry run: the command on one line of stdout, everything else on stderr."""
     import shlex
 
     from bhype.vmrun.check import check
     from bhype.vmrun.machine import machine
-    from bhype.vmrun.supervisor import SECRETS
 
     config = configuration.parse(configuration.select(document, options.values.get("target")))
-    if "debug" in options.flags:
-        print(config, file=sys.stderr)
-        for key in config.unknown:
-            print(f"not read: {key}", file=sys.stderr)
     rundir = RunDir(host, config.name, options.values.get("run_dir", RUN_DIR))
     plan = machine(config, secret_file=rundir.file(SECRETS))
     problems = [*check(host, config, plan), *_unattended(config, options)]

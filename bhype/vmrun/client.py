@@ -79,7 +79,8 @@ def start_command(
 ) -> Command:
     """The command that starts a VM, or takes over its running bhyve, and returns when it runs.
 
-    config: FreeBSD's path of its vm.json; adopt: only take over, or clean up where nothing runs. It fails with the reason as its last words.
+    config: FreeBSD's path of its vm.json; adopt: only take over, or clean up where nothing runs. It fails
+    with the reason as its last words.
     """
     program = os.path.dirname(os.path.abspath(__file__))
     argv = [sys.executable, "-S", "-E", program, "--detach", "--root", host.root, "-c", host.path(config)]

@@ -11,6 +11,8 @@ from typing import Any
 from bhype.host import Host
 
 RUN_DIR = "/var/run/bhype/vms"
+# What bhyve must know and ps(1) must not show.
+SECRETS = "secret.conf"
 LOG_LIMIT = 1 << 20
 
 State = dict[str, Any]

@@ -28,10 +28,9 @@ from bhype.vmrun.machine import machine
 from bhype.vmrun.outcome import ON, Outcome
 from bhype.vmrun.problems import Unfit, tree
 from bhype.vmrun.resources import Unmade
-from bhype.vmrun.rundir import RunDir, State
+from bhype.vmrun.rundir import SECRETS, RunDir, State
 from bhype.vmrun.serial import SerialLine
 
-SECRETS = "secret.conf"
 LOG = "bhyve.log"
 # How often bhyve is looked for while it initialises, and after how long it counts as running all the same.
 PROBE = 0.15

@@ -1,0 +1,52 @@
+"""What the end of a bhyve means."""
+
+from __future__ import annotations
+
+import pytest
+
+from bhype.vmrun.outcome import CRASHED, FAILED, REBOOTS, STOPPED, Reboots, judge
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "reason"),
+    [
+        (0, STOPPED, "The guest rebooted."),
+        (1, STOPPED, "The guest powered off."),
+        (2, STOPPED, "The guest halted."),
+        (3, FAILED, "The guest ended in a triple fault."),
+        (4, FAILED, "bhyve could not run the guest. It said: bind: Address already in use"),
+        (64, FAILED, "bhyve refused its command line. It said: bind: Address already in use"),
+        (134, CRASHED, "bhyve ended with exit status 134. It said: bind: Address already in use"),
+        (-9, CRASHED, "bhyve was killed by signal 9. It said: bind: Address already in use"),
+        (None, CRASHED, "bhyve ended while nobody watched how."),
+    ],
+)
+def test_each_status_has_its_state_and_reason(code, state, reason):
+    said = "rdmsr to register 0x140 on vcpu 0\nbind: Address already in use\nwrmsr to register 0x1(0x0) on vcpu 0"
+    outcome = judge(code, said)
+    assert (outcome.state, outcome.reason) == (state, reason)
+
+
+def test_bad_usage_also_ends_with_one_and_is_a_failure():
+    assert judge(1, "bhyve: bad\nUsage: bhyve [-aCDeHhPSuWwxY]\n").state == FAILED
+
+
+def test_what_was_asked_for_is_no_crash():
+    assert judge(-15, "", asked=True).reason.startswith("It was ended at once")
+    assert judge(-9, "", asked=True, forced=True).state == STOPPED
+    assert judge(None, "", asked=True).state == STOPPED
+    assert judge(1, "", asked=True).reason == "The guest powered off."
+
+
+def test_a_guest_that_reboots_now_and_then_is_started_at_once():
+    reboots = Reboots()
+    assert [reboots.pause(now=100.0 * n, ran=100.0) for n in range(50)] == [0.0] * 50
+
+
+def test_a_guest_that_cannot_come_up_is_given_up():
+    reboots = Reboots()
+    pauses = [reboots.pause(now=float(n), ran=1.0) for n in range(REBOOTS + 1)]
+    assert pauses[-1] is None
+    assert pauses[0] > 0
+    assert pauses[:-1] == sorted(pauses[:-1])
+    assert max(pauses[:-1]) <= 1.0
