@@ -42,7 +42,7 @@ def claim(workers: int) -> tuple[int, str] | None:
     ones are not looked at.
     """
     for _ in range(ROUNDS):
-        running = list(_mine(*Task.STARTED).values_list("user_id", "lock"))
+        running: list[tuple[int | None, str]] = list(_mine(*Task.STARTED).values_list("user_id", "lock"))
         if len(running) >= workers:
             return None
         candidates = _candidates(running)

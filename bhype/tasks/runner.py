@@ -47,7 +47,7 @@ def run_queued(limit: int = 1000) -> list[Task]:
 
     For ``manage.py worker --once`` and for tests; works inside a transaction. Returns them as they ended.
     """
-    done = []
+    done: list[Task] = []
     while len(done) < limit:
         claimed = queue.claim(workers=1_000)
         task = queue.take_over(*claimed) if claimed else None
