@@ -123,7 +123,7 @@ def getopt(argv: list[str], letters: str) -> tuple[list[tuple[str, str]], list[s
 def peek(name: str) -> State:
     """The state ``name`` as it is now, without waiting for anybody. Changes to it go nowhere."""
     text = _read(f"{folder()}/state/{name}.json")
-    return json.loads(text) if text else {}  # type: ignore[no-any-return]
+    return json.loads(text) if text else {}
 
 
 def replace(path: str, text: str, mode: int = 0o644) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from bhype.lab.ifconfig import Interface
+    from bhype.lab.ifconfig_run import Interface
 
 FLAGS = {
     **{"UP": 0x1, "BROADCAST": 0x2, "LOOPBACK": 0x8, "RUNNING": 0x40, "PROMISC": 0x100},

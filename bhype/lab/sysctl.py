@@ -128,25 +128,31 @@ def _values() -> dict[str, Callable[[], str]]:
             **{"hw.vmm.iommu.initialized": "0", "hw.vmm.create": "beavis", "hw.vmm.destroy": "beavis"},
         }
     fixed |= {**_settable(), **core.peek("sysctl")}
-    values: dict[str, Callable[[], str]] = {name: (lambda text=text: text) for name, text in fixed.items()}
+    values = {name: _always(text) for name, text in fixed.items()}
     values |= {
         "kern.cp_time": lambda: " ".join(map(str, _ticks(1))),
         "kern.cp_times": lambda: " ".join(map(str, _ticks(cpus) * cpus)),
-        "vm.loadavg": lambda: "{{ {0:.2f} {1:.2f} {2:.2f} }}".format(*os.getloadavg()),
+        "vm.loadavg": lambda: "{{ {:.2f} {:.2f} {:.2f} }}".format(*os.getloadavg()),
         "vm.swap_total": lambda: "2147483648",
     }
-    for name in _MEMORY:
-        values[f"vm.stats.vm.{name}"] = lambda name=name: str(_pages(host["memory"])[name])  # type: ignore[misc]
-    arc = {"size": 0.06, "c": 0.25, "c_max": 0.5, "c_min": 0.03, "mfu_size": 0.03, "mru_size": 0.03}
-    for name, part in arc.items():
-        values[f"kstat.zfs.misc.arcstats.{name}"] = lambda part=part: str(int(host["memory"] * part))  # type: ignore[misc]
+    values |= {f"vm.stats.vm.{name}": _page_counter(name, host["memory"]) for name in _MEMORY}
+    for name, part in _ARC.items():
+        values[f"kstat.zfs.misc.arcstats.{name}"] = _always(str(int(host["memory"] * part)))
     for name, rate in (("hits", 40), ("misses", 2)):
-        values[f"kstat.zfs.misc.arcstats.{name}"] = lambda rate=rate: str(  # type: ignore[misc]
-            int((time.time() - host["booted"]) * rate)
-        )
+        values[f"kstat.zfs.misc.arcstats.{name}"] = _always(str(int((time.time() - host["booted"]) * rate)))
     return values
 
 
+def _always(text: str) -> Callable[[], str]:
+    return lambda: text
+
+
+def _page_counter(name: str, memory: int) -> Callable[[], str]:
+    return lambda: str(_pages(memory)[name])
+
+
+# What the cache takes of the memory.
+_ARC = {"size": 0.06, "c": 0.25, "c_max": 0.5, "c_min": 0.03, "mfu_size": 0.03, "mru_size": 0.03}
 _MEMORY = (
     *("v_page_count", "v_free_count", "v_active_count", "v_inactive_count", "v_laundry_count"),
     *("v_wire_count", "v_cache_count"),

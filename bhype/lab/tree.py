@@ -45,16 +45,16 @@ def create(folder: str, *, cpus: int, memory: int, pool: str, size: int) -> list
         host.setdefault("booted", int(time.time()))
         host.setdefault("uuid", str(uuid.uuid4()))
         host.update(cpus=cpus, memory=memory)
-    from bhype.lab import ifconfig
+    from bhype.lab import ifconfig_run
     from bhype.lab.openzfs import pools
     from bhype.lab.openzfs.store import Store
 
     with core.state("zfs") as data:
         store = Store(data)
         if not store.pools:
-            pools.make(store, pool, (size, size), [["disk", "vtbd1"]], {}, {})
+            pools.make(store, pool, (size, size), [["disk", "vtbd1"]], {}, filesystem={})
     with core.state("ifconfig") as data:
-        ifconfig.boot(data)
+        ifconfig_run.boot(data)
     return _firmware(f"{folder}/root/{FIRMWARE}")
 
 

@@ -202,10 +202,11 @@ def _scan(pool: dict[str, Any]) -> str:
         return ""
     start = pool["scan"]["start"]
     if what == "running":
+        left = int(pools.SCRUB_SECONDS * (1 - part))
         return (
             f"  scan: scrub in progress since {time.ctime(start)}\n"
             "\t0B / 0B scanned, 0B / 0B issued\n"
-            f"\t0B repaired, {part * 100:.2f}% done, 00:00:{int(pools.SCRUB_SECONDS * (1 - part)):02d} to go\n"
+            f"\t0B repaired, {part * 100:.2f}% done, 00:00:{left:02d} to go\n"
         )
     if what == "canceled":
         return f"  scan: scrub canceled on {time.ctime(pool['scan']['canceled'])}\n"
@@ -286,7 +287,8 @@ def _sizes(store: Store, vdevs: list[list[str]], *, force: bool) -> dict[str, in
 def create(argv: list[str]) -> int:
     found, arguments = options("create", argv, "fndm:o:O:")
     letters = {letter for letter, _ in found}
-    props, given = {}, {}
+    props: dict[str, str] = {}
+    given: dict[str, str] = {}
     for letter, value in found:
         if letter in "oO":
             name, equals, setting = value.partition("=")
@@ -328,7 +330,7 @@ def create(argv: list[str]) -> int:
             core.fail(prefix + "pool already exists")
         if min(disks.values()) < SMALLEST:
             core.fail(prefix + "one or more devices is less than the minimum size (64M)")
-        pools.make(store, name, pools.usable(vdevs, disks), vdevs, props, filesystem)
+        pools.make(store, name, pools.usable(vdevs, disks), vdevs, props, filesystem=filesystem)
     return 0
 
 

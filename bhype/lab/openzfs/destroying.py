@@ -23,9 +23,14 @@ def drop(store: Store, name: str) -> None:
     if dataset["type"] == S:
         return
     origin = next((n for n, d in store.datasets.items() if d["guid"] == dataset.get("origin")), "")
-    if origin and store.datasets[origin].get("defer") and not store.datasets[origin]["holds"]:
-        if not store.clones(origin):
-            drop(store, origin)
+    if origin and _is_over(store, origin):
+        drop(store, origin)
+
+
+def _is_over(store: Store, snapshot: str) -> bool:
+    """Whether nothing keeps a snapshot whose destruction was deferred (``-d``)."""
+    row = store.datasets[snapshot]
+    return bool(row.get("defer")) and not row["holds"] and not store.clones(snapshot)
 
 
 def dependents(store: Store, name: str) -> list[str]:
@@ -33,10 +38,7 @@ def dependents(store: Store, name: str) -> list[str]:
     found: dict[str, None] = {}
 
     def visit(each: str) -> None:
-        if "@" in each:
-            inner = store.clones(each)
-        else:
-            inner = [*store.children(each), *store.snapshots(each)]
+        inner = store.clones(each) if "@" in each else [*store.children(each), *store.snapshots(each)]
         for one in inner:
             visit(one)
             found[one] = None

@@ -54,6 +54,7 @@ def make(
     room: tuple[int, int],
     vdevs: list[Vdev],
     props: dict[str, str],
+    *,
     filesystem: dict[str, str],
 ) -> None:
     """A healthy pool with its root filesystem mounted. room: raw bytes, and bytes for data."""

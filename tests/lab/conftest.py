@@ -1,0 +1,109 @@
+"""A lab host of its own for a test, driven through its real wrappers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PATHS = {
+    **{name: f"sbin/{name}" for name in ("zfs", "zpool", "ifconfig", "kldload", "kldstat", "sysctl")},
+    **{"ps": "bin/ps", "bhyve": "usr/sbin/bhyve", "bhyvectl": "usr/sbin/bhyvectl"},
+    **{"uname": "usr/bin/uname", "freebsd-version": "bin/freebsd-version"},
+}
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int
+    out: str
+    err: str
+
+
+class Lab:
+    """``lab("zfs", "list")`` runs a program as FreeBSD would; ``lab.ok(...)`` expects success, gives stdout."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.root = Path(folder) / "root"
+
+    def argv(self, program: str, *arguments: str) -> list[str]:
+        return [str(self.root / PATHS[program]), *arguments]
+
+    def __call__(self, program: str, *arguments: str, timeout: float = 20) -> Answer:
+        done = subprocess.run(
+            self.argv(program, *arguments),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={"LC_ALL": "C", "TZ": "UTC", "PATH": "/bin:/usr/bin"},
+            check=False,
+        )
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    def ok(self, program: str, *arguments: str) -> str:
+        answer = self(program, *arguments)
+        assert (answer.code, answer.err) == (0, ""), (program, arguments, answer)
+        return answer.out
+
+    def fails(self, program: str, *arguments: str, code: int = 1) -> str:
+        """The text of a failure; nothing must be on stdout."""
+        answer = self(program, *arguments)
+        assert (answer.code, answer.out) == (code, ""), (program, arguments, answer)
+        return answer.err
+
+    def admin(self, *arguments: str) -> Answer:
+        """``python -m bhype.lab ...``."""
+        done = subprocess.run(
+            [sys.executable, "-m", "bhype.lab", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            check=False,
+            timeout=60,
+        )
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    def fault(self, json: str) -> None:
+        assert self.admin("fault", self.folder, json).code == 0
+
+    def path(self, path: str) -> Path:
+        return Path(f"{self.root}{path}")
+
+
+def make_lab(**options: object) -> Lab:
+    lab = Lab(tempfile.mkdtemp(prefix="bl-", dir="/tmp"))
+    given = {"cpus": 8, "memory": 32 * GIB, "pool": "tank", "size": 100 * GIB, **options}
+    words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    answer = lab.admin("create", *words, lab.folder)
+    assert answer.code == 0, answer
+    return lab
+
+
+def drop_lab(lab: Lab) -> None:
+    if os.path.exists(f"{lab.folder}/state/bhyve.json"):
+        lab.admin("stop", "--grace", "0", lab.folder)
+    shutil.rmtree(lab.folder)
+
+
+@pytest.fixture
+def lab():
+    lab = make_lab()
+    yield lab
+    drop_lab(lab)
+
+
+@pytest.fixture
+def small_lab():
+    """A pool of 1 GiB, soon full."""
+    lab = make_lab(size=GIB)
+    yield lab
+    drop_lab(lab)
