@@ -398,6 +398,7 @@ def _spawn(command: list[str], handles: list[int]) -> int:
         for handle in handles:
             os.set_inheritable(handle, True)
         os.environ["PATH"] = "/usr/local/bin:/usr/bin:/bin"
+        os.environ["TMPDIR"] = os.getcwd()
         os.execvp(command[0], command)
     except OSError as error:
         os.write(2, f"{command[0]}: {error.strerror}\n".encode())

@@ -96,7 +96,7 @@ class _Builder:
 
     def _device(self, driver: str, **properties: Any) -> None:
         # In JSON no value needs escaping.
-        given = {name.replace("_", "-"): value for name, value in properties.items() if value is not None}
+        given = {name: value for name, value in properties.items() if value is not None}
         self.argv += ["-device", json.dumps({"driver": driver, **given})]
 
     def _pci(self, driver: str, device: Device | None, **properties: Any) -> str:
@@ -145,9 +145,13 @@ class _Builder:
                 file.truncate(values["ram"])
         if path is None:
             return {"bootindex": self.boot}
-        self._block(
-            name, path, read_only=values.get("read_only", False), discard=values.get("discard", False)
-        )
+        if values.get("snapshot"):
+            escaped = path.replace(",", ",,")
+            self.argv += ["-drive", f"if=none,id={name},format=raw,snapshot=on,file.locking=off,file.filename={escaped}"]
+        else:
+            self._block(
+                name, path, read_only=values.get("read_only", False), discard=values.get("discard", False)
+            )
         properties = {
             "drive": name,
             "bootindex": self.boot,
@@ -173,6 +177,8 @@ class _Builder:
         for port in ports:
             if used == AHCI_PORTS:
                 controller, used = self._pci("ich9-ahci", None), 0
+            # QEMU has no write-protected ATA disk: the guest's writes to one go to a file that is thrown away.
+            port["snapshot"] = port["type"] == "hd" and port["read_only"]
             self._device(f"ide-{port['type']}", bus=f"{controller}.{used}", **self._drive(port))
             used += 1
 

@@ -32,6 +32,7 @@ _COLD, _SHUTDOWN = 0, 2  # EFI_RESET_TYPE
 _ENTER = bytes.fromhex(
     "4883ec28 4889d3"  # sub rsp,40; mov rbx,rdx
     "488b4360 31c9 31d2 4531c0 4531c9 ff9000010000"  # BootServices->SetWatchdogTimer(0, 0, 0, NULL)
+    "fa"  # cli: else the firmware's console goes on reading com1
 )
 
 
@@ -46,7 +47,7 @@ def _reset_system(kind: int) -> bytes:
 
 
 _SPIN = bytes.fromhex("f390 ebfc")  # pause; jmp $-2
-_HALT = bytes.fromhex("fa f4 ebfd")  # cli; hlt; jmp hlt
+_HALT = bytes.fromhex("f4 ebfd")  # hlt; jmp hlt
 _TRIPLE_FAULT = bytes.fromhex("6a00 6a00 0f011c24 cc")  # push 0; push 0; lidt [rsp]; int3
 
 
