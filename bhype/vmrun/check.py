@@ -7,7 +7,7 @@ import os
 import socket
 import stat
 
-from bhype.freebsd import ifconfig, kld, sysctl
+from bhype.freebsd import ifconfig, sysctl
 from bhype.freebsd.bhyve import Machine
 from bhype.freebsd.command import ParseError
 from bhype.freebsd.ifconfig import Interface
@@ -53,17 +53,11 @@ def template(config: Config) -> str:
 
 
 def _kernel(host: Host, config: Config, machine: Machine) -> list[Problem]:
-    modules = ["vmm", *(["nmdm"] if any("/dev/nmdm" in device for _, device in config.com) else [])]
     problems = []
     try:
-        for module in modules:
-            if not host.query(kld.is_loaded(module)):
-                problems.append(
-                    Problem("kernel", f"The module {module} is not loaded.", f"Run: kldload {module}")
-                )
         found = host.query(sysctl.read("hw.physmem", "hw.vmm.maxcpu"))
     except (CommandError, ParseError) as error:
-        return [*problems, Problem("kernel", str(error))]
+        return [Problem("kernel", str(error))]
     memory, cpus = found.get("hw.physmem", ""), found.get("hw.vmm.maxcpu", "")
     if memory.isdigit() and config.memory > int(memory):
         has = f"The VM wants {config.memory >> 20} MiB, the host has {int(memory) >> 20} MiB."

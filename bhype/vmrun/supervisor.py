@@ -144,11 +144,10 @@ class Supervisor:
     def _clear(self, old: State) -> int:
         """No bhyve to take over: write down that it is off and remove what it left."""
         self.state.update({key: value for key, value in old.items() if key in self.state})
-        self._tell("")
         if old.get("state") in ON:
             there = self.host.exists(f"/dev/vmm/{self.config.name}")
-            gone = outcome.judge(None, "", asked=not there)
-            self._finish(gone, None)
+            self._finish(outcome.judge(None, "", asked=not there), None)
+        self._tell("")
         return 0
 
     def _close(self) -> None:
@@ -344,7 +343,8 @@ class Supervisor:
             state=verdict.state, reason=reason, pid=None, supervisor=None, exit_code=code,
             taps=self.state["taps"] if failures else [],
         )  # fmt: skip
-        self._tell(message or reason)
+        if not self.policy.adopt:
+            self._tell(message or reason)
         self.exit_code = code if code is not None and code >= 0 else 1
 
     # Being told.

@@ -37,16 +37,11 @@ def running() -> dict[str, int]:
 
 
 def ps() -> int:
-    [
-        {
-            "pid": str(pid),
-            "percent-cpu": "1.0",
-            "rss": "1",
-            "elapsed-times": "1",
-            "command": f"bhyve: {name} (bhyve)",
-        }
-        for name, pid in running().items()
+    shared = {"percent-cpu": "1.0", "rss": "1", "elapsed-times": "1"}
+    rows = [
+        {"pid": str(pid), "command": f"bhyve: {name} (bhyve)", **shared} for name, pid in running().items()
     ]
+    sys.stdout.write(json.dumps({"process-information": {"process": rows}}))
     return 0
 
 
@@ -54,6 +49,7 @@ def bhyvectl(argv: list[str]) -> int:
     name = argv[0].removeprefix("--vm=")
     node = f"{ROOT}/dev/vmm/{name}"
     if not os.path.exists(node):
+        sys.stdout.write(f"VM:{name} is not created.\n")
         return 1
     if "--destroy" in argv:
         os.unlink(node)

@@ -22,7 +22,7 @@ from bhype.vmrun.outcome import CRASHED, FAILED, REBOOTS, STOPPED, Reboots, judg
     ],
 )
 def test_each_status_has_its_state_and_reason(code, state, reason):
-    said = "rdmsr to register 0x140 on vcpu 0\nbind: Address already in use\nwrmsr to register 0x1(0x0) on vcpu 0"
+    said = "rdmsr to register 0x140\nbind: Address already in use\nwrmsr to register 0x1(0x0) on vcpu 0"
     outcome = judge(code, said)
     assert (outcome.state, outcome.reason) == (state, reason)
 
