@@ -1,0 +1,94 @@
+"""A panel, a real local user and a real browser."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.e2e.panel import BASE_DIR, Panel
+
+ARTIFACTS = BASE_DIR / "tests" / "artifacts"
+
+
+@pytest.fixture(scope="session")
+def local_user() -> Iterator[tuple[str, str, str]]:
+    """(name, password, group) of a system account made for this run."""
+    assert os.geteuid() == 0, "the end-to-end tests make a local user: run them as root"
+    name, group, password = f"bh{secrets.token_hex(3)}", f"bg{secrets.token_hex(3)}", secrets.token_urlsafe(12)
+    subprocess.run(["groupadd", group], check=True)
+    try:
+        subprocess.run(["useradd", "--no-create-home", "--shell", "/bin/sh", "-G", group, name], check=True)
+        subprocess.run(["chpasswd"], input=f"{name}:{password}", text=True, check=True)
+        yield name, password, group
+    finally:
+        subprocess.run(["userdel", name], check=False)
+        subprocess.run(["groupdel", group], check=False)
+
+
+@pytest.fixture(scope="session")
+def panel(local_user) -> Iterator[Panel]:
+    service = Path("/etc/pam.d/bhype")
+    ours = not service.exists()
+    panel = Panel(BHYPE_GROUPS=local_user[2])
+    try:
+        panel.manage("authd", "--install-service")
+        media = panel.state / "media"
+        media.mkdir()
+        for image in boot_media():
+            shutil.copy(image, media)
+        yield panel.start()
+    finally:
+        panel.stop()
+        if ours:
+            service.unlink(missing_ok=True)
+
+
+def boot_media() -> list[Path]:
+    """The boot media that ``make run`` makes, made once per machine."""
+    cache = Path(os.environ.get("BHYPE_TEST_MEDIA", "/var/tmp/bhype-test-media"))
+    subprocess.run(
+        ["/usr/bin/python3", "-c", "import bootstrap; bootstrap.make_media()"],
+        cwd=BASE_DIR / "bhype", env=os.environ | {"BHYPE_STATE": str(cache)}, check=True,
+    )  # fmt: skip
+    images = sorted((cache / "media").glob("*.iso"))
+    assert len(images) == 3, f"boot media are missing: run make setup as root ({images})"
+    return images
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
+        arguments += ["--disable-component-update", "--disable-sync", "--no-first-run", "--disable-quic"]
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, panel) -> Iterator[Page]:
+    """A fresh window at 1440 px. Fails the test on an error in the page's scripts."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, base_url=panel.url)
+    context.set_default_timeout(15_000)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    ARTIFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTIFACTS / "last.png")
+    context.close()
+    assert not errors, errors
+
+
+@pytest.fixture(scope="session")
+def shot():
+    """``shot(page, name)`` keeps a screenshot among the test artifacts."""
+    ARTIFACTS.mkdir(exist_ok=True)
+    return lambda page, name: page.screenshot(path=ARTIFACTS / f"{name}.png")
