@@ -26,13 +26,20 @@ def _own(pid: int) -> str:
 def is_gone(worker: str) -> bool:
     """Whether the process with this identity has ended. A word that is no identity belongs to none."""
     number = worker.partition(":")[0]
-    return not number.isdigit() or identity(int(number)) != worker
+    if not number.isdigit():
+        return True
+    try:
+        return identity(int(number)) != worker
+    except CommandError:
+        # Not known is not gone.
+        return False
 
 
 def started_at(pid: int) -> str:
     """When a process started, as a word that two processes with one number do not share; "" when it is gone.
 
     From proc(5) on Linux: field 22, clock ticks after boot; else from ps(1). A zombie has ended.
+    Raises CommandError when ps(1) cannot be asked.
     """
     if Path("/proc/self/stat").exists():
         try:
@@ -42,9 +49,17 @@ def started_at(pid: int) -> str:
         # The second field is the name in parentheses, which may hold spaces and parentheses.
         fields = stat.rpartition(")")[2].split()
         return "" if fields[0] in "ZX" else fields[19]
-    command = Command(("/bin/ps", "-o", "lstart=,state=", "-p", str(pid)), native=True)
-    try:
-        words = LocalHost().run(command).stdout.split()
-    except CommandError:
-        return ""
+    return parse_ps(LocalHost().run(ps_command(pid)).stdout)
+
+
+def ps_command(pid: int) -> Command:
+    """Asks ps(1) for start and state; its status is 1 when there is no such process."""
+    # One -o for each: FreeBSD takes what follows the first "=" as the header of that column.
+    argv = ("/bin/ps", "-o", "lstart=", "-o", "state=", "-p", str(pid))
+    return Command(argv, native=True, ok_codes=frozenset({0, 1}))
+
+
+def parse_ps(text: str) -> str:
+    """The line "Sat Nov 21 02:24:28 2026 S" as one word without the state; "" for no process or a zombie."""
+    words = text.split()
     return "" if not words or words[-1].startswith("Z") else "-".join(words[:-1])

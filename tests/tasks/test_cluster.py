@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+
+from tests.tasks.own_database import own_database
 
 BASE = Path(__file__).resolve().parents[2]
 
@@ -19,33 +17,13 @@ BASE = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def seen():
     """What happened to a whole worker (tests.tasks.cluster)."""
-    # Short, for the sockets in it.
-    state = tempfile.mkdtemp(prefix="bhc-", dir="/tmp")
-    environment = {**os.environ, "BHYPE_STATE": state, "BHYPE_HOST": "lab"}
-    environment.pop("DJANGO_SETTINGS_MODULE", None)
-    url = environment.get("DATABASE_URL", "")
-    name = f"bhype_tasks_{os.getpid()}"
-    try:
-        if url.startswith("postgres"):
-            _sql(url, f"CREATE DATABASE {name}")
-            environment["DATABASE_URL"] = urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+    with own_database() as environment:
+        command = [sys.executable, "-m", "tests.tasks.cluster"]
         done = subprocess.run(
-            [sys.executable, "-m", "tests.tasks.cluster"],
-            check=False, cwd=BASE, env=environment, capture_output=True, text=True, timeout=240,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-    finally:
-        shutil.rmtree(state, ignore_errors=True)
-        if url.startswith("postgres"):
-            _sql(url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-
-
-def _sql(url, statement):
-    import psycopg
-
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(statement)
+            command, check=False, cwd=BASE, env=environment, capture_output=True, text=True, timeout=240
+        )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def test_tasks_start_at_once(seen):

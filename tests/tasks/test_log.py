@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bhype.tasks import log as log_module
 from bhype.tasks.log import LONGEST_LINE, Log, clean, secrets_of
 from bhype.tasks.models import Task, TaskLine
-from bhype.tasks.process import identity, is_gone
+from bhype.tasks.process import identity, is_gone, parse_ps, ps_command
 from bhype.tasks.wake import Bell, knock
 
 
@@ -123,6 +123,31 @@ def test_a_process_is_known_by_number_and_start():
     assert is_gone(name)
     assert all(is_gone(word) for word in ("", "x", "claim:1", "1:0"))
     assert not is_gone(identity())
+
+
+@pytest.mark.parametrize(
+    ("said", "start"),
+    [
+        ("Sat Nov 21 02:24:28 2026 Ss+\n", "Sat-Nov-21-02:24:28-2026"),
+        ("Sat Nov  1 02:24:28 2026     I\n", "Sat-Nov-1-02:24:28-2026"),
+        ("Sat Nov 21 02:24:28 2026 Z\n", ""),
+        ("", ""),
+    ],
+)
+def test_ps_is_understood(said, start):
+    assert parse_ps(said) == start
+    assert len(f"99999:{start}") <= Task._meta.get_field("worker").max_length
+
+
+def test_a_process_that_cannot_be_asked_about_is_not_taken_for_gone(monkeypatch):
+    from bhype.host import CommandFailed, Result
+    from bhype.tasks import process
+
+    def fail(pid):
+        raise CommandFailed(ps_command(pid), Result(127, "", "", 0))
+
+    monkeypatch.setattr(process, "started_at", fail)
+    assert not is_gone("12:34")
 
 
 def test_a_knock_wakes_and_never_fails(settings, tmp_path):
