@@ -1,8 +1,8 @@
 """ifconfig(8) of the lab: its options and lists; `ifconfig_run` does the words about one interface.
 
 The state "ifconfig" has ``interfaces``, in order of creation: ``{NAME: {"kind", "device", "index", "up",
-"mtu", "description", "groups", "ether", "inet", "inet6", "members", "private"}}``. device: the name at creation;
-inet, inet6: lists of ``ADDRESS/PREFIX``; members, private: names, for a bridge. No packet moves here.
+"mtu", "description", "groups", "ether", "inet", "inet6", "members", "private"}}``. device: the name at
+creation; inet, inet6: lists of ``ADDRESS/PREFIX``; members, private: names, for a bridge. No packet moves.
 """
 
 from __future__ import annotations

@@ -9,23 +9,21 @@ import time
 
 from bhype.lab import core
 
-# Those of the kernel itself, and those that kldload finds in /boot/kernel.
-BUILT_IN = ("zfs", "if_lo", "ether", "if_em", "if_tuntap_base")
+# Those in the GENERIC kernel itself, and those that kldload finds in /boot/kernel.
+BUILT_IN = ("zfs", "if_lo", "ether", "if_em", "if_tuntap", "if_tun", "if_tap")
 MODULES = {
-    **{"vmm": 0x32F000, "nmdm": 0x5248, "if_bridge": 0x10300, "if_tuntap": 0xB600, "bridgestp": 0x8250},
+    **{"vmm": 0x32F000, "nmdm": 0x5248, "if_bridge": 0x10300, "bridgestp": 0x8250},
     **{"pf": 0x7A000, "if_epair": 0x6530, "if_vxlan": 0x1A110, "if_wg": 0x29E00, "coretemp": 0x4500},
     **{"amdtemp": 0x4300, "ng_bridge": 0x7100, "ng_ether": 0x6200, "ng_socket": 0x5400, "cpuctl": 0x4100},
 }
 NEEDS = {"if_bridge": ("bridgestp",)}
-ALIASES = {"if_tap": "if_tuntap"}
 
 
 def module_of(name: str) -> str:
     """``vmm`` for ``vmm``, ``vmm.ko`` and ``/boot/kernel/vmm.ko``."""
     if name.startswith("/boot/kernel/"):
         name = name.removeprefix("/boot/kernel/")
-    name = name.removesuffix(".ko")
-    return ALIASES.get(name, name)
+    return name.removesuffix(".ko")
 
 
 def main(argv: list[str]) -> int:

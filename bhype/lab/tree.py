@@ -47,10 +47,9 @@ def create(folder: str, *, cpus: int, memory: int, pool: str, size: int) -> list
         host.update(cpus=cpus, memory=memory)
     from bhype.lab import ifconfig_run
     from bhype.lab.openzfs import pools
-    from bhype.lab.openzfs.store import Store
+    from bhype.lab.openzfs.store import changing
 
-    with core.state("zfs") as data:
-        store = Store(data)
+    with changing() as store:
         if not store.pools:
             pools.make(store, pool, (size, size), [["disk", "vtbd1"]], {}, filesystem={})
     with core.state("ifconfig") as data:

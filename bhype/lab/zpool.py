@@ -9,7 +9,7 @@ import time
 from bhype.lab import core
 from bhype.lab.openzfs import making, names, pools
 from bhype.lab.openzfs.reading import table
-from bhype.lab.openzfs.store import F, Store
+from bhype.lab.openzfs.store import F, Store, changing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -219,8 +219,7 @@ def scrub(argv: list[str]) -> int:
     if not arguments:
         refuse("scrub", "missing pool name argument")
     stopping = ("s", "") in found
-    with core.state("zfs") as data:
-        store = Store(data)
+    with changing() as store:
         chosen, code = _opened(store, arguments)
         for name in chosen:
             pool = store.pools[name]
@@ -308,8 +307,7 @@ def create(argv: list[str]) -> int:
     for prop in props:
         if pools.ALIASES.get(prop, prop) not in pools.SETTABLE:
             core.fail(f"property '{prop}' is not a valid pool property")
-    with core.state("zfs") as data:
-        store = Store(data)
+    with changing() as store:
         vdevs = _vdevs(arguments[1:])
         kinds = {vdev[0] for vdev in vdevs}
         if len(kinds) > 1 and "f" not in letters:
@@ -340,8 +338,7 @@ def destroy(argv: list[str]) -> int:
         refuse("destroy", "missing pool argument")
     if len(arguments) > 1:
         refuse("destroy", "too many arguments")
-    with core.state("zfs") as data:
-        store = Store(data)
+    with changing() as store:
         if _opened(store, arguments)[1]:
             raise core.Exit(1)
         if pools.busy(store, arguments[0]):
@@ -357,8 +354,7 @@ def export(argv: list[str]) -> int:
         refuse("export", "too many arguments")
     if not everything and not arguments:
         refuse("export", "missing pool argument")
-    with core.state("zfs") as data:
-        store = Store(data)
+    with changing() as store:
         chosen, code = _opened(store, arguments)
         for name in chosen:
             if pools.busy(store, name):
@@ -371,9 +367,8 @@ def export(argv: list[str]) -> int:
 
 def import_(argv: list[str]) -> int:
     _, arguments = options("import", argv, "d:Df")
-    with core.state("zfs") as data:
-        store = Store(data)
-        away = data.get(pools.EXPORTED, {})
+    with changing() as store:
+        away = store.data.get(pools.EXPORTED, {})
         if not arguments:
             _list_importable(away)
             return 0

@@ -29,7 +29,7 @@ class Answer:
 
 
 class Lab:
-    """``lab("zfs", "list")`` runs a program as FreeBSD would; ``lab.ok(...)`` expects success, gives stdout."""
+    """``lab("zfs", "list")`` runs a program; ``lab.ok(...)`` expects success and gives its stdout."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder

@@ -127,7 +127,10 @@ def test_destroying_an_open_tap_waits_until_it_is_closed(lab, guest):
         (["bridge0", "inet", "10.0.0.300/24"], "ifconfig: 10.0.0.300: bad value\n"),
         (["bridge0", "inet", "10.0.0.1/40"], "ifconfig: 10.0.0.1/40: bad value (width too large)\n"),
         (["bridge0", "up", "inet", "10.0.0.1/24"], "ifconfig: inet: bad value\n"),
-        (["bridge0", "inet", "10.0.0.1", "-alias"], "ifconfig: ioctl (SIOCDIFADDR): Can't assign requested address\n"),
+        (
+            ["bridge0", "inet", "10.0.0.1", "-alias"],
+            "ifconfig: ioctl (SIOCDIFADDR): Can't assign requested address\n",
+        ),
         (["bridge0", "inet", "192.0.2.10/24"], "ifconfig: ioctl (SIOCAIFADDR): File exists\n"),
         (["tap0", "ether", "xx"], "ifconfig: malformed link-level address\n"),
     ],

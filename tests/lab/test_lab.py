@@ -66,6 +66,23 @@ def test_a_program_killed_while_it_holds_the_lock_frees_it(lab):
     assert waiting.wait(10) == 0
 
 
+def test_a_destroy_that_was_killed_half_way_has_destroyed_nothing(lab):
+    lab.ok("zfs", "create", "-s", "-V", "1M", "tank/v")
+    lab.ok("zfs", "create", "tank/f")
+    lab.path("/tank/f/file").write_text("1")
+    guids = lab.ok("zfs", "get", "-Hp", "-o", "value", "guid", "tank/v", "tank/f").split()
+    shelf = f"{lab.folder}/state/zfs-data"
+    # As if it had died after putting the bytes aside and before writing the state.
+    os.rename(lab.path("/tank/f"), f"{shelf}/{guids[0]}")
+    os.rename(lab.path("/dev/zvol/tank/v"), f"{shelf}/{guids[1]}")
+    with open(f"{shelf}/12345", "w") as file:
+        file.write("bytes of nobody")
+    lab.ok("zfs", "create", "tank/other")
+    assert lab.path("/tank/f/file").read_text() == "1"
+    assert lab.path("/dev/zvol/tank/v").stat().st_size == 2**20
+    assert os.listdir(shelf) == []
+
+
 def test_a_fault_meets_the_nth_call(lab):
     lab.fault(
         '{"command": "zfs create", "nth": 2, "do": "fail", "text": "cannot create: I/O error", "code": 3}'

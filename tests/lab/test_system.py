@@ -22,6 +22,7 @@ def test_modules_are_loaded_once(lab):
         "vmm.ko",
         "nmdm.ko",
     ]
+    assert lab("kldstat", "-q", "-m", "if_tap").code == 0, "in the GENERIC kernel"
     assert lab("kldload").err == "usage: kldload [-nqv] file ...\n"
 
 

@@ -58,7 +58,8 @@ def test_properties_are_inherited_with_their_source(lab):
     assert lab.ok(
         "zfs", "get", "-Hp", "-o", "name,property,value,source", "org.bhype:id,compress", "tank/a/b"
     ) == (
-        "tank/a/b\torg.bhype:id\t7\tinherited from tank/a\ntank/a/b\tcompression\tlz4\tinherited from tank/a\n"
+        "tank/a/b\torg.bhype:id\t7\tinherited from tank/a\n"
+        "tank/a/b\tcompression\tlz4\tinherited from tank/a\n"
     )
     assert lab.ok("zfs", "get", "-Hp", "-o", "value,source", "org.bhype:id,quota", "tank") == (
         "-\t-\n0\tdefault\n"
@@ -90,15 +91,24 @@ def test_a_volume_tells_its_settings(lab):
         (["-V", "1G", "nope/a"], "cannot open 'nope': no such pool\n"),
         (["-V", "xG", "tank/a"], "bad volume size 'xG': bad numeric value 'xG'\n"),
         (["-V", "0", "tank/a"], "cannot create 'tank/a': volume size cannot be zero\n"),
-        (["-o", "volmode=dev", "-o", "volmode=dev", "tank/a"], "property 'volmode' specified multiple times\n"),
+        (["-o", "sync=always", "-o", "sync=always", "tank/a"], "property 'sync' specified multiple times\n"),
         (["-o", "nope=1", "tank/a"], "cannot create 'tank/a': invalid property 'nope'\n"),
         (["-o", "Org:Id=1", "tank/a"], "cannot create 'tank/a': invalid property 'Org:Id'\n"),
         (["-o", "used=1", "tank/a"], "cannot create 'tank/a': 'used' is readonly\n"),
-        (["-o", "volsize=1G", "tank/a"], "cannot create 'tank/a': 'volsize' does not apply to datasets of this type\n"),
+        (
+            ["-o", "volsize=1G", "tank/a"],
+            "cannot create 'tank/a': 'volsize' does not apply to datasets of this type\n",
+        ),
         (["-o", "atime=maybe", "tank/a"], "cannot create 'tank/a': 'atime' must be one of 'on | off'\n"),
-        (["-o", "mountpoint=x", "tank/a"], "cannot create 'tank/a': 'mountpoint' must be an absolute path, 'none', or 'legacy'\n"),
+        (
+            ["-o", "mountpoint=x", "tank/a"],
+            "cannot create 'tank/a': 'mountpoint' must be an absolute path, 'none', or 'legacy'\n",
+        ),
         (["-o", "org", "tank/a"], "missing '=' for property=value argument\n"),
-        (["-s", "-b", "1000", "-V", "1G", "tank/a"], "cannot create 'tank/a': 'volblocksize' must be power of 2 from 512B to 16M\n"),
+        (
+            ["-s", "-b", "1000", "-V", "1G", "tank/a"],
+            "cannot create 'tank/a': 'volblocksize' must be power of 2 from 512B to 16M\n",
+        ),
     ],
 )  # fmt: skip
 def test_create_refuses_with_the_reason(lab, words, text):

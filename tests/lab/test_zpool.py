@@ -6,6 +6,8 @@ import pytest
 
 from tests.lab.conftest import GIB
 
+NO_DEVICE = "no such device in /dev\nmust be a full path or shorthand device name\n"
+
 
 def disks(lab, *names, size=128 * 2**20):
     for name in names:
@@ -70,13 +72,16 @@ def test_pools_have_the_room_of_their_disks(lab):
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["a", "ada9"], "cannot open 'ada9': no such device in /dev\nmust be a full path or shorthand device name\n"),
+        (["a", "ada9"], f"cannot open 'ada9': {NO_DEVICE}"),
         (["tank", "/tmp/big"], "cannot create 'tank': pool already exists\n"),
         (["a", "/tmp/small"], "cannot create 'a': one or more devices is less than the minimum size (64M)\n"),
         (["mirror", "/tmp/big"], "cannot create 'mirror': name is reserved\n"),
-        (["a/b", "/tmp/big"], "cannot create 'a/b': invalid character '/' in pool name\nuse 'zfs create' to create a dataset\n"),
+        (
+            ["a/b", "/tmp/big"],
+            "cannot create 'a/b': invalid character '/' in pool name\nuse 'zfs create' to create a dataset\n",
+        ),
         (["a", "mirror", "/tmp/big"], "invalid vdev specification: mirror requires at least 2 devices\n"),
-        (["a", "vtbd1"], "cannot open 'vtbd1': no such device in /dev\nmust be a full path or shorthand device name\n"),
+        (["a", "vtbd1"], f"cannot open 'vtbd1': {NO_DEVICE}"),
         (["-o", "colour=red", "a", "/tmp/big"], "property 'colour' is not a valid pool property\n"),
     ],
 )  # fmt: skip

@@ -7,7 +7,7 @@ import os
 from bhype.lab import core
 from bhype.lab.openzfs import names, properties, sizes, space
 from bhype.lab.openzfs.making import check_parents, make_parents, opened
-from bhype.lab.openzfs.store import F, S, Store, V
+from bhype.lab.openzfs.store import F, S, Store, V, changing
 from bhype.lab.openzfs.usage import assignments, options, refuse
 
 # Setting one of these may move where a dataset shows.
@@ -34,8 +34,7 @@ def set_(argv: list[str]) -> int:
         refuse("set", "missing dataset name(s)")
     given = assignments(arguments[:start], code=255)
     code = 0
-    with core.state("zfs") as data:
-        store = Store(data)
+    with changing() as store:
         for name in arguments[start:]:
             wrong = names.reason(name)
             if wrong or name not in store.datasets:
@@ -127,8 +126,7 @@ def inherit(argv: list[str]) -> int:
             )
         core.fail(f"'{prop}' property cannot be inherited{hint}")
     code = 0
-    with core.state("zfs") as data:
-        store = Store(data)
+    with changing() as store:
         for name in arguments[1:]:
             if name not in store.datasets:
                 core.warn(f"cannot open '{name}': dataset does not exist")
@@ -158,8 +156,7 @@ def rename(argv: list[str]) -> int:
         refuse("rename", "-u and -p options are mutually exclusive")
     if "r" in letters and "@" not in old:
         refuse("rename", "source dataset for recursive rename must be a snapshot")
-    with core.state("zfs") as data:
-        store = Store(data)
+    with changing() as store:
         opened(store, old, (F,) if "u" in letters else (F, V) if "p" in letters else (F, V, S))
         if store.datasets[old]["type"] == S:
             _rename_snapshot(store, old, new, recursive="r" in letters)
@@ -228,8 +225,7 @@ def promote(argv: list[str]) -> int:
     if len(argv) > 1:
         refuse("promote", "too many arguments")
     clone = argv[0]
-    with core.state("zfs") as data:
-        store = Store(data)
+    with changing() as store:
         opened(store, clone, (F, V))
         origin = store.origin(clone)
         if not origin:

@@ -8,21 +8,16 @@ from bhype.lab import core
 from bhype.lab.openzfs import files, space
 from bhype.lab.openzfs.making import opened
 from bhype.lab.openzfs.sizes import human
-from bhype.lab.openzfs.store import F, S, Store, V
+from bhype.lab.openzfs.store import F, S, Store, V, changing
 from bhype.lab.openzfs.usage import options, refuse
 
 LISTED = 32
 
 
 def drop(store: Store, name: str) -> None:
-    """Forget a dataset and remove its bytes."""
-    store.hide(name)
-    files.remove(store.shelf(name))
-    dataset = store.datasets.pop(name)
-    store.changed()
-    if dataset["type"] == S:
-        return
-    origin = next((n for n, d in store.datasets.items() if d["guid"] == dataset.get("origin")), "")
+    """Destroy a dataset, and its origin if only this clone kept that."""
+    origin = store.origin(name) if "@" not in name else ""
+    store.drop(name)
     if origin and _is_over(store, origin):
         drop(store, origin)
 
@@ -82,8 +77,8 @@ def destroy(argv: list[str]) -> int:
     work = _destroy_snapshots if "@" in target else _destroy_dataset
     if "n" in letters:
         return work(Store(core.peek("zfs")), target, letters)
-    with core.state("zfs") as data:
-        return work(Store(data), target, letters)
+    with changing() as store:
+        return work(store, target, letters)
 
 
 def _tell(name: str, letters: set[str]) -> None:
@@ -216,8 +211,7 @@ def rollback(argv: list[str]) -> int:
     if len(arguments) > 1:
         refuse("rollback", "too many arguments")
     target = arguments[0]
-    with core.state("zfs") as data:
-        store = Store(data)
+    with changing() as store:
         opened(store, target, (S,))
         name = target.partition("@")[0]
         snapshots = store.snapshots(name)
@@ -257,11 +251,11 @@ def _newer(target: str, newer: list[str]) -> str:
 
 def _restore(store: Store, name: str, snapshot: str) -> None:
     """Give the dataset the snapshot's bytes; its own stay until the copy is whole."""
-    shown = store.hide_tree(name)
     shelf = store.shelf(name)
-    files.remove(shelf + ".new")
     files.copy(store.shelf(snapshot), shelf + ".new")
-    files.remove(shelf)
+    shown = store.hide_tree(name)
+    if os.path.isdir(shelf):
+        files.remove(shelf)
     os.rename(shelf + ".new", shelf)
     if store.datasets[name]["type"] == V:
         store.datasets[name]["props"]["volsize"] = str(store.datasets[snapshot]["volsize"])

@@ -8,7 +8,7 @@ import time
 
 from bhype.lab import core
 from bhype.lab.openzfs import files, names, properties, sizes, space
-from bhype.lab.openzfs.store import F, S, Store, V
+from bhype.lab.openzfs.store import F, S, Store, V, changing
 from bhype.lab.openzfs.usage import assignments, options, refuse
 
 
@@ -118,8 +118,8 @@ def create(argv: list[str]) -> int:
         store = Store(core.peek("zfs"))
         _create(store, name, size, given, letters, dry=True)
         return 0
-    with core.state("zfs") as data:
-        _create(Store(data), name, size, given, letters, dry=False)
+    with changing() as store:
+        _create(store, name, size, given, letters, dry=False)
     return 0
 
 
@@ -188,8 +188,7 @@ def clone(argv: list[str]) -> int:
         refuse("clone", "too many arguments")
     snapshot, name = arguments
     prefix = f"cannot create '{name}': "
-    with core.state("zfs") as data:
-        store = Store(data)
+    with changing() as store:
         opened(store, snapshot, (S,))
         source = store.datasets[snapshot]
         kind = V if "volsize" in source else F
@@ -225,8 +224,7 @@ def snapshot(argv: list[str]) -> int:
     given = assignments([value for letter, value in found if letter == "o"])
     if not arguments:
         refuse("snapshot", "missing snapshot argument")
-    with core.state("zfs") as data:
-        store = Store(data)
+    with changing() as store:
         wanted: dict[str, str] = {}
         for argument in arguments:
             dataset, at, tail = argument.partition("@")
@@ -309,8 +307,7 @@ def _hold(command: str, argv: list[str]) -> int:
     if command == "hold" and tag.startswith("."):
         refuse(command, "tag may not start with '.'")
     code = 0
-    with core.state("zfs") as data:
-        store = Store(data)
+    with changing() as store:
         for argument in arguments[1:]:
             problem = _hold_one(store, command, tag, argument, recursive=("r", "") in found)
             if problem:

@@ -16,6 +16,7 @@ from bhype.lab.openzfs.properties import F, S, V
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import TracebackType
     from typing import Any
 
     Dataset = dict[str, Any]
@@ -27,13 +28,39 @@ def order(item: tuple[str, Dataset]) -> tuple[str, bool, int]:
     return name.partition("@")[0], "@" in name, dataset["txg"]
 
 
+class changing:
+    """All datasets of the lab, to change: locked, healed from killed commands, written back at the end.
+
+    Bytes of what was destroyed are removed only when the new state is written and the lock is free, so a
+    command that is killed half-way has destroyed nothing.
+    """
+
+    def __enter__(self) -> Store:
+        self.state = core.state("zfs")
+        self.store = Store(self.state.__enter__())
+        self.store.heal()
+        return self.store
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.state.__exit__(kind, error, trace)
+        if kind is None:
+            for path in self.store.doomed:
+                files.remove(path)
+
+
 class Store:
-    """All datasets of the lab. Open it inside ``core.state("zfs")``, or on ``core.peek("zfs")`` to read."""
+    """All datasets of the lab: ``Store(core.peek("zfs"))`` to read, `changing` to change.
+
+    doomed: paths of bytes to remove once the state is written.
+    """
 
     def __init__(self, data: dict[str, Any]) -> None:
         self.data = data
         self.pools: dict[str, dict[str, Any]] = data.setdefault("pools", {})
         self.datasets: dict[str, Dataset] = data.setdefault("datasets", {})
+        self.doomed: list[str] = []
         self._children: dict[str, list[str]] | None = None
         self._snapshots: dict[str, list[str]] = {}
         self._origins: dict[int, list[str]] = {}
@@ -101,6 +128,32 @@ class Store:
         self.changed()
         return dataset
 
+    def drop(self, name: str) -> None:
+        """Forget the dataset; its bytes are doomed."""
+        self.hide(name)
+        self.doomed.append(self.shelf(name))
+        del self.datasets[name]
+        self.changed()
+
+    def heal(self) -> None:
+        """Put right what a killed command left: hidden datasets show again, bytes of nobody go."""
+        shelves = set(os.listdir(f"{core.folder()}/state/zfs-data"))
+        if not shelves:
+            return
+        away = (row["datasets"] for row in self.data.get("exported", {}).values())
+        for datasets in (self.datasets, *away):
+            for dataset in datasets.values():
+                guid = str(dataset["guid"])
+                if guid not in shelves:
+                    continue
+                shelves -= {guid, guid + ".covered"}
+                shown = dataset.get("shown")
+                if shown and not os.path.lexists(core.root(shown)):
+                    files.move(f"{core.folder()}/state/zfs-data/{guid}", core.root(shown))
+        kept = {f"{dataset['guid']}.covered" for dataset in self.datasets.values()}
+        for left in shelves - kept:
+            files.remove(f"{core.folder()}/state/zfs-data/{left}")
+
     # -- properties ----------------------------------------------------------------------------------
 
     def lookup(self, name: str, prop: str) -> tuple[str, str]:
@@ -165,7 +218,7 @@ class Store:
             return
         target = core.root(path)
         shelf = self.shelf(name)
-        if os.path.lexists(target) and os.path.lexists(shelf):
+        if os.path.isdir(target):
             try:
                 os.rmdir(target)
             except OSError:  # what a mount covers comes back when it is unmounted
@@ -206,4 +259,4 @@ class Store:
         return frozenset(path for path in places if path.startswith(top))
 
 
-__all__ = ["F", "S", "Store", "V", "order"]
+__all__ = ["F", "S", "Store", "V", "changing", "order"]
