@@ -27,7 +27,7 @@ DATASET_COLUMNS = ("kind", "used", "available", "referenced", "volsize", "mountp
 
 def observe(sweep: Sweep) -> None:
     """Write Pool, Dataset and Iso rows; adopt the only pool of a fresh lab."""
-    if not sweep.every(EVERY):
+    if not sweep.every(EVERY) and Dataset.objects.filter(pool__host=sweep.row).exists():
         return
     pools = _observe_pools(sweep, sweep.ask(zpool.list_pools()))
     itself = plan.may_adopt_itself(

@@ -94,9 +94,11 @@ def ready(lab: Lab) -> Lab:
     host = Host.objects.create(name="lab", cpus=8, memory=32 * GIB)
     pool = Pool.objects.create(host=host, name="tank", size=100 * GIB, free=100 * GIB)
     Switch.objects.create(host=host, name="nat", kind="nat", address="10.77.0.1/24")
+    from bhype.hosts import operations as hosts
     from network import operations as network
     from storage import operations as storage
 
+    hosts.prepare.ask({}, None)
     storage.adopt.ask({"pool_id": pool.pk}, None)
     network.ensure.ask({}, None)
     for task in lab.run_tasks():

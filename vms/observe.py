@@ -55,10 +55,17 @@ def observe(sweep: Sweep) -> None:
             processes.get(vm.name),
             bool(file and file.get("supervised")),
             operations.get(vm.subject, ""),
-            not sweep.every(5) or (vm.state != State.LOST and sweep.host.exists(plan.config_path(vm))),
+            _is_there(sweep, vm),
         )
     _write(sweep, vms, seen)
     _ask(sweep, vms, seen)
+
+
+def _is_there(sweep: Sweep, vm: VM) -> bool:
+    """Whether the VM's vm.json exists; of a VM that was there, looked at in one of five sweeps only."""
+    if vm.state != State.LOST and not sweep.every(5):
+        return True
+    return sweep.host.exists(plan.config_path(vm))
 
 
 def _operations(host: Host) -> dict[str, str]:

@@ -37,7 +37,7 @@ def observe(sweep: Sweep) -> None:
     before = [getattr(row, column) for column in VISIBLE]
     gauges = _gauges(row)
     last_boot = row.booted_at
-    if sweep.every(15) or not row.features:
+    if sweep.every(15) or not row.features.get("modules"):
         _observe_features(sweep)
     _read(row, sweep.ask(sysctl.read(*NAMES)))
     with transaction.atomic():
