@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from bhype.lab import tree
+
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = {
     **{name: f"sbin/{name}" for name in ("zfs", "zpool", "ifconfig", "kldload", "kldstat", "sysctl")},
@@ -81,10 +83,8 @@ class Lab:
 
 def make_lab(**options: object) -> Lab:
     lab = Lab(tempfile.mkdtemp(prefix="bl-", dir="/tmp"))
-    given = {"cpus": 8, "memory": 32 * GIB, "pool": "tank", "size": 100 * GIB, **options}
-    words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
-    answer = lab.admin("create", *words, lab.folder)
-    assert answer.code == 0, answer
+    tree.create(lab.folder, **{"cpus": 8, "memory": 32 * GIB, "pool": "tank", "size": 100 * GIB, **options})
+    del os.environ["BHYPE_LAB"]
     return lab
 
 
@@ -96,6 +96,14 @@ def drop_lab(lab: Lab) -> None:
 
 @pytest.fixture
 def lab():
+    lab = make_lab()
+    yield lab
+    drop_lab(lab)
+
+
+@pytest.fixture(scope="module")
+def still_lab():
+    """For commands that are refused and so change nothing: one lab for a whole file."""
     lab = make_lab()
     yield lab
     drop_lab(lab)

@@ -36,6 +36,16 @@ def guest(lab):
         process.wait()
 
 
+@pytest.fixture(scope="module")
+def wired_lab(still_lab):
+    """Two taps and two bridges; tap1 is a member of bridge0."""
+    still_lab.ok("ifconfig", "tap0", "create")
+    still_lab.ok("ifconfig", "tap1", "create")
+    still_lab.ok("ifconfig", "bridge0", "create", "addm", "tap1")
+    still_lab.ok("ifconfig", "bridge1", "create")
+    return still_lab
+
+
 def test_create_prints_the_name_that_it_chose(lab):
     assert lab.ok("ifconfig", "tap", "create") == "tap0\n"
     assert lab.ok("ifconfig", "tap", "create") == "tap1\n"
@@ -135,12 +145,8 @@ def test_destroying_an_open_tap_waits_until_it_is_closed(lab, guest):
         (["tap0", "ether", "xx"], "ifconfig: malformed link-level address\n"),
     ],
 )  # fmt: skip
-def test_failures_have_freebsds_words(lab, words, text):
-    lab.ok("ifconfig", "tap0", "create")
-    lab.ok("ifconfig", "tap1", "create")
-    lab.ok("ifconfig", "bridge0", "create", "addm", "tap1")
-    lab.ok("ifconfig", "bridge1", "create")
-    assert lab.fails("ifconfig", *words) == text
+def test_failures_have_freebsds_words(wired_lab, words, text):
+    assert wired_lab.fails("ifconfig", *words) == text
 
 
 @pytest.mark.parametrize(

@@ -111,9 +111,9 @@ def test_a_volume_tells_its_settings(lab):
         ),
     ],
 )  # fmt: skip
-def test_create_refuses_with_the_reason(lab, words, text):
-    assert lab.fails("zfs", "create", *words) == text
-    assert listed(lab, "-o", "name") == ["tank"]
+def test_create_refuses_with_the_reason(still_lab, words, text):
+    assert still_lab.fails("zfs", "create", *words) == text
+    assert listed(still_lab, "-o", "name") == ["tank"]
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,8 @@ def test_create_refuses_with_the_reason(lab, words, text):
         (["hold", ".x", "tank@a"], "tag may not start with '.'"),
     ],
 )
-def test_a_bad_command_line_gets_usage_and_2(lab, words, first):
-    text = lab.fails("zfs", *words, code=2)
+def test_a_bad_command_line_gets_usage_and_2(still_lab, words, first):
+    text = still_lab.fails("zfs", *words, code=2)
     assert text.startswith(first + "\nusage:\n\t" + words[0])
 
 

@@ -85,10 +85,10 @@ def test_pools_have_the_room_of_their_disks(lab):
         (["-o", "colour=red", "a", "/tmp/big"], "property 'colour' is not a valid pool property\n"),
     ],
 )  # fmt: skip
-def test_create_refuses_with_the_reason(lab, words, text):
-    disks(lab, "big")
-    disks(lab, "small", size=2**20)
-    assert lab.fails("zpool", "create", *words) == text
+def test_create_refuses_with_the_reason(still_lab, words, text):
+    disks(still_lab, "big")
+    disks(still_lab, "small", size=2**20)
+    assert still_lab.fails("zpool", "create", *words) == text
 
 
 def test_a_disk_serves_one_pool(lab):
@@ -156,9 +156,11 @@ def test_no_pools_is_no_failure(lab):
 @pytest.mark.parametrize(
     "words", [["list", "-j"], ["status", "-j"], ["create", "-R", "/x", "a", "b"], ["get", "-z"]]
 )
-def test_unknown_options_are_refused(lab, words):
+def test_unknown_options_are_refused(still_lab, words):
     letter = words[1][1]
-    assert lab.fails("zpool", *words, code=2).startswith(f"invalid option '{letter}'\nusage:\n\t{words[0]} ")
+    assert still_lab.fails("zpool", *words, code=2).startswith(
+        f"invalid option '{letter}'\nusage:\n\t{words[0]} "
+    )
 
 
 def test_unknown_commands_are_refused(lab):
