@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from channels.db import database_sync_to_async
+from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
@@ -25,6 +26,9 @@ from .admission import Admission, Code, Refusal
 from .relay import Refused, Relay
 
 log = logging.getLogger(__name__)
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 RECHECK_SECONDS = 10.0
 # A client that pinged once and has been silent for so long is gone without a word.
@@ -74,6 +78,13 @@ class ConsoleConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         await self.accept(subprotocol)
         self._start(self._down(self.relay))
         self._start(self._guard(self.admission, self.relay))
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """As Channels has it, less the layer of groups and the two tasks per message that it takes."""
+        self.scope, self.base_send = scope, send
+        with contextlib.suppress(StopConsumer):
+            while True:
+                await self.dispatch(await receive())
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Messages from the client go round Channels' own dispatch, which visits a thread for each."""

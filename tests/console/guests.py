@@ -117,11 +117,11 @@ def write_state(root: Path, name: str, port: int | None, **changes: object) -> P
 class GatewayProcess:
     """The gateway as ``make run`` starts it, with everything below one short folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, listen: Path | None = None) -> None:
         self.folder = folder
         self.root = folder / "root"
         self.root.mkdir(exist_ok=True)
-        self.socket = folder / "gateway.sock"
+        self.socket = listen or folder / "gateway.sock"
         self.key_file = folder / "gateway.key"
         self.log = folder / "gateway.log"
         argv = [sys.executable, "-m", "bhype.console.gateway", "--socket", str(self.socket)]
@@ -157,8 +157,8 @@ class GatewayProcess:
 
 
 @contextlib.contextmanager
-def gateway(folder: Path) -> Iterator[GatewayProcess]:
-    process = GatewayProcess(folder)
+def gateway(folder: Path, listen: Path | None = None) -> Iterator[GatewayProcess]:
+    process = GatewayProcess(folder, listen)
     try:
         yield process
     finally:

@@ -15,7 +15,8 @@ def thing(monkeypatch, alice, operator):
     monkeypatch.setattr(subjects, "_entries", {})
     fields = {
         "topic": "thing:1", "name": "web1", "title": "web1", "back_url": "/vms/web1/",
-        "kinds": ("vnc", "serial"), "is_on": True, "state": "Running", "password": "pw123456", "action_url": "/vms/web1/action/",
+        "kinds": ("vnc", "serial"), "is_on": True, "state": "Running", "password": "pw123456",
+        "action_url": "/vms/web1/action/",
     }  # fmt: skip
 
     def resolve(user, name, right):

@@ -159,7 +159,8 @@ class Handler(ProxyRequestHandler):  # type: ignore[misc]
         viewer.settimeout(0)
         target.settimeout(0)
         watch = select.poll()
-        watched: dict[int, int] = {}
+        viewer_fd, target_fd = viewer.fileno(), target.fileno()
+        viewer_mask = target_mask = -1  # as registered
         # The message that is half sent to the viewer, with the call that goes on with it.
         pending: tuple[Callable[[bytes], object], bytes] | None = None
         queue = bytearray()
@@ -175,20 +176,23 @@ class Handler(ProxyRequestHandler):  # type: ignore[misc]
                 pending = (call, data)
 
         while True:
-            wanted = {
-                viewer.fileno(): (IN if len(queue) < QUEUE_MAX else 0) | (OUT if pending else 0),
-                target.fileno(): (0 if pending else IN) | (OUT if queue else 0),
-            }
-            for descriptor, mask in wanted.items():
-                if watched.get(descriptor) != mask:
-                    watch.register(descriptor, mask)
-            if not wanted[target.fileno()]:
-                # A guest that hangs up now would wake the loop for ever; it is seen once the viewer is ready.
-                watch.unregister(target.fileno())
-                wanted.pop(target.fileno())
-            watched = wanted
-            events = dict(watch.poll(1000 * beat if beat else None))
-            from_viewer, from_target = events.get(viewer.fileno(), 0), events.get(target.fileno(), 0)
+            wanted = (IN if len(queue) < QUEUE_MAX else 0) | (OUT if pending else 0)
+            if wanted != viewer_mask:
+                watch.register(viewer_fd, wanted)
+                viewer_mask = wanted
+            wanted = (0 if pending else IN) | (OUT if queue else 0)
+            if wanted != target_mask:
+                watch.register(target_fd, wanted)
+                target_mask = wanted
+                if not wanted:
+                    # A guest that hangs up now would wake the loop for ever; it is seen once the viewer is ready.
+                    watch.unregister(target_fd)
+            from_viewer = from_target = 0
+            for descriptor, event in watch.poll(1000 * beat if beat else None):
+                if descriptor == viewer_fd:
+                    from_viewer = event
+                else:
+                    from_target = event
 
             if pending and from_viewer & (OUT | ENDED):
                 send(*pending)
