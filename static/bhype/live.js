@@ -25,14 +25,25 @@
   // It does not bubble: a live part in a live part is fetched by itself. htmx hears it like any event.
   const trigger = (element) => element.dispatchEvent(new CustomEvent("live", { bubbles: false }));
 
+  // While a question is open its form must stay: a swap would take it away, and "yes" would do nothing.
+  const asking = () => document.querySelector("#confirm-dialog[open]") !== null;
+
   // At most one event per element and 150 ms, and always one after the last change.
   const poke = (element) => {
     if (pending.has(element)) return;
     pending.set(element, setTimeout(() => {
       pending.delete(element);
-      if (element.isConnected) trigger(element);
+      if (!element.isConnected) return;
+      if (asking()) poke(element);
+      else trigger(element);
     }, DEBOUNCE));
   };
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const element = event.detail.requestConfig?.elt;
+    if (!element?.matches("[data-live]") || !asking()) return;
+    event.detail.shouldSwap = false;
+    poke(element);
+  });
   const changed = (topic) => elements().forEach((element) => topicsOf(element).includes(topic) && poke(element));
 
   const shown = () => {
@@ -62,7 +73,7 @@
   const lost = () => {
     if (lostAt !== null || over) return;
     lostAt = new Date();
-    refresher = setInterval(() => elements().forEach(trigger), REFRESH);
+    refresher = setInterval(() => elements().forEach(poke), REFRESH);
     // A restart of the panel takes a moment; that is not worth a banner.
     bannerTimer = setTimeout(() => {
       const time = lostAt.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });

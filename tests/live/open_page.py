@@ -25,6 +25,7 @@ from django.core.management import call_command  # noqa: E402
 from django.test import Client  # noqa: E402
 from playwright.sync_api import Page, sync_playwright  # noqa: E402
 
+from bhype import live  # noqa: E402
 from bhype.accounts.models import User  # noqa: E402
 from bhype.tasks import ask  # noqa: E402
 from tests.tasks.cluster import Worker  # noqa: E402
@@ -75,6 +76,9 @@ def look(page: Page, web: Web, user: User) -> dict[str, object]:
     page.wait_for_selector("#task-log >> text=group ")
     seen["lines"] = page.locator("#task-log .task-line").count()
     page.click("#task-status >> text=Cancel")
+    # News that arrive while the question is open must not take its form away.
+    live.publish(f"task:{task.pk}")
+    page.wait_for_timeout(1500)
     page.click("#confirm-yes")
     page.wait_for_selector("#task-status >> text=Cancelled")
     page.wait_for_selector("text=Try again")
