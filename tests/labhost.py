@@ -15,7 +15,7 @@ import pytest
 from bhype.host import LocalHost
 from bhype.hosts.models import Host
 from bhype.hosts.observer import Observer
-from bhype.tasks import queue, runner
+from bhype.tasks import ask, queue, runner
 from bhype.tasks.models import Task
 from network.models import Switch
 from storage.models import Pool
@@ -88,21 +88,22 @@ def lab(settings, db) -> Iterator[Lab]:
     made.end()
 
 
-@pytest.fixture
-def ready(lab: Lab) -> Lab:
-    """A lab whose pool is adopted and whose switches are up."""
+def prepare(lab: Lab) -> None:
+    """Adopt the pool and set up a switch, as the observer has it done on the first start."""
     host = Host.objects.create(name="lab", cpus=8, memory=32 * GIB)
     pool = Pool.objects.create(host=host, name="tank", size=100 * GIB, free=100 * GIB)
     Switch.objects.create(host=host, name="nat", kind="nat", address="10.77.0.1/24")
-    from bhype.hosts import operations as hosts
-    from network import operations as network
-    from storage import operations as storage
-
-    hosts.prepare.ask({}, None)
-    storage.adopt.ask({"pool_id": pool.pk}, None)
-    network.ensure.ask({}, None)
+    ask("hosts.prepare", {}, None)
+    ask("storage.adopt", {"pool_id": pool.pk}, None)
+    ask("network.ensure", {}, None)
     for task in lab.run_tasks():
         assert task.status == "succeeded", task.error
+
+
+@pytest.fixture
+def ready(lab: Lab) -> Lab:
+    """A lab whose pool is adopted and whose switches are up."""
+    prepare(lab)
     return lab
 
 

@@ -31,7 +31,7 @@ def fill(vms: int = 1000, tasks: int = 100_000, owner: User | None = None) -> No
     )
     switch = host.switches.first() or Switch.objects.create(host=host, name="nat", kind=Switch.Kind.NAT)
     made = _vms(vms, host, pool, switch, owner)
-    _tasks(tasks, host, [vm.subject for vm in made], owner)
+    history(tasks, host, [vm.subject for vm in made], owner)
 
 
 def _vms(count: int, host: Host, pool: Pool, switch: Switch, owner: User | None) -> list[VM]:
@@ -71,7 +71,8 @@ def _vms(count: int, host: Host, pool: Pool, switch: Switch, owner: User | None)
     return made
 
 
-def _tasks(count: int, host: Host, subjects: list[str], owner: User | None) -> None:
+def history(count: int, host: Host, subjects: list[str], owner: User | None) -> None:
+    """Add ``count`` finished tasks about ``subjects``, one a second until now."""
     now = timezone.now()
     operations = ("vms.start", "vms.stop", "vms.create", "vms.reset")
     statuses = (Task.Status.SUCCEEDED, Task.Status.SUCCEEDED, Task.Status.FAILED, Task.Status.CANCELLED)
