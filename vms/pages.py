@@ -141,6 +141,10 @@ class Row:
         return self.refusals.get("console")
 
     @property
+    def url(self) -> str:
+        return reverse("vms:detail", args=[self.vm.name])
+
+    @property
     def console_url(self) -> str:
         return reverse("console:page", args=["vm", self.vm.name])
 

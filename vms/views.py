@@ -95,38 +95,39 @@ def edit(request: HttpRequest, vm: VM) -> HttpResponse:
 
 
 def _tab(request: HttpRequest, vm: VM, tab: str, **more: Any) -> HttpResponse:
-    loaded = _loaded(vm)
-    context = {"row": pages.row_of(loaded, signed_in(request)), "vm": loaded, "tab": tab, **more}
-    return render(request, f"vms/_{tab}.html" if _wants(request, "vm-tab") else f"vms/{tab}.html", context)
+    context = {"row": pages.row_of(vm, signed_in(request)), "vm": vm, "tab": tab, **more}
+    return render(request, f"vms/{tab}.html", context)
 
 
 @allow("vms.view", VM)
 def detail(request: HttpRequest, vm: VM) -> HttpResponse:
     notes = NotesForm(initial={"notes": vm.notes, "revision": vm.revision})
-    return _tab(request, vm, "overview", notes=notes, tasks=pages.tasks_of(vm, signed_in(request), 5))
+    return _tab(
+        request, _loaded(vm), "overview", notes=notes, tasks=pages.tasks_of(vm, signed_in(request), 5)
+    )
 
 
 @allow("vms.view", VM)
 def hardware(request: HttpRequest, vm: VM) -> HttpResponse:
-    return _tab(request, vm, "hardware")
+    return _tab(request, _loaded(vm), "hardware")
 
 
 @allow("vms.view", VM)
 def tasks(request: HttpRequest, vm: VM) -> HttpResponse:
-    return _tab(request, vm, "tasks", tasks=pages.tasks_of(vm, signed_in(request)))
+    return _tab(request, _loaded(vm), "tasks", tasks=pages.tasks_of(vm, signed_in(request)))
 
 
 @allow("vms.view", VM)
 def access(request: HttpRequest, vm: VM) -> HttpResponse:
     viewers = Viewer.objects.filter(subject=vm.subject).select_related("user")
-    return _tab(request, vm, "access", viewers=viewers, roles=User.Role)
+    return _tab(request, _loaded(vm), "access", viewers=viewers, roles=User.Role)
 
 
 @allow("vms.view", VM)
 def raw(request: HttpRequest, vm: VM) -> HttpResponse:
     loaded = _loaded(vm)
     document = json.dumps(plan.without_secrets(plan.document(loaded)), indent=2)
-    return _tab(request, vm, "raw", document=document, command=pages.command_line(loaded))
+    return _tab(request, loaded, "raw", document=document, command=pages.command_line(loaded))
 
 
 @allow("vms.change", VM, methods="POST")

@@ -44,11 +44,12 @@ class SecurityHeaders:
 
     def __init__(self, get_response: Next) -> None:
         self.get_response = get_response
-        if iscoroutinefunction(get_response):
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        if iscoroutinefunction(self):
+        if self.is_async:
             return self._later(request)
         return _with_headers(cast(HttpResponseBase, self.get_response(request)))
 

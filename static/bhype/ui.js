@@ -123,10 +123,13 @@
     if (!button) return;
     event.preventDefault();
     menuButton = button;
+    const url = `${new URL(button.href).pathname}menu/`;
+    window.htmx.ajax("GET", url, { source: button, target: "#menu", swap: "innerHTML" });
   });
   document.addEventListener("htmx:afterSwap", (event) => {
     const popover = event.target;
     if (popover.id !== "menu" || !menuButton) return;
+    if (!menuButton.isConnected) return;
     popover.showPopover();
     place(popover, menuButton);
     $("button:not(:disabled),a", popover)?.focus({ preventScroll: true });
@@ -173,10 +176,9 @@
   document.addEventListener("toast", (event) => toast(event.detail));
   document.addEventListener("htmx:responseError", (event) => {
     const { xhr, elt } = event.detail;
-    if (xhr.status === 404 && elt.matches("[data-gone]")) {
-      elt.dataset.gone === "remove" ? elt.remove() : location.reload();
-      return;
-    }
+    // What was deleted meanwhile leaves the list; its own page is loaded anew, and says so.
+    if (xhr.status === 404 && elt.matches("tr[data-live]")) return elt.remove();
+    if (xhr.status === 404 && elt.matches("[data-gone]")) return location.reload();
     if (xhr.status === 401 || (xhr.status === 404 && elt.matches("[data-quiet]"))) return;
     const words = { 403: "This page is out of date: reload it and try again.", 404: "It is not there any more.", 429: "Too many requests: wait a moment." };
     toast({ text: words[xhr.status] || `The panel could not do that (error ${xhr.status}).`, level: "error" });

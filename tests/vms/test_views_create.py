@@ -53,7 +53,8 @@ def test_a_second_submit_makes_no_second_vm(as_user, operator, pool, switch):
     [
         ("name", ""), ("name", "-web"), ("name", "web server"), ("name", "web%"), ("name", "we\nb"),
         ("name", "we\0b"), ("name", "\u0412\u0435\u0431"), ("name", "w" * 41), ("name", "new"),
-        ("name", "web-"), ("cpus", "0"), ("cpus", "many"), ("cpus", "9" * 30), ("memory", "900T"), ("memory", "-1"),
+        ("name", "web-"), ("cpus", "0"),
+        ("cpus", "many"), ("cpus", "9" * 30), ("memory", "900T"), ("memory", "-1"),
         ("memory", "2X"), ("disk_size", "huge"), ("disk_size", "9999T"), ("iso", "999"), ("mac", "zz"),
         ("iso", "../../etc/passwd"), ("switch", "999"), ("pool", "999"), ("owner", "999"), ("screen", "1x1"),
         ("nic_model", "rtl8139"), ("disk_bus", "floppy"), ("tags", "Bad Tag"), ("tags", "x" * 601),

@@ -33,8 +33,8 @@ STATES = {
 def icon(name: str, extra: str = "") -> SafeString:
     """An icon of static/bhype/icons.svg; hidden from screen readers, so say its meaning beside it."""
     return format_html(
-        '<svg class="icon {}" aria-hidden="true"><use href="{}#{}"/></svg>',
-        extra, static("bhype/icons.svg"), name,
+        '<svg class="icon{}" aria-hidden="true"><use href="{}#{}"/></svg>',
+        f" {extra}" if extra else "", static("bhype/icons.svg"), name,
     )  # fmt: skip
 
 
@@ -94,9 +94,10 @@ def badge(word: str, label: str = "", title: str = "") -> SafeString:
     """The badge of a state word such as ``running`` or ``failed``."""
     colour, moving = STATES.get(word.lower(), ("secondary", False))
     dot = "status-dot status-dot-animated" if moving else "status-dot"
+    hover = format_html(' title="{}"', title) if title else ""
     return format_html(
-        '<span class="status status-{}" title="{}"><span class="{}"></span>{}</span>',
-        colour, title, dot, label or word.capitalize(),
+        '<span class="status status-{}"{}><span class="{}"></span>{}</span>',
+        colour, hover, dot, label or word.capitalize(),
     )  # fmt: skip
 
 
@@ -127,7 +128,7 @@ def url_with(context: Context, **changes: Any) -> str:
         query.pop(key, None)
         if value not in (None, ""):
             query[key] = str(value)
-    return "?" + query.urlencode()
+    return f"?{query.urlencode()}"
 
 
 @register.filter
@@ -168,7 +169,8 @@ class KeepNode(Node):
         self.name = name
 
     def render(self, context: Context) -> str:
-        context[self.name] = self.nodelist.render(context).strip()
+        # Rendering has escaped it; strip() forgets that.
+        context[self.name] = SafeString(self.nodelist.render(context).strip())
         return ""
 
 

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+
+from bhype.ui import search
+
+
+def test_it_finds_vms_by_name_tag_note_and_mac(as_user, admin, vm):
+    vm.notes = "front end of the shop"
+    vm.save()
+    vm.tags.create(name="prod")
+    client = as_user(admin)
+    for query in ("web", "prod", "FRONT END", "58:9c:fc:00:00:01"):
+        assert "/vms/web1/" in client.get("/search/", {"q": query}).content.decode()
+
+
+def test_it_finds_nothing_of_others(as_user, stranger, alice, vm):
+    assert "/vms/web1/" not in as_user(stranger).get("/search/", {"q": "web1"}).content.decode()
+    assert "/vms/web1/" in as_user(alice).get("/search/", {"q": "web1"}).content.decode()
+
+
+def test_it_finds_pages_by_right(as_user, admin, stranger):
+    assert "/accounts/audit/" in as_user(admin).get("/search/", {"q": "audit"}).content.decode()
+    html = as_user(stranger).get("/search/", {"q": "audit"}, headers={"HX-Request": "true"}).content.decode()
+    assert "/accounts/audit/" not in html
+
+
+def test_it_answers_a_fragment_to_the_dialog_and_a_page_to_others(as_user, admin):
+    client = as_user(admin)
+    assert "<html" not in client.get("/search/?q=vm", headers={"HX-Request": "true"}).content.decode()
+    assert "<html" in client.get("/search/?q=vm").content.decode()
+
+
+@pytest.mark.parametrize("query", ["%", "_", "\\", "'", "\0", '"><script>', "x" * 5000, ""])
+def test_no_query_breaks_it(as_user, admin, vm, query):
+    response = as_user(admin).get("/search/", {"q": query}, headers={"HX-Request": "true"})
+    assert response.status_code == 200
+    assert "<script>" not in response.content.decode()
+
+
+def test_a_percent_sign_matches_only_itself(as_user, admin, vm):
+    html = as_user(admin).get("/search/", {"q": "%"}, headers={"HX-Request": "true"}).content.decode()
+    assert "web1" not in html
+
+
+def test_strangers_are_sent_to_sign_in(client, db):
+    assert client.get("/search/?q=x").status_code == 302
+
+
+def test_each_group_has_an_end(admin):
+    def many(user, query):
+        return (search.Hit(f"hit {number}", f"/{number}") for number in range(10**9))
+
+    search.register("Endless", many)
+    try:
+        groups = dict(search.find(admin, "hit"))
+    finally:
+        search._finders.pop("Endless")
+    assert len(groups["Endless"]) == search.LIMIT
