@@ -48,7 +48,6 @@ class Relay(asyncio.Protocol):
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._reading_paused = False
-        self._writing_paused = False
         self.ended = False
         # When the guest stopped taking what the viewer sends; None while it takes it. Monotonic seconds.
         self.stuck_since: float | None = None
@@ -93,7 +92,7 @@ class Relay(asyncio.Protocol):
         if not self._upgraded.done():
             data = self._take_answer(data)
         self._take_frames(data)
-        if self._size >= HIGH and not self._reading_paused:
+        if self._size >= HIGH and not self._reading_paused and not self.ended:
             self._reading_paused = True
             self.transport.pause_reading()
         if self._parts or self.ended:
@@ -108,11 +107,9 @@ class Relay(asyncio.Protocol):
         self.resume_writing()
 
     def pause_writing(self) -> None:
-        self._writing_paused = True
         self.stuck_since = time.monotonic()
 
     def resume_writing(self) -> None:
-        self._writing_paused = False
         self.stuck_since = None
         writer, self._writer = self._writer, None
         if writer is not None and not writer.done():
@@ -138,7 +135,12 @@ class Relay(asyncio.Protocol):
 
     def _take_frames(self, data: bytes) -> None:
         """Keep the payloads of data frames, drop those of control frames, mark the end at a close frame."""
-        position, end = 0, len(data)
+        end = len(data)
+        if not self._left and 2 < end < 128 and data[0] == 0x82 and data[1] == end - 2:
+            self._parts.append(data[2:])  # one short message, such as the echo of a key
+            self._size += end - 2
+            return
+        position = 0
         while position < end:
             if self._left:
                 taken = min(self._left, end - position)
@@ -180,26 +182,29 @@ class Relay(asyncio.Protocol):
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
         self._size = 0
-        if self._reading_paused:
+        if self._reading_paused and not self.ended:
             self._reading_paused = False
             self.transport.resume_reading()
         return data
 
+    def send(self, data: bytes) -> None:
+        """Send to the guest what fits into one frame. Silent once the connection has ended."""
+        if self.ended:
+            return
+        size = len(data)
+        if size < 126:
+            head = b"\x82%c%b" % (0x80 | size, _NO_MASK)
+        elif size < 65536:
+            head = struct.pack(">BBH4x", 0x82, 0xFE, size)
+        else:
+            head = struct.pack(">BBQ4x", 0x82, 0xFF, size)
+        self.transport.write(head + data)
+
     async def write(self, data: bytes) -> None:
         """Send to the guest; waits while it does not take it. Silent once the connection has ended."""
         for start in range(0, len(data), FRAME):
-            if self.ended:
-                return
-            piece = data[start : start + FRAME]
-            size = len(piece)
-            if size < 126:
-                head = bytes((0x82, 0x80 | size))
-            elif size < 65536:
-                head = struct.pack(">BBH", 0x82, 0xFE, size)
-            else:
-                head = struct.pack(">BBQ", 0x82, 0xFF, size)
-            self.transport.write(b"".join((head, _NO_MASK, piece)))
-            if self._writing_paused and not self.ended:
+            self.send(data[start : start + FRAME])
+            if self.stuck_since is not None and not self.ended:
                 self._writer = asyncio.get_running_loop().create_future()
                 await self._writer
 

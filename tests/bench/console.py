@@ -1,5 +1,6 @@
-"""A console's way through the panel beside plain websockify and plain TCP, in one run: throughput, key echo, 50
-consoles at once, keys under a slow reader. Proxies on one core, client and guest on another, rounds shuffled."""
+"""A console's way through the panel beside plain websockify and plain TCP, in one run: throughput, key echo,
+50 consoles at once, keys under a slow reader. Proxies on one core, client and guest on another.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +35,11 @@ SILENCE = 20.0
 
 
 class Guest(asyncio.Protocol):
-    """A guest of many talents. It is told by the first 9 bytes: B: send so many bytes; E: echo; F: a screen of
-    32 KiB every 16 ms; P: push without end; S: tell when keys arrived. A key of F and P is 8 bytes: its time."""
+    """A guest of many talents, told by the first 9 bytes: a verb and a number.
+
+    B: send so many bytes; E: echo; F: a screen of 32 KiB every 16 ms; P: push so many bytes; S: tell the
+    delays of the keys that came since. A key of F and P is 8 bytes: the time it was pressed.
+    """
 
     delays: list[float] = []
 
@@ -103,9 +107,9 @@ def websocket(port: int, path: str) -> socket.socket:
     line = socket.create_connection(("127.0.0.1", port), SILENCE)
     line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     line.sendall(
-        f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nOrigin: http://localhost:{port}\r\nUpgrade: websocket\r\n"
-        "Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
-        "Sec-WebSocket-Protocol: binary\r\n\r\n".encode()
+        f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nOrigin: http://localhost:{port}\r\n"
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: binary\r\n\r\n".encode()
     )
     answer = b""
     while not answer.endswith(b"\r\n\r\n"):
@@ -197,7 +201,7 @@ def many(way: Way, port: int) -> tuple[float, list[float]]:
 
 
 def slow_reader(way: Way, port: int) -> list[float]:
-    """Key delays while the guest pushes without end and the viewer reads 2 MB/s. At most 256 MB are pushed."""
+    """Key delays while the guest pushes 256 MB as fast as it can and the viewer reads 2 MB/s."""
     key_delays(port)
     with way.begin(b"P", 256 * 2**20) as line:
         for turn in range(KEYS * 2):
