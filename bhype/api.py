@@ -40,7 +40,9 @@ api.add_router("/tokens", tokens_router, tags=["accounts"])
 api.add_router("/audit", audit_router, tags=["accounts"])
 
 
-def _answer(request: HttpRequest, status: int, code: str, message: str, field: str | None = None) -> HttpResponse:
+def _answer(
+    request: HttpRequest, status: int, code: str, message: str, field: str | None = None
+) -> HttpResponse:
     """Every error has this one shape: a code for programs, a sentence for people, the field if there is one."""
     body: dict[str, Any] = {"code": code, "message": message}
     if field:
@@ -73,7 +75,9 @@ def _unauthenticated(request: HttpRequest, _error: AuthenticationError) -> HttpR
 def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
     first = error.errors[0] if error.errors else {}
     place = [str(part) for part in first.get("loc", ())[1:] if part not in {"payload", "body"}]
-    return _answer(request, 422, "invalid", str(first.get("msg", "The request is not valid.")), ".".join(place) or None)
+    return _answer(
+        request, 422, "invalid", str(first.get("msg", "The request is not valid.")), ".".join(place) or None
+    )
 
 
 @api.exception_handler(HttpError)

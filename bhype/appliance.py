@@ -48,7 +48,9 @@ class Layout:
 
     @classmethod
     def from_environment(cls) -> Layout:
-        state = Path(os.environ.get("BHYPE_STATE") or ("/var/db/bhype" if ON_FREEBSD else BASE_DIR / ".state")).resolve()
+        state = Path(
+            os.environ.get("BHYPE_STATE") or ("/var/db/bhype" if ON_FREEBSD else BASE_DIR / ".state")
+        ).resolve()
         privileged = os.geteuid() == 0
         user = os.environ.get("BHYPE_USER", "bhype") if privileged else pwd.getpwuid(os.geteuid()).pw_name
         root = os.environ.get("BHYPE_ROOT") or ("/" if ON_FREEBSD else str(state / "lab" / "root"))
@@ -233,8 +235,15 @@ class Appliance:
 
     def announce(self) -> None:
         """Once the web process answers: where it is, and how the first admin gets in."""
-        with contextlib.suppress(OSError), socket.create_connection(
-            (self.layout.bind if self.layout.bind not in {"0.0.0.0", "::"} else "127.0.0.1", self.layout.port), 0.2  # noqa: S104
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(
+                (
+                    self.layout.bind if self.layout.bind not in {"0.0.0.0", "::"} else "127.0.0.1",
+                    self.layout.port,
+                ),
+                0.2,  # noqa: S104
+            ),
         ):
             self.announced = True
         if not self.announced:

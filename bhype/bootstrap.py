@@ -19,7 +19,9 @@ from pathlib import Path
 BASE_DIR = Path(__file__).resolve().parent.parent
 ON_FREEBSD = sys.platform.startswith("freebsd")
 VENV = BASE_DIR / ".venv"
-STATE = Path(os.environ.get("BHYPE_STATE") or ("/var/db/bhype" if ON_FREEBSD else BASE_DIR / ".state")).resolve()
+STATE = Path(
+    os.environ.get("BHYPE_STATE") or ("/var/db/bhype" if ON_FREEBSD else BASE_DIR / ".state")
+).resolve()
 USER = os.environ.get("BHYPE_USER", "bhype")
 IS_ROOT = os.geteuid() == 0
 
@@ -83,7 +85,11 @@ def call(*argv: str | Path, **options: object) -> None:
 def install_packages(wanted: dict[str, str]) -> None:
     """Install missing system packages when root, else name them and what will not work without them."""
     if ON_FREEBSD:
-        missing = {p: why for p, why in wanted.items() if subprocess.run(["pkg", "info", "-e", p], check=False).returncode}
+        missing = {
+            p: why
+            for p, why in wanted.items()
+            if subprocess.run(["pkg", "info", "-e", p], check=False).returncode
+        }
         install = ["pkg", "install", "-y"]
     elif shutil.which("dpkg-query"):
         missing = {p: why for p, why in wanted.items() if not _debian_has(p)}
@@ -124,7 +130,9 @@ def python() -> str:
         probe = [str(path), "-c", "import sys; sys.exit(sys.version_info < (3, 11))"]
         if subprocess.run(probe, check=False).returncode == 0:
             return str(path)
-    sys.exit("bhype: no Python 3.11 or later that all users may run was found (looked at " + ", ".join(names) + ")")
+    sys.exit(
+        "bhype: no Python 3.11 or later that all users may run was found (looked at " + ", ".join(names) + ")"
+    )
 
 
 def make_venv(requirements: str) -> None:

@@ -1,6 +1,6 @@
 """bHype's settings: one file, read from the environment, loud about bad values.
 
-BHYPE_STATE   folder for the database, keys, sockets and the lab (default: .state beside manage.py; /var/db/bhype on FreeBSD)
+BHYPE_STATE   folder for the database, keys, sockets and the lab (.state beside manage.py; /var/db/bhype on FreeBSD)
 BHYPE_ROOT    where FreeBSD's / is seen: "/" on FreeBSD, the lab's root elsewhere
 BHYPE_PORT    port of the panel; BHYPE_BIND its address; BHYPE_HOSTS names it may be reached by, comma-separated
 DATABASE_URL  postgres://..., else SQLite in BHYPE_STATE
@@ -21,10 +21,11 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 ON_FREEBSD = sys.platform.startswith("freebsd")
 
 
-def _flag(name: str, default: bool) -> bool:
+def _flag(name: str) -> bool:
+    """A switch that is off unless the environment says yes."""
     value = os.environ.get(name, "").lower()
     if value in {"", "0", "no", "false", "1", "yes", "true"}:
-        return default if value == "" else value in {"1", "yes", "true"}
+        return value in {"1", "yes", "true"}
     raise ImproperlyConfigured(f"{name}={value!r}: say yes or no")
 
 
@@ -54,8 +55,10 @@ def _secret(path: Path) -> str:
         return path.read_text()
 
 
-DEBUG = _flag("BHYPE_DEBUG", False)
-STATE_DIR = Path(os.environ.get("BHYPE_STATE") or ("/var/db/bhype" if ON_FREEBSD else BASE_DIR / ".state")).resolve()
+DEBUG = _flag("BHYPE_DEBUG")
+STATE_DIR = Path(
+    os.environ.get("BHYPE_STATE") or ("/var/db/bhype" if ON_FREEBSD else BASE_DIR / ".state")
+).resolve()
 RUN_DIR = STATE_DIR / "run"
 BHYPE_ROOT = os.environ.get("BHYPE_ROOT") or ("/" if ON_FREEBSD else str(STATE_DIR / "lab" / "root"))
 # This host's name among the hosts of one installation; its worker takes the tasks of that name.
@@ -136,7 +139,7 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
-elif _flag("BHYPE_DB_POOL", False):
+elif _flag("BHYPE_DB_POOL"):
     _database["OPTIONS"] = {"pool": True}
 else:
     _database["CONN_MAX_AGE"] = 60
@@ -156,14 +159,13 @@ SESSION_COOKIE_AGE = 12 * 3600
 SESSION_COOKIE_NAME = "bhype_session"
 CSRF_COOKIE_NAME = "bhype_csrf"
 CSRF_FAILURE_VIEW = "bhype.ui.views.csrf_failure"
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _flag("BHYPE_TLS", False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _flag("BHYPE_TLS")
 if SESSION_COOKIE_SECURE:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
 STATIC_URL = "static/"
-STATIC_ROOT = STATE_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static", ("novnc", BASE_DIR / "novnc")]
 WHITENOISE_USE_FINDERS = True
 LANGUAGE_CODE = "en"

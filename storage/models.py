@@ -58,6 +58,9 @@ class Dataset(models.Model):
         ordering = ["name"]
         constraints = [models.UniqueConstraint(fields=["pool", "name"], name="dataset_once_per_pool")]
 
+    def __str__(self) -> str:
+        return self.name
+
 
 class Iso(models.Model):
     """An install medium in a pool's library, POOL/bhype/isos."""

@@ -64,7 +64,9 @@ def host(db) -> Host:
 
 @pytest.fixture
 def pool(host: Host) -> Pool:
-    return Pool.objects.create(host=host, name="tank", is_adopted=True, size=100 * GIB, free=80 * GIB, health="ONLINE")
+    return Pool.objects.create(
+        host=host, name="tank", is_adopted=True, size=100 * GIB, free=80 * GIB, health="ONLINE"
+    )
 
 
 @pytest.fixture
@@ -76,8 +78,15 @@ def switch(host: Host) -> Switch:
 def vm(host: Host, pool: Pool, switch: Switch, alice: User) -> VM:
     """A stopped VM of alice with one disk and one NIC; rows only, nothing on a host."""
     row = VM.objects.create(
-        host=host, pool=pool, owner=alice, name="web1", cpus=2, memory=2 * GIB,
-        vnc_port=5900, vnc_password="pw123456", state=VM.State.STOPPED,
+        host=host,
+        pool=pool,
+        owner=alice,
+        name="web1",
+        cpus=2,
+        memory=2 * GIB,
+        vnc_port=5900,
+        vnc_password="pw123456",
+        state=VM.State.STOPPED,
     )
     Disk.objects.create(vm=row, index=0, size=10 * GIB)
     Nic.objects.create(vm=row, index=0, switch=switch, mac="58:9c:fc:00:00:01")

@@ -25,7 +25,14 @@ CHECKS = [
     ["lint-imports"],
 ]
 # What talks to the database in a way that could differ between SQLite and PostgreSQL.
-ON_POSTGRESQL = ["tests/tasks", "tests/live", "tests/accounts", "tests/console", "tests/vms", "tests/test_routes.py"]
+ON_POSTGRESQL = [
+    "tests/tasks",
+    "tests/live",
+    "tests/accounts",
+    "tests/console",
+    "tests/vms",
+    "tests/test_routes.py",
+]
 
 
 def run(argv: list[str], **environment: str) -> int:
@@ -43,7 +50,9 @@ def tool(*words: str) -> list[str]:
 def checks() -> int:
     with tempfile.TemporaryDirectory(prefix="bht-", dir="/tmp") as state:
         failed = [run(tool(*check), BHYPE_STATE=state) for check in CHECKS]
-        failed.append(run([sys.executable, "manage.py", "makemigrations", "--check", "--dry-run"], BHYPE_STATE=state))
+        failed.append(
+            run([sys.executable, "manage.py", "makemigrations", "--check", "--dry-run"], BHYPE_STATE=state)
+        )
         failed.append(run([sys.executable, "manage.py", "check"], BHYPE_STATE=state))
     return int(any(failed))
 
@@ -52,7 +61,10 @@ def checks() -> int:
 def postgresql() -> Iterator[str]:
     """A PostgreSQL server of its own on a unix socket, for as long as the block lasts. Yields its URL."""
     folder = Path(tempfile.mkdtemp(prefix="bhpg-", dir="/tmp"))
-    binaries = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None) or Path(shutil.which("initdb") or "/").parent
+    binaries = (
+        max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
+        or Path(shutil.which("initdb") or "/").parent
+    )
     as_user: list[str] = []
     if os.geteuid() == 0:  # initdb refuses to run as root
         account = pwd.getpwnam("nobody")
@@ -60,10 +72,24 @@ def postgresql() -> Iterator[str]:
         as_user = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
     data = str(folder / "d")
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"}
-    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off -c synchronous_commit=off"
+    options = (
+        f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off -c synchronous_commit=off"
+    )
     control = [*as_user, str(binaries / "pg_ctl"), "-D", data, "-w"]
     try:
-        initdb = [*as_user, str(binaries / "initdb"), "-D", data, "-A", "trust", "--no-sync", "-U", "bhype", "-E", "UTF8"]
+        initdb = [
+            *as_user,
+            str(binaries / "initdb"),
+            "-D",
+            data,
+            "-A",
+            "trust",
+            "--no-sync",
+            "-U",
+            "bhype",
+            "-E",
+            "UTF8",
+        ]
         subprocess.run(initdb, check=True, **quiet)
         subprocess.run([*control, "-o", options, "start"], check=True, **quiet)
         yield f"postgres://bhype@{str(folder).replace('/', '%2F')}/postgres"

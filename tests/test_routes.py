@@ -125,7 +125,9 @@ def test_a_stranger_can_not_tell_a_forbidden_vm_from_a_missing_one(world, as_use
         missing = client.get(fill(path, world | {"vm": "no-such"}))
         assert theirs.status_code == missing.status_code, name
         posted = client.post(fill(path, world), {"action": "start", "confirm": "web1"})
-        missing = client.post(fill(path, world | {"vm": "no-such"}), {"action": "start", "confirm": "no-such"})
+        missing = client.post(
+            fill(path, world | {"vm": "no-such"}), {"action": "start", "confirm": "no-such"}
+        )
         assert posted.status_code == missing.status_code and posted.status_code in {404, 405}, name
     assert VM.objects.get(name="web1").state == VM.State.STOPPED
 
@@ -178,8 +180,18 @@ def test_a_read_token_changes_nothing(world, admin):
 def test_every_api_error_has_one_shape(world, admin):
     _, secret = ApiToken.objects.issue(admin, "t", "full", None)
     for method, path in operations():
-        answer = call(Client(), method, path, world | {"name": "%00nope", "task_id": 10**12}, HTTP_AUTHORIZATION=f"Bearer {secret}")
+        answer = call(
+            Client(),
+            method,
+            path,
+            world | {"name": "%00nope", "task_id": 10**12},
+            HTTP_AUTHORIZATION=f"Bearer {secret}",
+        )
         if answer.status_code >= 400:
             body = answer.json()
-            assert {"code", "message"} <= set(body) <= {"code", "message", "field", "in_use"}, (method, path, body)
+            assert {"code", "message"} <= set(body) <= {"code", "message", "field", "in_use"}, (
+                method,
+                path,
+                body,
+            )
         assert answer.status_code < 500, (method, path)

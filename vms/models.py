@@ -56,7 +56,9 @@ class VM(models.Model):
     host = models.ForeignKey(Host, on_delete=models.PROTECT, related_name="vms")
     pool = models.ForeignKey(Pool, on_delete=models.PROTECT, related_name="vms")
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="vms")
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="vms"
+    )
     # Wanted.
     name = models.CharField(max_length=40)
     cpus = models.PositiveSmallIntegerField(default=1)
@@ -133,6 +135,9 @@ class Disk(models.Model):
         ordering = ["index"]
         constraints = [models.UniqueConstraint(fields=["vm", "index"], name="disk_index_once_per_vm")]
 
+    def __str__(self) -> str:
+        return self.dataset
+
     @property
     def dataset(self) -> str:
         return f"{self.vm.dataset}/disk{self.index}"
@@ -156,6 +161,9 @@ class Nic(models.Model):
     class Meta:
         ordering = ["index"]
         constraints = [models.UniqueConstraint(fields=["vm", "index"], name="nic_index_once_per_vm")]
+
+    def __str__(self) -> str:
+        return self.mac
 
     @property
     def tap(self) -> str:

@@ -18,16 +18,26 @@ PARTS = ["pages", "observer", "panel", "console"]
 def main() -> int:
     code = 0
     with tempfile.TemporaryDirectory(prefix="bht-", dir="/tmp") as state:
-        environment = os.environ | {"BHYPE_STATE": state, "BHYPE_HOST": "lab", "DJANGO_SETTINGS_MODULE": "bhype.settings"}
+        environment = os.environ | {
+            "BHYPE_STATE": state,
+            "BHYPE_HOST": "lab",
+            "DJANGO_SETTINGS_MODULE": "bhype.settings",
+        }
         for part in PARTS:
             print(f"\n## {part}", flush=True)
-            code |= subprocess.run([sys.executable, "-m", f"tests.bench.{part}"], env=environment, check=False).returncode
+            code |= subprocess.run(
+                [sys.executable, "-m", f"tests.bench.{part}"], env=environment, check=False
+            ).returncode
         print("\n## tasks on SQLite", flush=True)
-        code |= subprocess.run([sys.executable, "-m", "tests.bench.tasks"], env=environment, check=False).returncode
+        code |= subprocess.run(
+            [sys.executable, "-m", "tests.bench.tasks"], env=environment, check=False
+        ).returncode
         with postgresql() as url:
             print("\n## tasks on PostgreSQL", flush=True)
             environment["DATABASE_URL"] = url
-            code |= subprocess.run([sys.executable, "-m", "tests.bench.tasks"], env=environment, check=False).returncode
+            code |= subprocess.run(
+                [sys.executable, "-m", "tests.bench.tasks"], env=environment, check=False
+            ).returncode
     return code
 
 

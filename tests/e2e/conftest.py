@@ -21,7 +21,11 @@ ARTIFACTS = BASE_DIR / "tests" / "artifacts"
 def local_user() -> Iterator[tuple[str, str, str]]:
     """(name, password, group) of a system account made for this run."""
     assert os.geteuid() == 0, "the end-to-end tests make a local user: run them as root"
-    name, group, password = f"bh{secrets.token_hex(3)}", f"bg{secrets.token_hex(3)}", secrets.token_urlsafe(12)
+    name, group, password = (
+        f"bh{secrets.token_hex(3)}",
+        f"bg{secrets.token_hex(3)}",
+        secrets.token_urlsafe(12),
+    )
     subprocess.run(["groupadd", group], check=True)
     try:
         subprocess.run(["useradd", "--no-create-home", "--shell", "/bin/sh", "-G", group, name], check=True)
@@ -65,7 +69,12 @@ def boot_media() -> list[Path]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
+        arguments = [
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+        ]
         arguments += ["--disable-component-update", "--disable-sync", "--no-first-run", "--disable-quic"]
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
         yield browser

@@ -66,7 +66,9 @@ class Panel:
         self.state = self.folder / "s"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("BHYPE_", "DJANGO_", "DATABASE_"))}
+        self.environment = {
+            k: v for k, v in os.environ.items() if not k.startswith(("BHYPE_", "DJANGO_", "DATABASE_"))
+        }
         self.environment |= {
             "BHYPE_STATE": str(self.state), "BHYPE_PORT": str(self.port), "BHYPE_HOST": "lab", **environment,
         }  # fmt: skip
@@ -80,7 +82,12 @@ class Panel:
 
     def run(self, *words: str) -> str:
         result = subprocess.run(
-            [self.python, *words], cwd=self.checkout, env=self.environment, capture_output=True, text=True, check=False
+            [self.python, *words],
+            cwd=self.checkout,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert result.returncode == 0, f"{words}: {result.stdout}{result.stderr}"
         return result.stdout
@@ -105,7 +112,9 @@ class Panel:
             )  # fmt: skip
         before = self.log.count("The panel answers at")
         wait_until(
-            lambda: self.log.count("The panel answers at") > before or self.process.poll() is not None, 60, "the panel"
+            lambda: self.log.count("The panel answers at") > before or self.process.poll() is not None,
+            60,
+            "the panel",
         )
         assert self.process.poll() is None, self.log
         return self

@@ -32,7 +32,11 @@ def pixels(page: Page) -> list[int]:
 
 
 def changed(before: list[int], after: list[int]) -> int:
-    return sum(abs(a - b) > 24 for a, b in zip(before, after, strict=True)) if len(before) == len(after) else 9999
+    return (
+        sum(abs(a - b) > 24 for a, b in zip(before, after, strict=True))
+        if len(before) == len(after)
+        else 9999
+    )
 
 
 def shows_installer(page: Page) -> bool:
@@ -75,8 +79,14 @@ def test_from_the_set_up_link_to_a_deleted_vm(panel, page, local_user, shot):
     shot(page, "list-empty")
 
     # Create a VM that boots the Debian installer.
-    wait_until(lambda: (panel.root / "tank/bhype/isos/debian-12-installer.iso").exists(), 30, "the ISO library")
-    wait_until(lambda: "debian-12-installer" in page.request.get("/storage/isos/").text(), 40, "the observer to see it")
+    wait_until(
+        lambda: (panel.root / "tank/bhype/isos/debian-12-installer.iso").exists(), 30, "the ISO library"
+    )
+    wait_until(
+        lambda: "debian-12-installer" in page.request.get("/storage/isos/").text(),
+        40,
+        "the observer to see it",
+    )
     page.goto("/vms/new/")
     page.get_by_label("Name", exact=True).fill("installer")
     choose(page, "iso", "debian-12-installer")
@@ -91,7 +101,7 @@ def test_from_the_set_up_link_to_a_deleted_vm(panel, page, local_user, shot):
 
     # See its screen, type into it, see the effect.
     page.goto("/console/vm/installer/")
-    wait_until(lambda: shows_installer(page), 60, "the installer's screen")
+    wait_until(lambda: shows_installer(page), 90, "the installer's screen")
     shot(page, "console-installer")
     before = pixels(page)
     page.locator("#screen canvas").click()
@@ -112,7 +122,11 @@ def test_from_the_set_up_link_to_a_deleted_vm(panel, page, local_user, shot):
     wait_until(lambda: state(panel, "installer").get("restarts", 0) > restarts, 60, "the guest's reboot")
     wait_until(lambda: state(panel, "installer")["state"] == "running", 20, "the restart")
     # The page reconnects by itself and shows the firmware's or the boot menu's screen again.
-    wait_until(lambda: page.locator("#screen canvas").count() and len(pixels(page)) > 0, 30, "the console to come back")
+    wait_until(
+        lambda: page.locator("#screen canvas").count() and len(pixels(page)) > 0,
+        30,
+        "the console to come back",
+    )
 
     # The exact command is shown, and the supervisor prints the same from the file alone.
     vm_json = next(panel.root.glob("tank/bhype/vms/installer/vm.json"))
@@ -141,7 +155,9 @@ def test_from_the_set_up_link_to_a_deleted_vm(panel, page, local_user, shot):
     expect(page.locator(".invalid-feedback").first).to_be_visible()
     page.locator("#vm-delete [name=name], .danger [name=name]").fill("installer")
     page.get_by_role("button", name="Delete installer").click()
-    wait_until(lambda: not (panel.root / "tank/bhype/vms/installer").exists(), 30, f"the dataset to go\n{panel.log}")
+    wait_until(
+        lambda: not (panel.root / "tank/bhype/vms/installer").exists(), 30, f"the dataset to go\n{panel.log}"
+    )
     wait_until(lambda: page.request.get("/vms/installer/").status == 404, 15, "the VM to go")
 
 
@@ -159,7 +175,9 @@ PAGES = ["/vms/", "/vms/new/", "/tasks/", "/storage/", "/storage/isos/", "/netwo
          "/accounts/profile/", "/accounts/users/", "/accounts/audit/"]  # fmt: skip
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (1440, "dark"), (360, "light"), (360, "dark")])
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(1440, "light"), (1440, "dark"), (360, "light"), (360, "dark")]
+)
 def test_pages_have_no_serious_accessibility_fault(panel, browser, local_user, shot, width, scheme):
     context = browser.new_context(
         viewport={"width": width, "height": 800}, color_scheme=scheme, base_url=panel.url, bypass_csp=True
@@ -169,7 +187,9 @@ def test_pages_have_no_serious_accessibility_fault(panel, browser, local_user, s
         sign_in(page, local_user)
         for address in PAGES:
             page.goto(address)
-            overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            overflow = page.evaluate(
+                "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+            )
             shot(page, f"{address.strip('/').replace('/', '-')}-{width}-{scheme}")
             assert overflow <= 1, f"{address} is {overflow} px too wide at {width}"
             found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
