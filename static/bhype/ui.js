@@ -187,6 +187,22 @@
     if (event.detail.requestConfig?.verb !== "get") toast({ text: "The panel does not answer. Nothing was changed.", level: "error" });
   });
 
+  // --- Fragments that are fetched anew leave the person where they are: focus is kept, open menus stay. ---
+  const FOCUSABLE = "a, button, input, select, textarea, summary";
+  let focusAt = null;
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { target, requestConfig } = event.detail;
+    if (requestConfig?.triggeringEvent?.type === "live" && $("details.menu[open]", target)) event.detail.shouldSwap = false;
+    const at = target.id ? $$(FOCUSABLE, target).indexOf(document.activeElement) : -1;
+    focusAt = at < 0 ? null : { id: target.id, at };
+  });
+  document.addEventListener("htmx:afterSwap", () => {
+    if (!focusAt || (document.activeElement && document.activeElement !== document.body)) return;
+    const part = document.getElementById(focusAt.id);
+    if (part) $$(FOCUSABLE, part)[focusAt.at]?.focus({ preventScroll: true });
+    focusAt = null;
+  });
+
   // --- Search ---
   const searchDialog = $("#search-dialog");
   const openSearch = () => {
@@ -286,8 +302,16 @@
   };
   setInterval(() => $$("time[datetime]").forEach((time) => (time.textContent = since(time.dateTime))), 30000);
 
-  document.addEventListener("htmx:load", (event) => guard(event.target));
+  // A table wider than its place can be scrolled by keys.
+  const reachable = (root) => $$(".table-responsive", root).forEach((box) => {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+  });
+  document.addEventListener("htmx:load", (event) => {
+    guard(event.target);
+    reachable(event.target);
+  });
   guard(document);
+  reachable(document);
   $$("form .is-invalid")[0]?.focus();
   window.bhype = { toast, ask, icon, openDialog };
 })();

@@ -62,6 +62,13 @@
       showBar();
     }
   });
+  // Addresses without what filters nothing.
+  document.addEventListener("htmx:configRequest", (event) => {
+    if (event.target.id !== "filters") return;
+    const { parameters } = event.detail;
+    for (const key of ["q", "state", "tag", "owner", "host"]) if (!parameters[key]) delete parameters[key];
+    if (parameters.sort === "name") delete parameters.sort;
+  });
   // The chip that was pressed is the state that the filter form keeps.
   document.addEventListener("click", (event) => {
     const chip = event.target.closest("[data-state]");
