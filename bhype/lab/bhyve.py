@@ -11,7 +11,7 @@ import os
 import resource
 import signal
 
-from bhype.lab import bhyve_grammar, core
+from bhype.lab import bhyve_grammar, bhyve_state, core
 
 
 def main(argv: list[str]) -> int:
@@ -20,16 +20,24 @@ def main(argv: list[str]) -> int:
     from bhype.lab import bhyve_devices, bhyve_machine
 
     machine = bhyve_machine.basics(config)
-    bhyve_machine.enter_kernel(machine)
-    bhyve_devices.init(machine, config)
-    bhyve_machine.finish(machine)
-    if not machine.bootrom:
-        return 3  # nobody has loaded anything into the VM's memory
-    if not machine.lpc:
-        # Without the LPC bridge the ROM is nowhere: the first instruction cannot be fetched, bhyve aborts.
-        core.warn("Failed to emulate instruction sequence [  ] at 0xfffffff0")
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        os.kill(os.getpid(), signal.SIGABRT)
-    from bhype.lab import bhyve_run
+    try:
+        bhyve_machine.enter_kernel(machine, ["/usr/sbin/bhyve", *argv])
+        bhyve_devices.init(machine, config)
+        bhyve_machine.finish(machine)
+        if not machine.bootrom:
+            return 3  # nobody has loaded anything into the VM's memory
+        if not machine.lpc:
+            return _lost()
+        from bhype.lab import bhyve_run
 
-    return bhyve_run.run(machine, ["/usr/sbin/bhyve", *argv])
+        return bhyve_run.run(machine)
+    finally:
+        bhyve_state.release(machine.name)
+
+
+def _lost() -> int:
+    """Without the LPC bridge the ROM is nowhere: the first instruction cannot be fetched, bhyve aborts."""
+    core.warn("Failed to emulate instruction sequence [  ] at 0xfffffff0")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.kill(os.getpid(), signal.SIGABRT)
+    return 4

@@ -168,15 +168,15 @@ def _nic(machine: Machine, place: Place, node: Node, config: Config) -> None:
 
 
 def _open_tap(machine: Machine, tap: str) -> None:
-    reason = None
     if not bhyve_host.has_tap(tap):
         reason = _MISSING
-    elif tap in machine.taps or tap in bhyve_state.tap_openers():
+    elif not bhyve_state.open_tap(machine.name, tap):
         reason = "Device busy"
-    if reason:
-        core.warn(f"open of tap device /dev/{tap} failed")
-        init_error(reason)
-    machine.taps.append(tap)
+    else:
+        machine.taps.append(tap)
+        return
+    core.warn(f"open of tap device /dev/{tap} failed")
+    init_error(reason)
 
 
 def _own_mac(name: str, place: Place) -> str:

@@ -79,8 +79,11 @@ def basics(config: Config) -> Machine:
     )  # fmt: skip
 
 
-def enter_kernel(machine: Machine) -> None:
-    """Create or reuse ``/dev/vmm/NAME`` and give it CPUs and memory, as vmm(4) allows."""
+def enter_kernel(machine: Machine, argv: list[str]) -> None:
+    """Create or reuse ``/dev/vmm/NAME`` and give it CPUs and memory, as vmm(4) allows.
+
+    argv is what ps(1) shows of this process. The caller releases the VM at the end (`bhyve_state.release`).
+    """
     if not bhyve_host.is_loaded("vmm"):
         core.fail("vm_create: No such file or directory", 4)
     if len(machine.name.encode()) > NAME_MAX or "/" in machine.name:
@@ -88,11 +91,13 @@ def enter_kernel(machine: Machine) -> None:
     try:
         bhyve_state.create(machine.name)
     except FileExistsError:
-        if machine.name in bhyve_state.running():
-            core.fail("vm_reinit: Device busy" if machine.bootrom else "vm_open: Device busy", 4)
+        is_new = False
     else:
-        if not machine.bootrom:
-            core.fail("virtual machine cannot be booted", 4)
+        is_new = True
+    if not bhyve_state.claim(machine.name, argv):
+        core.fail("vm_reinit: Device busy" if machine.bootrom else "vm_open: Device busy", 4)
+    if is_new and not machine.bootrom:
+        core.fail("virtual machine cannot be booted", 4)
     limit = bhyve_host.cpus()
     if machine.cpus > limit:
         core.fail(f"{machine.cpus} vCPUs requested but only {limit} available", 4)

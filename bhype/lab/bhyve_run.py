@@ -35,16 +35,15 @@ _WATCH_SECONDS = 3
 _FATAL = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def run(machine: Machine, argv: list[str]) -> int:
+def run(machine: Machine) -> int:
     """Run the guest until it ends; returns bhyve's exit status, or dies by the signal that ended it."""
-    return _Run(machine, argv).run()
+    return _Run(machine).run()
 
 
 class _Run:
-    def __init__(self, machine: Machine, argv: list[str]) -> None:
+    def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        self.argv = argv
-        self.folder = f"{core.folder()}/run/bhyve.{os.getpid()}"
+        self.folder = bhyve_state.folder()
         self.loop = Loop()
         self.links: list[str] = []
         self.code: int | None = None  # decided by bhyvectl or by halting, else by why QEMU ended
@@ -59,6 +58,7 @@ class _Run:
 
     def run(self) -> int:
         _sweep()
+        shutil.rmtree(self.folder, ignore_errors=True)  # of a killed bhyve with our pid
         os.makedirs(self.folder, mode=0o700)
         os.chdir(self.folder)  # paths of unix sockets are short
         try:
@@ -177,15 +177,15 @@ class _Run:
 
     def _publish(self) -> None:
         machine, screen = self.machine, self.machine.screen
-        entry = {
-            "pid": os.getpid(), "ticks": bhyve_state.ticks(os.getpid()), "started": time.time(),
-            "argv": self.argv, "title": not self.waiting, "files": machine.files, "taps": machine.taps,
-            "vnc_port": screen["port"] if screen and screen["listener"] else None, "qemu_pid": self.child,
-            "folder": self.folder, "cpus": [machine.sockets, machine.cores, machine.threads],
-            "memory": machine.memory,
-        }  # fmt: skip
-        with core.state("bhyve") as state:
-            state[machine.name] = entry
+        bhyve_state.update(
+            machine.name,
+            title=not self.waiting,
+            files=machine.files,
+            vnc_port=screen["port"] if screen and screen["listener"] else None,
+            qemu_pid=self.child,
+            cpus=[machine.sockets, machine.cores, machine.threads],
+            memory=machine.memory,
+        )
 
     # --- while it runs
 
@@ -319,14 +319,12 @@ class _Run:
                 self.tripled = "Triple fault" in file.read()
         except OSError:
             self.tripled = False
-        with core.state("bhyve") as state:
-            if state.get(self.machine.name, {}).get("pid") == os.getpid():
-                del state[self.machine.name]
         os.chdir("/")
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _status(self) -> int:
         if self.signal is not None:
+            bhyve_state.release(self.machine.name)
             signal.signal(self.signal, signal.SIG_DFL)
             os.kill(os.getpid(), self.signal)
         if self.code is not None:

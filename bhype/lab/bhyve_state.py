@@ -15,11 +15,14 @@ memory: bytes. An entry whose process is gone is stale, see `running`.
 from __future__ import annotations
 
 import os
+import time
 
 from bhype.lab import core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from bhype.lab.core import State
 
 
@@ -70,6 +73,47 @@ def alive(entry: State) -> bool:
 def running() -> State:
     """The entries of living bhyves by VM name."""
     return {name: entry for name, entry in core.peek("bhyve").items() if alive(entry)}
+
+
+def folder() -> str:
+    """Where this process, a bhyve, keeps its files."""
+    return f"{core.folder()}/run/bhyve.{os.getpid()}"
+
+
+def claim(name: str, argv: list[str]) -> bool:
+    """Enter this process as the bhyve of the VM ``name``; False when another one has it open."""
+    with core.state("bhyve") as state:
+        if name in state and alive(state[name]):
+            return False
+        state[name] = {
+            "pid": os.getpid(), "ticks": ticks(os.getpid()), "started": time.time(), "argv": argv,
+            "title": False, "files": [], "taps": [], "vnc_port": None, "qemu_pid": 0, "folder": folder(),
+            "cpus": [1, 1, 1], "memory": 0,
+        }  # fmt: skip
+    return True
+
+
+def open_tap(name: str, tap: str) -> bool:
+    """Note that the bhyve of ``name`` has ``tap`` open; False when a bhyve has it already."""
+    with core.state("bhyve") as state:
+        if any(tap in entry["taps"] for entry in state.values() if alive(entry)):
+            return False
+        if name in state:
+            state[name]["taps"].append(tap)
+    return True
+
+
+def update(name: str, **values: Any) -> None:
+    """Change the entry of this process."""
+    with core.state("bhyve") as state:
+        state[name].update(values)
+
+
+def release(name: str) -> None:
+    """Take this process' entry back."""
+    with core.state("bhyve") as state:
+        if state.get(name, {}).get("pid") == os.getpid():
+            del state[name]
 
 
 def tap_openers() -> dict[str, int]:

@@ -147,7 +147,10 @@ class _Builder:
             return {"bootindex": self.boot}
         if values.get("snapshot"):
             escaped = path.replace(",", ",,")
-            self.argv += ["-drive", f"if=none,id={name},format=raw,snapshot=on,file.locking=off,file.filename={escaped}"]
+            self.argv += [
+                "-drive",
+                f"if=none,id={name},format=raw,snapshot=on,file.locking=off,file.filename={escaped}",
+            ]
         else:
             self._block(
                 name, path, read_only=values.get("read_only", False), discard=values.get("discard", False)
