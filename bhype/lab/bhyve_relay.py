@@ -14,6 +14,10 @@ _CHUNK = 65536
 _LIMIT = 1 << 18  # bytes that may wait for a slow reader before its writer is held back
 
 
+def unblock(handle: int) -> None:
+    os.set_blocking(handle, False)
+
+
 class Loop:
     """epoll(7) with callbacks by descriptor, and timers."""
 
@@ -65,7 +69,7 @@ class Stream:
         self.out = bytearray()
         self.held = False
         self.closed = False
-        os.set_blocking(handle, False)
+        unblock(handle)
         self.update()
 
     def update(self) -> None:
@@ -135,7 +139,7 @@ class Terminal:
         self.out = bytearray()
         self.hangup = select.poll()
         self.hangup.register(handle, 0)
-        os.set_blocking(handle, False)
+        unblock(handle)
         with suppress(PermissionError):  # a plain file on stdin or stdout: nothing to wait for
             loop.watch(handle, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET, self._ready)
 
@@ -205,7 +209,7 @@ class Screen:
         self.listener = listener
         self.server = server
         self.on_client = on_client
-        listener.setblocking(False)
+        listener.settimeout(0)
         self._listen()
 
     def _listen(self) -> None:
@@ -230,5 +234,9 @@ class Screen:
         inside = Stream(self.loop, inner.detach())
         outside.peer, inside.peer = inside, outside
         outside.on_end = inside.close
-        inside.on_end = lambda: (outside.close(), self._listen())[-1]
+        inside.on_end = lambda: self._ended(outside)
         self.on_client()
+
+    def _ended(self, outside: Stream) -> None:
+        outside.close()
+        self._listen()

@@ -25,7 +25,7 @@ from typing import Any
 from bhype.lab import bhyve_state, core, qemu
 from bhype.lab.bhyve_devices import real
 from bhype.lab.bhyve_machine import Machine, init_error
-from bhype.lab.bhyve_relay import Loop, Output, Screen, Stream, Terminal, nulldmodem, other_side
+from bhype.lab.bhyve_relay import Loop, Output, Screen, Stream, Terminal, nulldmodem, other_side, unblock
 
 RESET, POWEROFF, HALT, TRIPLE_FAULT, ERROR = 0, 1, 2, 3, 4
 
@@ -53,6 +53,7 @@ class _Run:
         self.child = 0
         self.terminal: list[Any] | None = None
         self.sample = (0, 0.0)
+        self.halted = 0  # how often in a row all CPUs were seen halted for good
 
     # --- start
 
@@ -99,8 +100,8 @@ class _Run:
 
     def _signals(self) -> None:
         wake, write = os.pipe()
-        os.set_blocking(wake, False)
-        os.set_blocking(write, False)
+        unblock(wake)
+        unblock(write)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         for number in (*_FATAL, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
@@ -133,7 +134,7 @@ class _Run:
                     core.warn(file.read() or "qemu: no answer")
                 init_error("Invalid argument")
         connection.settimeout(None)
-        connection.setblocking(False)
+        connection.settimeout(0)
         with suppress(OSError):
             os.unlink("secret")
 
@@ -172,7 +173,7 @@ class _Run:
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind("control")
         self.listener.listen(8)
-        self.listener.setblocking(False)
+        self.listener.settimeout(0)
         self.loop.watch(self.listener.fileno(), select.EPOLLIN, lambda events: self._client())
 
     def _publish(self) -> None:
@@ -250,10 +251,11 @@ class _Run:
         core.replace("cpu", f"{self.sample[0]} {self.sample[1]}")
         self.sample = (_cpu_ticks(self.child), time.time())
         if not self.waiting:
-            self.monitor.send(
-                "human-monitor-command", self._registers, **{"command-line": "info registers -a"}
-            )
+            self._look()
         self.loop.after(_WATCH_SECONDS, self._watch)
+
+    def _look(self) -> None:
+        self.monitor.send("human-monitor-command", self._registers, **{"command-line": "info registers -a"})
 
     def _registers(self, reply: dict[str, Any]) -> None:
         # vmm(4): all CPUs halted with interrupts disabled cannot go on.
@@ -261,9 +263,16 @@ class _Run:
         flags = [int(part[:8], 16) for part in text.split("RFL=")[1:]] or [
             int(part[:8], 16) for part in text.split("EFL=")[1:]
         ]
-        if flags and text.count("HLT=1") == len(flags) and not any(flag & 0x200 for flag in flags):
+        if not flags or text.count("HLT=1") != len(flags) or any(flag & 0x200 for flag in flags):
+            self.halted = 0
+            return
+        # Taking an interrupt passes through this state, too: only who stays in it has halted.
+        self.halted += 1
+        if self.halted == 4:
             self.code = HALT
             self._stop()
+        else:
+            self.loop.after(0.2, self._look)
 
     def _client(self) -> None:
         with suppress(OSError):
@@ -394,7 +403,7 @@ def _spawn(command: list[str], handles: list[int]) -> int:
         os.dup2(log, 1)
         os.dup2(log, 2)
         for handle in handles:
-            os.set_inheritable(handle, True)
+            os.set_inheritable(handle, True)  # noqa: FBT003
         os.environ["PATH"] = "/usr/local/bin:/usr/bin:/bin"
         os.environ["TMPDIR"] = os.getcwd()
         os.execvp(command[0], command)

@@ -67,7 +67,7 @@ def stat(pid: int) -> list[str] | None:
 
 def alive(entry: State) -> bool:
     """Whether the process of an entry still runs."""
-    return ticks(entry["pid"]) == entry["ticks"]
+    return ticks(entry["pid"]) == int(entry["ticks"])
 
 
 def running() -> State:

@@ -216,7 +216,7 @@ def _row(
 
 def _print_text(columns: list[tuple[str, str]], rows: list[dict[str, str]]) -> None:
     widths = [max([len(header), *(len(row[name]) for row in rows)]) for name, header in columns]
-    lines = [{name: header for name, header in columns}, *rows] if any(h for _, h in columns) else rows
+    lines = [dict(columns), *rows] if any(h for _, h in columns) else rows
     for line in lines:
         cells = []
         for at, ((name, _), width) in enumerate(zip(columns, widths, strict=True)):

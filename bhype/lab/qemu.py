@@ -257,7 +257,7 @@ def template(rom: str, size: int) -> str:
         # Code and variables together fill a flash of 2 or 4 MiB.
         if os.path.exists(path) and (size + os.path.getsize(path)) in (2 << 20, 4 << 20):
             return path
-    core.fail(f"bhyve: no variables fit the firmware {rom}: install OVMF", 4)
+    return core.fail(f"bhyve: no variables fit the firmware {rom}: install OVMF", 4)
 
 
 class Monitor:
