@@ -248,7 +248,9 @@ function fillKeys() {
   for (const name of Object.keys(KEYS)) {
     if (!MODIFIERS.includes(name)) menu.append(keyButton(name === "Escape" ? "Esc" : name, () => press(name)));
   }
-  menu.append(heading("Together"));
+  const together = heading("Together");
+  together.dataset.only = "vnc";
+  menu.append(together);
   const combos = ["Ctrl Alt Delete", "Ctrl Alt Backspace", "Alt Tab", "Alt F4"];
   for (let number = 1; number <= 12; number++) combos.push(`Ctrl Alt F${number}`);
   for (const names of combos) {

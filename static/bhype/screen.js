@@ -25,6 +25,7 @@ export class Screen {
     rfb.focusOnClick = true;
     this.apply();
     rfb.addEventListener("connect", () => connected());
+    rfb.addEventListener("disconnect", () => { if (this.rfb === rfb) this.rfb = null; });
     rfb.addEventListener("credentialsrequired", () => failed("The VNC server asks for another password."));
     rfb.addEventListener("securityfailure", (event) => failed(event.detail.reason || "The VNC server refuses the password."));
   }
