@@ -16,8 +16,7 @@ from bhype.freebsd import names
 from bhype.freebsd.bhyve import command
 from bhype.vmrun.config import parse
 from bhype.vmrun.machine import machine
-from bhype.vmrun.rundir import RUN_DIR
-from bhype.vmrun.supervisor import SECRETS
+from bhype.vmrun.rundir import RUN_DIR, SECRETS
 
 from .sizes import GIB, MIB, human
 
@@ -29,7 +28,7 @@ Document = dict[str, Any]
 FIRMWARE_CODE = "/usr/local/share/uefi-firmware/BHYVE_UEFI_CODE.fd"
 FIRMWARE_VARS = "/usr/local/share/uefi-firmware/BHYVE_UEFI_VARS.fd"
 VNC_ADDRESS = "127.0.0.1"
-VNC_PORTS = (*range(5900, 8000), *range(20000, 30000))
+VNC_PORTS: tuple[int, ...] = (*range(5900, 8000), *range(20000, 30000))
 CPUS_MAX = 256
 MEMORY_MIN = 32 * MIB
 DISK_MIN, DISK_MAX = MIB, 64 * 1024 * GIB
@@ -99,6 +98,10 @@ def document(vm: VM) -> Document:
         "cpu": {"sockets": 1, "cores": vm.cpus, "threads": 1},
         "mem": f"{vm.memory // MIB}M",
         "utc_clock": vm.utc_clock,
+        # Unknown MSRs are ignored, as on hardware that lacks them; many systems probe.
+        "ignore_msr": True,
+        # A supervisor that took over tells by this whether the guest powered off or rebooted.
+        "power_off_destroy_vm": True,
         "bootrom": FIRMWARE_CODE,
         "varfile": names.path(vars_path(vm)),
         "hostbridge": "hostbridge",
@@ -182,7 +185,7 @@ def free_vnc_port(used: Iterable[int]) -> int:
 
 
 def new_vnc_password() -> str:
-    """Eight random characters: RFB's DES challenge uses no more. Letters and digits only, as bhyve(8) splits at commas."""
+    """Eight random letters and digits: RFB's DES challenge uses no more, and bhyve(8) splits at commas."""
     alphabet = "abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
     return "".join(secrets.choice(alphabet) for _ in range(8))
 
