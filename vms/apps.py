@@ -10,6 +10,7 @@ class VmsConfig(AppConfig):
         from bhype import live
         from bhype.console import subjects
         from bhype.hosts import observer
+        from bhype.tasks import links
         from bhype.ui import search
 
         from . import doors, finder, observe
@@ -19,4 +20,5 @@ class VmsConfig(AppConfig):
         live.register("vm", doors.may_hear)
         live.register("vms", lambda user, topic: topic == "vms" and user.can("self"))
         subjects.register("vm", doors.console)
+        links.register("vm", doors.page)
         search.register("Virtual machines", finder.find)

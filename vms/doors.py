@@ -19,6 +19,12 @@ def may_hear(user: User, topic: str) -> bool:
     return is_number and VM.objects.visible_to(user).filter(pk=key).exists()
 
 
+def page(key: str) -> tuple[str, str] | None:
+    """Address and name of the VM that a task is about, by its number; None when it is gone."""
+    name = VM.objects.filter(pk=key).values_list("name", flat=True).first() if key.isdigit() else None
+    return (reverse("vms:detail", args=[name]), name) if name else None
+
+
 def console(user: User, name: str, right: str) -> Subject | None:
     """The VM's screen and serial console, if ``user`` holds ``right`` on it."""
     vm = VM.objects.visible_to(user, right).filter(name=name).first() if "\0" not in name else None

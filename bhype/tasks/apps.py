@@ -8,7 +8,10 @@ class TasksConfig(AppConfig):
     name = "bhype.tasks"
 
     def ready(self) -> None:
-        from . import topics
+        from bhype.ui import search
+
+        from . import finder, topics
 
         autodiscover_modules("operations")
         topics.register()
+        search.register("Tasks", finder.find)

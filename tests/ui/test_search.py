@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from bhype.tasks.models import Task
 from bhype.ui import search
 
 
@@ -57,3 +58,11 @@ def test_each_group_has_an_end(admin):
     finally:
         search._finders.pop("Endless")
     assert len(groups["Endless"]) == search.LIMIT
+
+
+def test_it_finds_tasks_by_title_and_number_of_those_who_may_see_them(as_user, admin, alice, stranger):
+    task = Task.objects.create(host="lab", operation="vms.start", title="Start shop", user=alice)
+    for query in ("shop", f"#{task.pk}", str(task.pk)):
+        for user in (admin, alice):
+            assert f"/tasks/{task.pk}/" in as_user(user).get("/search/", {"q": query}).content.decode()
+        assert f"/tasks/{task.pk}/" not in as_user(stranger).get("/search/", {"q": query}).content.decode()

@@ -101,6 +101,13 @@ def test_tasks_of_others_stay_hidden(as_user, alice, admin, vm):
     assert "Start by admin" in as_user(admin).get("/vms/web1/tasks/").content.decode()
 
 
+def test_a_task_leads_back_to_its_vm(as_user, alice, vm):
+    task = Task.objects.create(
+        host="lab", operation="vms.start", title="Start", subject=vm.subject, user=alice
+    )
+    assert 'href="/vms/web1/"' in as_user(alice).get(f"/tasks/{task.pk}/").content.decode()
+
+
 def test_access_tells_who_has_a_console_open(as_user, alice, vm):
     Viewer.objects.create(user=alice, session="s", subject=vm.subject, kind="vnc", address="192.0.2.7")
     assert "192.0.2.7" in as_user(alice).get("/vms/web1/access/").content.decode()
