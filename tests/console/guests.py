@@ -133,6 +133,7 @@ class GatewayProcess:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(self.log.read_text())
             time.sleep(0.02)
+        eventually(lambda: not self.children())  # the probe was a client, too
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
