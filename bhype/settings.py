@@ -3,6 +3,7 @@
 BHYPE_STATE   folder for the database, keys, sockets and the lab (.state beside manage.py; /var/db/bhype on FreeBSD)
 BHYPE_ROOT    where FreeBSD's / is seen: "/" on FreeBSD, the lab's root elsewhere
 BHYPE_PORT    port of the panel; BHYPE_BIND its address; BHYPE_HOSTS names it may be reached by, comma-separated
+BHYPE_PATIENCE  multiplies the time that the commands of tasks may take; more than 1 on a slow host
 DATABASE_URL  postgres://..., else SQLite in BHYPE_STATE
 """
 
@@ -34,6 +35,16 @@ def _port(name: str, default: int) -> int:
     if not value.isdigit() or not 1 <= int(value) <= 65535:
         raise ImproperlyConfigured(f"{name}={value!r} is not a port number")
     return int(value)
+
+
+def _factor(name: str, default: float) -> float:
+    try:
+        value = float(os.environ.get(name, default))
+    except ValueError:
+        value = 0
+    if not 0.01 <= value <= 100:
+        raise ImproperlyConfigured(f"{name}={os.environ.get(name)!r} is not a number from 0.01 to 100")
+    return value
 
 
 def _words(name: str, default: str) -> list[str]:
@@ -71,6 +82,7 @@ SERVICE_USER = os.environ.get("BHYPE_USER", "bhype")
 PAM_GROUPS = _words("BHYPE_GROUPS", "bhype-users,wheel,sudo")
 PAM_SERVICE = "bhype"
 CONSOLE_TICKET_SECONDS = 30
+COMMAND_PATIENCE = _factor("BHYPE_PATIENCE", 1.0)
 
 SECRET_KEY = _secret(STATE_DIR / "secret.key")
 ALLOWED_HOSTS = _words("BHYPE_HOSTS", f"localhost,127.0.0.1,[::1],{socket.gethostname()},{HOST_NAME}")

@@ -54,7 +54,8 @@ class Host(Protocol):
 
 class LocalHost(Files):
     """root: the folder that stands for FreeBSD's /; listener: hears what runs; should_stop: asked several
-    times a second while a command runs, True kills it."""
+    times a second while a command runs, True kills it; leashed: a command that is waited for dies with this
+    process, even by SIGKILL; patience: multiplies the time that a command may take."""
 
     def __init__(
         self,
@@ -62,8 +63,12 @@ class LocalHost(Files):
         *,
         listener: Listener | None = None,
         should_stop: Callable[[], bool] | None = None,
+        leashed: bool = False,
+        patience: float = 1.0,
     ) -> None:
         self.root = os.path.abspath(root)
+        self._leashed = leashed
+        self._patience = patience
         self._listener = listener
         self._should_stop = should_stop
 
@@ -91,13 +96,19 @@ class LocalHost(Files):
         return [program, *command.argv[1:]]
 
     def _run(self, command: Command, kept: int) -> Result:
+        command = command.with_timeout(command.timeout * self._patience)
         if self._listener:
             self._listener.started(command)
         start = time.monotonic()
         running = _Running(command, self._listener, kept)
         try:
-            process = self.spawn(
-                command, stdin=NULL if command.stdin is None else PIPE, stdout=PIPE, stderr=PIPE
+            process = spawn(
+                command,
+                self._argv(command),
+                stdin=NULL if command.stdin is None else PIPE,
+                stdout=PIPE,
+                stderr=PIPE,
+                leashed=self._leashed,
             )
         except CommandFailed as error:
             if self._listener:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 
 from bhype.freebsd.command import Command
+from bhype.host import leash
 from bhype.host.errors import CommandFailed, Result
 
 # Nothing is inherited from the panel's environment: no secret, no locale, no time zone reaches a command.
@@ -74,10 +76,21 @@ class Process:
 
 
 def spawn(
-    command: Command, argv: list[str], *, stdin: int = NULL, stdout: int = NULL, stderr: int = NULL
+    command: Command,
+    argv: list[str],
+    *,
+    stdin: int = NULL,
+    stdout: int = NULL,
+    stderr: int = NULL,
+    leashed: bool = False,
 ) -> Process:
-    """Start ``argv`` in a session of its own. Raises CommandFailed (code 127) when it cannot be started."""
+    """Start ``argv`` in a session of its own. Raises CommandFailed (code 127) when it cannot be started.
+
+    leashed: it dies when this process does, see bhype.host.leash.
+    """
     try:
+        if leashed:
+            argv = leash.words(_runnable(argv))
         child = subprocess.Popen(
             argv, stdin=stdin, stdout=stdout, stderr=stderr, env=ENVIRONMENT, start_new_session=True
         )
@@ -88,6 +101,14 @@ def spawn(
         result = Result(127, "", error.strerror or "", 0.0)
         raise CommandFailed(command, result, f"{command.argv[0]} {reason}.") from error
     return Process(command, child)
+
+
+def _runnable(argv: list[str]) -> list[str]:
+    """``argv``, when its program is there. Raises OSError as starting it would."""
+    if not os.access(argv[0], os.X_OK):
+        number = errno.EACCES if os.path.exists(argv[0]) else errno.ENOENT
+        raise OSError(number, os.strerror(number), argv[0])
+    return argv
 
 
 class Watch:

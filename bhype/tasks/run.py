@@ -53,7 +53,13 @@ class Run:
         self._cancelled = False
         self._asked_at = time.monotonic()
         self._ticker: _Ticker | None = None
-        self.host = LocalHost(settings.BHYPE_ROOT, listener=_CommandLog(self), should_stop=self.should_stop)
+        self.host = LocalHost(
+            settings.BHYPE_ROOT,
+            listener=_CommandLog(self),
+            should_stop=self.should_stop,
+            leashed=True,
+            patience=settings.COMMAND_PATIENCE,
+        )
 
     def log(self, text: str) -> None:
         """Add a line, or several, to the task's log."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -46,7 +47,9 @@ def _background(rundir: RunDir, run: Callable[[Callable[[str], None]], int], tol
     os.close(log)
 
     def report(message: str) -> None:
-        os.write(told, message.encode() or b"ok")
+        # Who waited for it may have been killed; the VM goes on.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(told, message.encode() or b"ok")
         os.close(told)
 
     try:

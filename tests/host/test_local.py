@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import subprocess
 import sys
 import threading
 import time
@@ -257,3 +259,45 @@ def test_a_failing_write_leaves_the_old_text(tmp_path):
 def test_a_result_can_be_made_by_hand():
     error = CommandFailed(Command(("/bin/x",)), Result(-9, "", "", 0.0))
     assert str(error) == "/bin/x was killed by signal 9."
+
+
+def test_a_leashed_command_runs_as_any_other():
+    host = LocalHost(leashed=True)
+    code = (
+        "import signal, sys; print(sys.stdin.read(), signal.getsignal(signal.SIGINT).__name__); sys.exit(3)"
+    )
+    result = host.run(python(code, stdin=b"in", ok_codes=frozenset({3})))
+    assert (result.code, result.stdout) == (3, "in default_int_handler\n")
+    environment = Command(("/usr/bin/env",), native=True)
+    assert host.run(environment).stdout == LocalHost().run(environment).stdout
+    with pytest.raises(CommandFailed, match=r"/sbin/none is not on this host\."):
+        host.run(Command(("/sbin/none",), native=True))
+
+
+@pytest.mark.parametrize(("leashed", "survives"), [(True, False), (False, True)])
+def test_a_leashed_command_dies_with_who_runs_it(tmp_path, leashed, survives):
+    mark = tmp_path / "pid"
+    inner = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    outer = (
+        "from bhype.host import LocalHost; from bhype.freebsd.command import Command; "
+        f"LocalHost(leashed={leashed}).run(Command(({sys.executable!r}, '-S', '-c', {inner!r}), native=True))"
+    )
+    runner = subprocess.Popen([sys.executable, "-c", outer])
+    end = time.monotonic() + 20
+    while not (mark.exists() and mark.read_text()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    pid = int(mark.read_text())
+    runner.kill()
+    runner.wait()
+    try:
+        time.sleep(0.2)
+        assert alive(pid) == survives
+    finally:
+        if alive(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_patience_multiplies_the_time_that_a_command_may_take():
+    with pytest.raises(CommandTimeout, match=r"did not end within 0\.5 s"):
+        LocalHost(patience=0.05).run(python("import time; time.sleep(60)", timeout=10.0))
