@@ -1,6 +1,6 @@
 """``make bench``: speed and size as ratios and counts, side by side, with the budget beside each figure.
 
-Nothing here fails a build; the figures are for people. Each part can be run alone: ``-m tests.bench.pages`` and so on.
+Nothing here fails a build; the figures are for people. Some parts alone: ``python -m tests.bench panel console``.
 """
 
 from __future__ import annotations
@@ -9,37 +9,37 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 
 from tests.run import postgresql
 
-PARTS = ["pages", "observer", "panel", "console"]
+PARTS = ["pages", "observer", "panel", "console", "tasks"]
 
 
-def main() -> int:
-    code = 0
+def run(part: str, title: str = "", **environment: str) -> int:
+    """One part in a process and a state folder of its own. Returns its exit status."""
+    print(f"\n## {title or part}", flush=True)
+    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bht-", dir="/tmp") as state:
-        environment = os.environ | {
+        environment = {
             "BHYPE_STATE": state,
             "BHYPE_HOST": "lab",
             "DJANGO_SETTINGS_MODULE": "bhype.settings",
-        }
-        for part in PARTS:
-            print(f"\n## {part}", flush=True)
-            code |= subprocess.run(
-                [sys.executable, "-m", f"tests.bench.{part}"], env=environment, check=False
-            ).returncode
-        print("\n## tasks on SQLite", flush=True)
-        code |= subprocess.run(
-            [sys.executable, "-m", "tests.bench.tasks"], env=environment, check=False
-        ).returncode
-        with postgresql() as url:
-            print("\n## tasks on PostgreSQL", flush=True)
-            environment["DATABASE_URL"] = url
-            code |= subprocess.run(
-                [sys.executable, "-m", "tests.bench.tasks"], env=environment, check=False
-            ).returncode
+        } | environment
+        argv = [sys.executable, "-m", f"tests.bench.{part}"]
+        code = subprocess.run(argv, env=os.environ | environment, check=False).returncode
+    print(f"({part}: {time.monotonic() - began:.0f} s{f', status {code}' * bool(code)})", flush=True)
     return code
 
 
+def main(parts: list[str]) -> int:
+    """Runs ``parts``, or all. Returns 1 when one could not be measured."""
+    codes = [run(part, "tasks on SQLite" * (part == "tasks")) for part in parts or PARTS]
+    if "tasks" in (parts or PARTS):
+        with postgresql() as url:
+            codes.append(run("tasks", "tasks on PostgreSQL", DATABASE_URL=url))
+    return int(any(codes))
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -16,8 +16,8 @@ from django.test import Client  # noqa: E402
 from django.test.utils import CaptureQueriesContext  # noqa: E402
 
 from bhype.accounts.models import User  # noqa: E402
-from tests.bench.fill import fill  # noqa: E402
 from tests.bench.report import show, spread  # noqa: E402
+from vms.fixtures import fill  # noqa: E402
 
 ROUNDS = 60
 
@@ -60,7 +60,7 @@ def main() -> None:
             began = time.perf_counter()
             answer = client.get(address)
             times.append(time.perf_counter() - began)
-        with CaptureQueriesContext(connection, ) as queries:
+        with CaptureQueriesContext(connection) as queries:
             answer = client.get(address)
         html = answer.content.decode()
         spread(f"GET {address}", times, "p95 at most 200 ms")

@@ -16,4 +16,8 @@ def show(what: str, value: object, budget: str = "") -> None:
 def spread(what: str, seconds: list[float], budget: str = "") -> None:
     """Median and p95 in milliseconds."""
     values = [s * 1000 for s in seconds]
-    show(what, f"{statistics.median(values):.0f} / {percentile(values, 0.95):.0f} ms", f"median / p95; {budget}")
+    show(
+        what,
+        f"{statistics.median(values):.0f} / {percentile(values, 0.95):.0f} ms",
+        f"median / p95; {budget}",
+    )

@@ -25,6 +25,7 @@ from django.db import connection  # noqa: E402
 from bhype.accounts.models import User  # noqa: E402
 from bhype.tasks import ask, queue  # noqa: E402
 from bhype.tasks.models import Task  # noqa: E402
+from tests.bench.memory import family, weigh  # noqa: E402
 from tests.bench.report import show, spread  # noqa: E402
 
 BASE = Path(__file__).resolve().parents[2]
@@ -54,21 +55,6 @@ def start_worker() -> subprocess.Popen[str]:
     raise SystemExit("the worker did not start")
 
 
-def proportional_memory(guard: int) -> int:
-    """MiB of the guard and its children, with shared pages counted once (PSS of proc(5))."""
-    total = 0
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if guard not in {int(folder.name), parent}:
-                continue
-            text = (folder / "smaps_rollup").read_text()
-        except OSError:
-            continue
-        total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
-    return total // 1024
-
-
 def fill(status: str, count: int, user: User) -> None:
     rows = (
         Task(
@@ -96,7 +82,7 @@ def main() -> None:
         )
         show(
             "worker: memory of all its processes",
-            f"{proportional_memory(worker.pid)} MiB",
+            f"{sum(weigh(pid).pss for pid in family(worker.pid)) // 2**20} MiB",
             "of 350 MiB in all",
         )
     finally:
