@@ -26,14 +26,16 @@ def ensure(run: Run, _params: Nothing) -> None:
     for switch in Switch.objects.filter(host=Host.objects.this()):
         wanted = switch.wanted
         try:
-            for command in plan.commands(wanted, run.host.query(ifconfig.list_interfaces())):
+            interfaces = run.host.query(ifconfig.list_interfaces())
+            for command in plan.commands(wanted, interfaces):
                 run.stage(f"Setting up {switch.name}")
                 run.host.run(command)
         except plan.Conflict as conflict:
             failures.append(str(conflict))
             continue
         # ifconfig(8) only warns when it cannot set a name or a description: read back what has come of it.
-        if plan.is_right(wanted, run.host.query(ifconfig.list_interfaces())):
+        interfaces = run.host.query(ifconfig.list_interfaces())
+        if plan.is_right(wanted, interfaces):
             Switch.objects.filter(pk=switch.pk).update(is_up=True)
             publish(f"switch:{switch.pk}", "switches")
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
 
@@ -31,15 +31,15 @@ class Conflict(Exception):
     """A switch cannot be made as it is wanted. The message is a sentence."""
 
 
-def is_right(wanted: Wanted, interfaces: Iterable[Interface]) -> bool:
+def is_right(wanted: Wanted, interfaces: Sequence[Interface]) -> bool:
     """Whether the host has the switch as it is wanted."""
     try:
-        return not commands(wanted, list(interfaces))
+        return not commands(wanted, interfaces)
     except Conflict:
         return False
 
 
-def commands(wanted: Wanted, interfaces: list[Interface]) -> list[Command]:
+def commands(wanted: Wanted, interfaces: Sequence[Interface]) -> list[Command]:
     """What makes the switch as it is wanted; nothing when it is. Raises Conflict.
 
     A bridge that bHype did not make is never touched; one that a crash left without its name is replaced.

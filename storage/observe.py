@@ -25,10 +25,10 @@ POOL_COLUMNS = ("size", "allocated", "free", "fragmentation", "health")
 DATASET_COLUMNS = ("kind", "used", "available", "referenced", "volsize", "mountpoint", "bhype_id")
 
 
-def observe(sweep: Sweep) -> None:
-    """Write Pool, Dataset and Iso rows; adopt the only pool of a fresh lab."""
+def observe(sweep: Sweep) -> bool:
+    """Write Pool, Dataset and Iso rows; adopt the only pool of a fresh lab. False when it did not look."""
     if not sweep.every(EVERY) and Dataset.objects.filter(pool__host=sweep.row).exists():
-        return
+        return False
     pools = _observe_pools(sweep, sweep.ask(zpool.list_pools()))
     itself = plan.may_adopt_itself(
         [pool.name for pool in pools],
@@ -44,6 +44,7 @@ def observe(sweep: Sweep) -> None:
             changed = _observe_datasets(pool, sweep.ask(zfs.list_datasets(pool.home)))
             if _observe_isos(sweep, pool) or changed:
                 publish(f"pool:{pool.pk}", "pools")
+    return True
 
 
 def _observe_pools(sweep: Sweep, found: list[PoolInfo]) -> list[Pool]:

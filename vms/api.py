@@ -209,7 +209,7 @@ def _find(request: HttpRequest, name: str, right: str = "vms.view") -> VM:
 def _refuse(form: BaseForm) -> ApiError:
     """The first error of a form that was filled in from JSON."""
     if getattr(form, "is_stale", False):
-        return ApiError(409, "stale", form.non_field_errors()[0])
+        return ApiError(409, "stale", str(form.non_field_errors()[0]))
     field, errors = next(iter(form.errors.items()))
     name = {"disk_size": "disks", "__all__": None}.get(field, field)
     return ApiError(422, "invalid", str(errors[0]), name)

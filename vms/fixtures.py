@@ -41,7 +41,7 @@ def _vms(count: int, host: Host, pool: Pool, switch: Switch, owner: User | None)
         (
             VM(
                 host=host, pool=pool, owner=owner, name=f"fill{number:05}", cpus=1 + number % 8,
-                memory=(1 + number % 16) * GIB, vnc_port=ports[number], vnc_password="password",
+                memory=(1 + number % 16) * GIB, vnc_port=ports[number], vnc_password=plan.new_vnc_password(),
                 state=STATES[number % len(STATES)], cpu_percent=number % 100,
                 memory_used=(1 + number % 16) * GIB // 2, notes=f"Number {number}",
             )
@@ -52,7 +52,12 @@ def _vms(count: int, host: Host, pool: Pool, switch: Switch, owner: User | None)
     Disk.objects.bulk_create((Disk(vm=vm, index=0, size=20 * GIB) for vm in made), batch_size=500)
     Nic.objects.bulk_create(
         (
-            Nic(vm=vm, index=0, switch=switch, mac=f"58:9c:fd:{number >> 16:02x}:{number >> 8 & 255:02x}:{number & 255:02x}")
+            Nic(
+                vm=vm,
+                index=0,
+                switch=switch,
+                mac="58:9c:fd:" + number.to_bytes(3, "big").hex(":"),
+            )
             for number, vm in enumerate(made)
         ),
         batch_size=500,
@@ -79,12 +84,16 @@ def history(count: int, host: Host, subjects: list[str], owner: User | None) -> 
     for begin in range(0, count, 5000):
         batch = [
             Task(
-                host=host.name, operation=operations[number % 4], title=f"{operations[number % 4]} {number}", user=owner,
+                host=host.name, operation=operations[number % 4], user=owner,
+                title=f"{operations[number % 4]} {number}",
                 subject=subjects[number % len(subjects)] if subjects else "", status=statuses[number // 4 % 4],
                 percent=100, created_at=now - timedelta(seconds=count - number),
-                started_at=now - timedelta(seconds=count - number), finished_at=now - timedelta(seconds=count - number - 1),
+                started_at=now - timedelta(seconds=count - number),
+                finished_at=now - timedelta(seconds=count - number - 1),
             )
             for number in range(begin, min(begin + 5000, count))
         ]  # fmt: skip
         made = Task.objects.bulk_create(batch, batch_size=500)
-        TaskLine.objects.bulk_create([TaskLine(task=task, text="Done.") for task in made[::50]], batch_size=500)
+        TaskLine.objects.bulk_create(
+            [TaskLine(task=task, text="Done.") for task in made[::50]], batch_size=500
+        )

@@ -56,7 +56,7 @@ class _ManyTexts(forms.TextInput):
         return [str(value) for value in (values if isinstance(values, list) else [values])]
 
     def format_value(self, value: Any) -> str | None:
-        return value[0] if isinstance(value, list) and value else super().format_value(value or None)
+        return str(value[0]) if isinstance(value, list) and value else super().format_value(value or None)
 
 
 class DiskSizesField(forms.Field):
@@ -85,13 +85,18 @@ class DiskSizesField(forms.Field):
         return found
 
 
-class TagsField(forms.CharField):
-    """Words between commas; the cleaned value is a sorted list."""
+class TagsField(forms.Field):
+    """Words between commas; the cleaned value is a sorted list. max_length: of the text, in characters."""
+
+    def __init__(self, *, max_length: int = 600, **options: Any) -> None:
+        super().__init__(**options)
+        self.max_length = max_length
 
     def to_python(self, value: Any) -> list[str]:
-        if isinstance(value, list):
-            value = ",".join(str(word) for word in value)
-        words = {word.strip() for word in super().to_python(value).split(",")} - {""}
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value or "")
+        if len(text) > self.max_length:
+            raise ValidationError(f"Tags have at most {self.max_length} characters together.")
+        words = {word.strip(" ") for word in text.split(",")} - {""}
         for word in words:
             if not _TAG.fullmatch(word):
                 raise ValidationError(
@@ -100,9 +105,6 @@ class TagsField(forms.CharField):
         if len(words) > TAGS_MAX:
             raise ValidationError(f"A VM has at most {TAGS_MAX} tags.")
         return sorted(words)
-
-    def run_validators(self, value: Any) -> None:
-        super().run_validators(",".join(value))
 
     def prepare_value(self, value: Any) -> Any:
         return ", ".join(value) if isinstance(value, list) else value
@@ -128,7 +130,7 @@ class _Common(forms.Form):
     notes = forms.CharField(required=False, max_length=10_000, widget=forms.Textarea(attrs={"rows": 4}))
 
     def __init__(self, data: Data, *, user: User, host: Host, **options: Any) -> None:
-        super().__init__(data, **options)  # type: ignore[arg-type]
+        super().__init__(data, **options)
         self.user, self.host = user, host
         self._choose_from("iso", Iso.objects.filter(pool__host=host).select_related("pool"))
 
@@ -324,7 +326,7 @@ class EditVMForm(_Common):
         # The form is stale: answer 409 and change nothing.
         self.is_stale = False
         users = User.objects.filter(is_active=True)
-        self._choose_from("owner", users if user.can("users.manage") else User.objects.filter(pk=vm.owner_id))
+        self._choose_from("owner", users if user.can("users.manage") else User.objects.filter(vms=vm))
 
     def clean(self) -> dict[str, Any]:
         revision = self.cleaned_data.get("revision")

@@ -6,29 +6,27 @@ there. In every other state the VM is whole.
 
 from __future__ import annotations
 
-import json
-import shutil
-import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from django.db import IntegrityError, transaction
 from django.db.models import Sum
 from pydantic import BaseModel, Field
 
-from bhype.freebsd import bhyvectl, ifconfig, ps, zfs
+from bhype.freebsd import bhyvectl, ifconfig, ps
 from bhype.host import CommandError, CommandFailed, CommandStopped, CommandTimeout
 from bhype.hosts.models import Host
 from bhype.live import publish
-from bhype.tasks import Cancelled, OperationFailed, Refused, Run, ask, operation
+from bhype.tasks import Cancelled, Operation, OperationFailed, Refused, Run, ask, operation
 from bhype.vmrun import client
 
-from . import plan, power
+from . import parts, plan, power
 from .models import VM
 
 State = VM.State
+P = TypeVar("P", bound=BaseModel)
 STOP_SECONDS = 120
 POWEROFF_SECONDS = 30.0
-# /dev/zvol nodes appear a moment after zfs(8) has ended, and GEOM holds them a moment after the last close.
-ZVOL_SECONDS = 10.0
 
 
 class VmParams(BaseModel):
@@ -68,7 +66,9 @@ def _words(params: VmParams) -> dict[str, str]:
     return {"vm": vm.name if vm else f"VM {params.vm_id}"}
 
 
-def _operation(name: str, title: str, right: str | None = "vms.operate", recover: str | None = None):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _operation(
+    name: str, title: str, right: str | None = "vms.operate", recover: str | None = None
+) -> Callable[[Callable[[Run, P], None]], Operation[P]]:
     """An operation on one VM: its owner may, and one runs at a time."""
     return operation(
         name,
@@ -101,54 +101,17 @@ def create(run: Run, params: CreateParams) -> None:
         raise OperationFailed(f"{vm.name} has been created already.")
     run.redact(vm.vnc_password)
     try:
-        _make(run, vm)
+        parts.make(run, vm)
     except (CommandError, OperationFailed, Cancelled, OSError):
         ask("vms.recover", {"vm_id": vm.pk}, None)
         raise
-    mark(vm, State.STOPPED)
-    run.result(vm=vm.name)
-    if params.start:
-        try:
-            run.result(start_task=ask("vms.start", {"vm_id": vm.pk}, run.user).pk)
-        except Refused as refused:
-            run.log(f"It was created, but not started: {refused}")
-
-
-def _make(run: Run, vm: VM) -> None:
-    identity = {zfs.ID_PROPERTY: str(vm.uuid)}
-    run.stage("Making the dataset", percent=5)
-    found = _datasets(run, vm)
-    if vm.dataset not in found:
-        run.host.run(zfs.create_filesystem(vm.dataset, identity))
-    disks = list(vm.disks.all())
-    for disk in disks:
-        run.stage(f"Making disk {disk.index}", percent=20 + 50 * disk.index // len(disks))
-        if disk.dataset not in found:
-            run.host.run(zfs.create_volume(disk.dataset, disk.size, identity))
-    for disk in disks:
-        _wait_for_device(run, disk.path)
-    run.stage("Writing the configuration", percent=80)
-    if not run.host.exists(plan.FIRMWARE_VARS):
-        raise OperationFailed("The UEFI firmware for guests is not installed: pkg install edk2-bhyve.")
-    if not run.host.exists(plan.vars_path(vm)):
-        run.host.copy(plan.FIRMWARE_VARS, plan.vars_path(vm), 0o600)
-    _write_config(run, vm)
-
-
-def _write_config(run: Run, vm: VM) -> None:
-    text = json.dumps(plan.document(vm), indent=1) + "\n"
-    run.host.write_text(plan.config_path(vm), text, 0o600)
-
-
-def _wait_for_device(run: Run, path: str) -> None:
-    deadline = time.monotonic() + ZVOL_SECONDS
-    while not run.host.exists(path):
-        if time.monotonic() > deadline:
-            raise OperationFailed(
-                f"{path} did not appear within {ZVOL_SECONDS:.0f} s after its volume was made."
-            )
-        run.check_cancelled()
-        time.sleep(0.1)
+    with transaction.atomic():
+        mark(vm, State.STOPPED)
+        if params.start:
+            try:
+                run.result(start_task=ask("vms.start", {"vm_id": vm.pk}, run.user).pk)
+            except Refused as refused:
+                run.log(f"It was created, but not started: {refused}")
 
 
 @_operation("vms.configure", "Write the configuration of {vm}", right="vms.change")
@@ -157,7 +120,7 @@ def configure(run: Run, params: VmParams) -> None:
     vm = _vm(params)
     if vm.state in {State.CREATING, State.DELETING}:
         raise OperationFailed(f"{vm.name} is being {'created' if vm.state == State.CREATING else 'deleted'}.")
-    _write_config(run, vm)
+    parts.write_config(run, vm)
     publish(vm.subject)
 
 
@@ -182,7 +145,7 @@ def _start(run: Run, vm: VM) -> None:
     if problem := plan.memory_problem(vm.memory, vm.host.memory, committed):
         raise OperationFailed(f"{vm.name} was not started. {problem}")
     _settle_port(run, vm)
-    _write_config(run, vm)
+    parts.write_config(run, vm)
     mark(vm, State.STARTING)
     run.stage("Waiting for the guest to run", percent=30)
     try:
@@ -301,17 +264,11 @@ def recover(run: Run, params: VmParams) -> None:
 
 
 def _remove(run: Run, vm: VM) -> None:
-    """Destroy everything of the VM and its row. Where that fails, the VM stays, with the reason, to be deleted again."""
+    """Destroy everything of the VM and its row. Where that fails, the row stays, with the reason, to try again."""
     try:
         if power.is_on(run.host, vm.name):
             raise OperationFailed(f"{vm.name} is on. Power it off first.")
-        run.host.run(bhyvectl.destroy(vm.name))
-        _remove_taps(run, [nic.tap for nic in vm.nics.all()])
-        names = _datasets(run, vm)
-        for number, name in enumerate(sorted(names, reverse=True)):
-            run.stage(f"Destroying {name}", percent=10 + 80 * number // len(names))
-            _destroy(run, name)
-        shutil.rmtree(run.host.path(power.run_folder(vm.name)), ignore_errors=True)
+        parts.remove(run, vm)
     except (CommandError, OperationFailed, Cancelled, OSError) as error:
         # When only the worker ends, the row still says what has to be finished.
         if run.cancelled or not isinstance(error, Cancelled | CommandStopped):
@@ -321,50 +278,6 @@ def _remove(run: Run, vm: VM) -> None:
         subject = vm.subject
         vm.delete()
         publish(subject, "vms")
-
-
-def _datasets(run: Run, vm: VM) -> list[str]:
-    """The VM's dataset and disks that exist. Raises OperationFailed when there is anything that is not its own."""
-    try:
-        found = run.host.query(zfs.list_datasets(vm.dataset))
-    except CommandFailed as error:
-        if "does not exist" in error.result.stderr:
-            return []
-        raise
-    mark = run.host.query(zfs.get_property(vm.dataset, zfs.ID_PROPERTY))
-    expected = {vm.dataset, *(disk.dataset for disk in vm.disks.all())}
-    for info in found:
-        # Children inherit the mark: one that bHype did not make there is told by its name.
-        if info.name not in expected or info.bhype_id != str(vm.uuid) or not mark.is_local:
-            raise OperationFailed(
-                f"{info.name} was not made for {vm.name} by bHype and is left alone. Move it away."
-            )
-    return [info.name for info in found]
-
-
-def _destroy(run: Run, name: str) -> None:
-    deadline = time.monotonic() + ZVOL_SECONDS
-    while True:
-        try:
-            run.host.run(zfs.destroy(name))
-        except CommandFailed as error:
-            if "busy" not in error.result.stderr or time.monotonic() > deadline:
-                raise
-            run.check_cancelled()
-            time.sleep(0.5)
-        else:
-            return
-
-
-def _remove_taps(run: Run, names: list[str]) -> None:
-    """Destroy those of the taps that exist, are marked as a VM's, and are not open."""
-    for interface in run.host.query(ifconfig.list_interfaces()):
-        if (
-            interface.name in names
-            and interface.description.startswith("bhype/vm/")
-            and not interface.opened_by
-        ):
-            run.host.run(ifconfig.destroy(interface.name))
 
 
 @_operation("vms.adopt", "Watch over {vm} again", right=None)
@@ -399,4 +312,4 @@ def clean_up(run: Run, params: CleanUpParams) -> None:
     busy = {f"bhype/vm/{vm.uuid}/" for vm in VM.objects.filter(name__in=running)}
     interfaces = run.host.query(ifconfig.list_interfaces())
     idle = [i.name for i in interfaces if not any(i.description.startswith(prefix) for prefix in busy)]
-    _remove_taps(run, [name for name in params.taps if name in idle])
+    parts.remove_taps(run, [name for name in params.taps if name in idle])

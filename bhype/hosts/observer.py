@@ -38,7 +38,8 @@ REST = 60.0
 # Whoever waits for the host to become ready on its own is asked again after this, doubled with every failure.
 ASK_AGAIN = timedelta(seconds=60)
 
-Function = Callable[["Sweep"], None]
+# One that did not look this time returns False: what it said last stands.
+Function = Callable[["Sweep"], bool | None]
 _functions: dict[str, Function] = {}
 _boot_hooks: list[Callable[[Host], None]] = []
 
@@ -132,6 +133,7 @@ class Observer:
         self.host = host or LocalHost(settings.BHYPE_ROOT)
         self.number = 0
         self._resting: dict[Any, Any] = {}
+        self._said: dict[str, list[str]] = {}
 
     def sweep(self) -> Sweep:
         """Look at everything once. Functions that fail are noted; the rest goes on."""
@@ -139,10 +141,14 @@ class Observer:
         sweep = Sweep(self.host, row, self.number, self._resting)
         self.number += 1
         for name, function in _functions.items():
+            others, sweep.problems = sweep.problems, []
             try:
-                function(sweep)
+                if function(sweep) is False:
+                    sweep.problems = self._said.get(name, [])
             except (CommandError, ParseError, OSError) as error:
                 sweep.problem(f"{name}: {error}")
+            self._said[name] = sweep.problems
+            sweep.problems = others + [problem for problem in sweep.problems if problem not in others]
         self._finish(sweep)
         return sweep
 

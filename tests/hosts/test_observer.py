@@ -60,7 +60,9 @@ def test_a_fresh_host_becomes_ready_by_itself(lab):
     assert host.features["vmm"]
     assert host.pools.get().is_adopted
     assert sorted(host.switches.values_list("name", "is_up")) == [("nat", True), ("private", True)]
-    assert {"hosts.prepare", "storage.adopt", "network.ensure"} == set(Task.objects.values_list("operation", flat=True))
+    assert {"hosts.prepare", "storage.adopt", "network.ensure"} == set(
+        Task.objects.values_list("operation", flat=True)
+    )
 
 
 def test_what_the_system_asks_for_is_asked_again_later_and_later(lab):
@@ -89,7 +91,8 @@ def test_an_answer_is_asked_for_once_in_a_sweep(lab, monkeypatch):
 
 def test_the_observer_ends_on_sigterm(tmp_path):
     environment = {
-        **os.environ, "BHYPE_STATE": str(tmp_path), "DJANGO_SETTINGS_MODULE": "bhype.settings", "BHYPE_ROOT": "/nonexistent",
+        **os.environ, "BHYPE_STATE": str(tmp_path), "DJANGO_SETTINGS_MODULE": "bhype.settings",
+        "BHYPE_ROOT": "/nonexistent",
     }  # fmt: skip
     environment.pop("DATABASE_URL", None)
     with subprocess.Popen(

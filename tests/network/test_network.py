@@ -61,7 +61,10 @@ def test_an_uplink_must_be_there():
 
 def test_the_first_network_avoids_those_of_the_host():
     assert plan.free_address([]) == "10.77.0.1/24"
-    used = [Interface("em0", addresses=("10.77.0.9/16", "fe80::1%em0/64")), Interface("em1", addresses=("10.78.0.1/24",))]
+    used = [
+        Interface("em0", addresses=("10.77.0.9/16", "fe80::1%em0/64")),
+        Interface("em1", addresses=("10.78.0.1/24",)),
+    ]
     assert plan.free_address(used) == "10.79.0.1/24"
     assert plan.free_address([Interface("em0", addresses=("10.0.0.1/8",))]) == ""
 
@@ -70,7 +73,9 @@ def test_switches_are_set_up_and_seen(ready):
     Observer(ready.host).sweep()
     switch = Switch.objects.get()
     assert switch.is_up
-    assert ready.commands("/sbin/ifconfig", "sw-nat").splitlines()[1].strip() == "description: bhype/switch/nat"
+    assert (
+        ready.commands("/sbin/ifconfig", "sw-nat").splitlines()[1].strip() == "description: bhype/switch/nat"
+    )
     ready.commands("/sbin/ifconfig", "tap7", "create")
     ready.commands("/sbin/ifconfig", "sw-nat", "addm", "tap7")
     Observer(ready.host).sweep()

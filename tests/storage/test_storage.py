@@ -20,7 +20,9 @@ def adopt(lab) -> Task:
 
 
 def marks(lab) -> dict[str, str]:
-    text = lab.commands("/sbin/zfs", "get", "-H", "-r", "-t", "filesystem", "-o", "name,value", "org.bhype:id", "tank")
+    text = lab.commands(
+        "/sbin/zfs", "get", "-H", "-r", "-t", "filesystem", "-o", "name,value", "org.bhype:id", "tank"
+    )
     return dict(line.split("\t") for line in text.splitlines())
 
 
@@ -132,7 +134,9 @@ def test_a_dataset_tells_what_it_belongs_to(dataset, owner):
 
 def test_the_pools_page_shows_orphans_and_who_uses_what(as_user, viewer, pool, vm_of_alice):
     Dataset.objects.create(pool=pool, name="tank/bhype", kind="filesystem", bhype_id="bhype")
-    Dataset.objects.create(pool=pool, name="tank/bhype/vms/web1", kind="filesystem", bhype_id=str(vm_of_alice.uuid))
+    Dataset.objects.create(
+        pool=pool, name="tank/bhype/vms/web1", kind="filesystem", bhype_id=str(vm_of_alice.uuid)
+    )
     Dataset.objects.create(pool=pool, name="tank/bhype/vms/old", kind="filesystem", bhype_id="gone")
     page = as_user(viewer).get("/storage/").content.decode()
     assert "1 dataset belongs to no VM" in page
@@ -181,7 +185,13 @@ def test_the_api_tells_of_storage(as_user, viewer, operator, stranger, admin, po
         "volsize": None, "mountpoint": "", "bhype_id": "",
     }  # fmt: skip
     assert client.get("/api/v1/isos").json() == [
-        {"name": "debian.iso", "pool": "tank", "path": "/tank/bhype/isos/debian.iso", "size": 5, "vms": ["web1"]}
+        {
+            "name": "debian.iso",
+            "pool": "tank",
+            "path": "/tank/bhype/isos/debian.iso",
+            "size": 5,
+            "vms": ["web1"],
+        }
     ]
     for path in ("pools", "pools/tank", "datasets", "isos"):
         assert as_user(stranger).get(f"/api/v1/{path}").status_code == 404
@@ -200,3 +210,18 @@ def test_the_number_of_queries_does_not_grow(as_user, viewer, pool, django_asser
     for path in ("/storage/", "/storage/isos/", "/api/v1/isos", "/api/v1/datasets"):
         with django_assert_max_num_queries(12):
             assert client.get(path).status_code == 200
+
+
+def test_a_failing_pool_is_told_until_it_is_seen_well_again(ready):
+    observer = Observer(ready.host)
+    observer.sweep()
+    ready.fault(command="zfs list", do="fail", text="cannot open 'tank/bhype': I/O error")
+    told = [observer.sweep().problems for _ in range(8)]
+    ready.clear_faults()
+    assert [len(problems) for problems in told] == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert told[-1] == ["storage: /sbin/zfs failed with exit status 1: cannot open 'tank/bhype': I/O error"]
+    assert Host.objects.get().problems == told[-1]
+    observer.sweep()
+    assert Host.objects.get().problems != []
+    observer.sweep()
+    assert Host.objects.get().problems == []

@@ -36,9 +36,21 @@ def as_api(as_user):
 
 def test_a_vm_is_created_as_the_documentation_says(as_api, operator, pool, switch):
     iso = Iso.objects.create(pool=pool, name="debian.iso", size=1)
-    body = {"name": "db1", "cpus": 2, "memory": 2**31, "disks": [{"size": "20G"}], "iso": "debian.iso", "switch": "nat"}
+    body = {
+        "name": "db1",
+        "cpus": 2,
+        "memory": 2**31,
+        "disks": [{"size": "20G"}],
+        "iso": "debian.iso",
+        "switch": "nat",
+    }
     status, task = as_api(operator)("post", "", body)
-    assert (status, task["operation"], task["status"], task["title"]) == (202, "vms.create", "queued", "Create db1")
+    assert (status, task["operation"], task["status"], task["title"]) == (
+        202,
+        "vms.create",
+        "queued",
+        "Create db1",
+    )
     vm = VM.objects.get()
     assert (vm.cpus, vm.memory, vm.iso, vm.owner, vm.has_screen) == (2, 2**31, iso, operator, True)
     assert [disk.size for disk in vm.disks.all()] == [20 * 2**30]
@@ -64,12 +76,23 @@ def test_everything_can_be_said(as_api, admin, alice, pool, switch):
     status, answer = as_api(admin)("post", "", body)
     assert status == 202, answer
     vm = VM.objects.get()
-    assert (vm.owner, vm.screen_width, vm.has_serial, vm.utc_clock, vm.autostart) == (alice, 800, False, False, True)
+    assert (vm.owner, vm.screen_width, vm.has_serial, vm.utc_clock, vm.autostart) == (
+        alice,
+        800,
+        False,
+        False,
+        True,
+    )
     assert {disk.bus for disk in vm.disks.all()} == {"nvme"}
     assert vm.nics.get().mac == "58:9c:fc:00:00:09"
     status, shown = as_api(alice).get("/db1")
     assert status == 200
-    assert (shown["tags"], shown["notes"], shown["screen"], shown["owner"]) == (["prod", "web"], "hello", "800x600", "alice")
+    assert (shown["tags"], shown["notes"], shown["screen"], shown["owner"]) == (
+        ["prod", "web"],
+        "hello",
+        "800x600",
+        "alice",
+    )
     assert shown["disks"][1] == {
         "index": 1, "bus": "nvme", "size": 2**30, "path": "/dev/zvol/tank/bhype/vms/db1/disk1",
     }  # fmt: skip
@@ -78,8 +101,10 @@ def test_everything_can_be_said(as_api, admin, alice, pool, switch):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("name", "-x"), ("name", "web1"), ("name", "a\0"), ("name", "bulk"), ("cpus", 0), ("cpus", "two"), ("memory", "2X"),
-        ("memory", 1), ("memory", "64G"), ("disks", [{"size": "x"}]), ("disks", [{"size": "1P"}]), ("iso", "/etc/passwd"),
+        ("name", "-x"), ("name", "web1"), ("name", "a\0"), ("name", "bulk"), ("cpus", 0), ("cpus", "two"),
+        ("memory", "2X"),
+        ("memory", 1), ("memory", "64G"), ("disks", [{"size": "x"}]), ("disks", [{"size": "1P"}]),
+        ("iso", "/etc/passwd"),
         ("iso", "../x.iso"), ("iso", "a\0"), ("switch", "nosuch"), ("pool", "nosuch"), ("owner", "alice"), ("mac", "x"),
         ("screen", "1x1"), ("tags", ["A B"]), ("notes", "a\0b"), ("disk_bus", "ide"), ("nosuchfield", 1),
     ],
@@ -110,7 +135,8 @@ def test_the_list_is_filtered_and_paged(as_api, viewer, alice, stranger, vm):
     vm.tags.add(Tag.objects.create(name="prod"))
     api = as_api(viewer)
     for query, count in (
-        ("", 1), ("?q=web", 1), ("?q=WEB1", 1), ("?q=58:9c", 1), ("?q=nosuch", 0), ("?q=%25", 0), ("?state=stopped,running", 1),
+        ("", 1), ("?q=web", 1), ("?q=WEB1", 1), ("?q=58:9c", 1), ("?q=nosuch", 0), ("?q=%25", 0),
+        ("?state=stopped,running", 1),
         ("?state=running", 0), ("?tag=prod", 1), ("?tag=dev", 0), ("?offset=1", 1),
     ):  # fmt: skip
         status, answer = api.get(query)
@@ -157,7 +183,13 @@ def test_a_change_keeps_what_it_does_not_name(as_api, alice, vm):
 
 @pytest.mark.parametrize(
     ("action", "state"),
-    [("start", "stopped"), ("stop", "running"), ("poweroff", "running"), ("reset", "running"), ("restart", "running")],
+    [
+        ("start", "stopped"),
+        ("stop", "running"),
+        ("poweroff", "running"),
+        ("reset", "running"),
+        ("restart", "running"),
+    ],
 )
 def test_power_is_a_task_where_the_state_allows_it(as_api, alice, viewer, stranger, vm, action, state):
     VM.objects.update(state=state)
@@ -206,8 +238,12 @@ def test_what_is_missing_and_what_is_not_yours_look_the_same(as_api, stranger, v
 
 
 def test_many_at_once_have_a_result_each(as_api, operator, alice, vm, host, pool):
-    VM.objects.create(host=host, pool=pool, name="on", memory=1, vnc_port=1, vnc_password="x", state="running")
-    status, results = as_api(operator)("post", "/bulk", {"names": ["web1", "on", "nosuch", "web1"], "action": "start"})
+    VM.objects.create(
+        host=host, pool=pool, name="on", memory=1, vnc_port=1, vnc_password="x", state="running"
+    )
+    status, results = as_api(operator)(
+        "post", "/bulk", {"names": ["web1", "on", "nosuch", "web1"], "action": "start"}
+    )
     assert status == 200
     by_name = {result["name"]: result for result in results}
     assert len(results) == 3

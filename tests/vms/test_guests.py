@@ -50,7 +50,7 @@ def run(ready, operation: str, vm: VM | None = None, user=None, **params: object
     return task
 
 
-def booted(ready, text: str = "ready", seconds: float = 60.0) -> None:
+def booted(ready, text: str = "ready", seconds: float = 120.0) -> None:
     """Wait until the guest has written ``text`` to its serial line."""
     log = ready.root / "var/run/bhype/vms/web1/serial1.log"
     end = time.monotonic() + seconds
@@ -87,7 +87,7 @@ def test_a_vm_is_started_seen_stopped_and_deleted(ready, maker):
     refused.refresh_from_db()
     assert "Power it off first" in refused.error
     booted(ready)
-    run(ready, "vms.stop", vm, maker, timeout=20)
+    run(ready, "vms.stop", vm, maker, timeout=60)
     seen = state(ready, vm)
     assert (seen.state, seen.exit_code, seen.pid) == ("stopped", 1, None)
     assert seen.reason == "The guest powered off."
@@ -115,7 +115,7 @@ def test_a_guest_that_resets_is_started_again_and_one_that_powers_off_stays_off(
     run(ready, "vms.start", vm, maker)
     booted(ready)
     run(ready, "vms.reset", vm, maker)
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while (ready.root / "var/run/bhype/vms/web1/serial1.log").read_text().count("ready") < 2:
         assert time.monotonic() < end
         time.sleep(0.1)
@@ -126,7 +126,7 @@ def test_a_guest_that_resets_is_started_again_and_one_that_powers_off_stays_off(
 def test_a_triple_fault_is_said_to_be_one(ready, maker):
     vm = made(ready, maker, efi.triple_fault())
     run(ready, "vms.start", vm, maker)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while state(ready, vm).is_on:
         assert time.monotonic() < end
         time.sleep(0.3)
@@ -140,7 +140,7 @@ def test_a_restart_applies_the_new_configuration(ready, maker):
     run(ready, "vms.start", vm, maker)
     booted(ready)
     VM.objects.filter(pk=vm.pk).update(memory=192 * 2**20)
-    run(ready, "vms.restart", vm, maker, timeout=20)
+    run(ready, "vms.restart", vm, maker, timeout=60)
     seen = state(ready, vm)
     assert seen.state == "running"
     assert f"{192 * 1024}K" in seen.command
@@ -158,7 +158,7 @@ def test_a_guest_outlives_its_supervisor_and_gets_a_successor(ready, maker):
     new = client.read_state(ready.host, "web1")
     assert new["supervised"] and new["supervisor"] != old["supervisor"]
     assert new["pid"] == old["pid"]
-    run(ready, "vms.stop", vm, maker, timeout=20)
+    run(ready, "vms.stop", vm, maker, timeout=60)
     assert state(ready, vm).state == "stopped"
     assert ready.taps() == ready.nodes() == set()
 

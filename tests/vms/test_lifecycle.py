@@ -18,7 +18,13 @@ from unittest import mock
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from bhype.accounts.models import User
 from bhype.freebsd import ps
@@ -39,7 +45,7 @@ from vms.forms import VMForm
 from vms.models import VM
 
 pytestmark = pytest.mark.guest
-EXAMPLES = int(os.environ.get("BHYPE_LIFECYCLES", "3"))
+EXAMPLES = int(os.environ.get("BHYPE_LIFECYCLES", "8"))
 STEPS = 9
 NAMES = st.sampled_from(["a", "b"])
 # Faults that come once, at the next command that meets them.
@@ -47,7 +53,9 @@ FAULTS = st.one_of(
     st.none(),
     st.fixed_dictionaries(
         {
-            "command": st.sampled_from(["zfs create", "zfs create -V", "zfs destroy", "zfs list", "ifconfig addm", "bhyve"]),
+            "command": st.sampled_from(
+                ["zfs create", "zfs create -V", "zfs destroy", "zfs list", "ifconfig addm", "bhyve"]
+            ),
             "do": st.sampled_from(["fail", "kill"]),
             "when": st.sampled_from(["before", "after"]),
             "nth": st.just(1),
@@ -96,6 +104,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.observer = Observer(self.lab.host)
         # Names of VMs that were made whole and that nobody wanted to delete.
         self.kept: set[str] = set()
+        self.make("a", start=True)
 
     def teardown(self) -> None:
         if hasattr(self, "lab"):
@@ -120,6 +129,9 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(name=NAMES, fault=FAULTS, death=DEATHS, start=st.booleans())
     def create(self, name: str, fault: dict | None, death: int | None, start: bool) -> None:
+        self.make(name, fault, death, start=start)
+
+    def make(self, name: str, fault: dict | None = None, death: int | None = None, *, start: bool) -> None:
         switch = Switch.objects.get()
         data = {
             "name": name, "cpus": "1", "memory": "64M", "disk_size": ["4M"], "switch": switch.pk, "start": start,
@@ -135,26 +147,35 @@ class Lifecycle(RuleBasedStateMachine):
             self.kept.add(name)
 
     @rule(
-        name=NAMES,
+        which=st.integers(0, 1),
         action=st.sampled_from(["start", "start", "stop", "poweroff", "reset", "restart", "delete"]),
         fault=FAULTS,
         death=DEATHS,
     )
     @precondition(lambda self: VM.objects.exists())
-    def act(self, name: str, action: str, fault: dict | None, death: int | None) -> None:
-        vm = VM.objects.filter(name=name).first()
-        if vm is None or plan.actions(vm.state).get(action):
+    def act(self, which: int, action: str, fault: dict | None, death: int | None) -> None:
+        vms = list(VM.objects.order_by("name"))
+        vm = vms[which % len(vms)]
+        if plan.actions(vm.state).get(action):
             return
         if action == "delete":
-            self.kept.discard(name)
+            self.kept.discard(vm.name)
         with contextlib.suppress(Refused):
-            ask(f"vms.{action}", {"vm_id": vm.pk, **({"timeout": 3} if action in {"stop", "restart"} else {})}, self.user)
+            ask(
+                f"vms.{action}",
+                {"vm_id": vm.pk, **({"timeout": 3} if action in {"stop", "restart"} else {})},
+                self.user,
+            )
         self.work(fault, death)
 
-    @rule(name=NAMES, victims=st.sampled_from([("supervisor",), ("pid",), ("supervisor", "pid"), ("pid", "supervisor")]))
+    @rule(
+        which=st.integers(0, 1),
+        victims=st.sampled_from([("supervisor",), ("pid",), ("supervisor", "pid"), ("pid", "supervisor")]),
+    )
     @precondition(lambda self: VM.objects.filter(state="running").exists())
-    def kill(self, name: str, victims: tuple[str, ...]) -> None:
-        state = client.read_state(self.lab.host, name) or {}
+    def kill(self, which: int, victims: tuple[str, ...]) -> None:
+        names = list(VM.objects.filter(state="running").order_by("name").values_list("name", flat=True))
+        state = client.read_state(self.lab.host, names[which % len(names)]) or {}
         for victim in victims:
             if state.get("state") == "running" and state.get(victim):
                 with contextlib.suppress(ProcessLookupError):
@@ -197,7 +218,8 @@ class Lifecycle(RuleBasedStateMachine):
             "taps": self.lab.taps() ^ {nic.tap for vm in on for nic in vm.nics.all()},
             "nodes in /dev/vmm": self.lab.nodes() ^ {vm.name for vm in on},
             "VMs without supervisor": {vm.name for vm in on if not files.get(vm.name, {}).get("supervised")},
-            "supervisors without VM": {name for name, file in files.items() if file["supervised"]} - {vm.name for vm in on},
+            "supervisors without VM": {name for name, file in files.items() if file["supervised"]}
+            - {vm.name for vm in on},
             "leaked run directories": self.lab.run_folders() - {vm.name for vm in vms},
         }
         return "; ".join(f"{what}: {sorted(names)}" for what, names in checks.items() if names)

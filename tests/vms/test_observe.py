@@ -19,7 +19,13 @@ GIB = 2**30
 def rows(pool, host, count: int) -> list[VM]:
     return VM.objects.bulk_create(
         VM(
-            host=host, pool=pool, name=f"m{number}", memory=GIB, vnc_port=5900 + number, vnc_password="x", state="stopped"
+            host=host,
+            pool=pool,
+            name=f"m{number}",
+            memory=GIB,
+            vnc_port=5900 + number,
+            vnc_password="x",
+            state="stopped",
         )
         for number in range(count)
     )
@@ -28,7 +34,14 @@ def rows(pool, host, count: int) -> list[VM]:
 def write_state(lab, vm: VM, **values: object) -> None:
     folder = lab.root / "var/run/bhype/vms" / vm.name
     folder.mkdir(parents=True, exist_ok=True)
-    state = {"name": vm.name, "uuid": str(vm.uuid), "state": "stopped", "reason": "", "pid": None, "supervisor": None}
+    state = {
+        "name": vm.name,
+        "uuid": str(vm.uuid),
+        "state": "stopped",
+        "reason": "",
+        "pid": None,
+        "supervisor": None,
+    }
     (folder / "state.json").write_text(json.dumps(state | values))
 
 
@@ -41,11 +54,15 @@ def make_home(lab, vm: VM) -> None:
 def counted(lab, monkeypatch) -> list[tuple[str, ...]]:
     commands: list[tuple[str, ...]] = []
     run = lab.host._run
-    monkeypatch.setattr(lab.host, "_run", lambda command, kept: commands.append(command.argv) or run(command, kept))
+    monkeypatch.setattr(
+        lab.host, "_run", lambda command, kept: commands.append(command.argv) or run(command, kept)
+    )
     return commands
 
 
-def test_a_sweep_runs_as_many_commands_for_100_vms_as_for_3(ready, monkeypatch, django_assert_max_num_queries):
+def test_a_sweep_runs_as_many_commands_for_100_vms_as_for_3(
+    ready, monkeypatch, django_assert_max_num_queries
+):
     from bhype.hosts.models import Host
     from storage.models import Pool
 

@@ -13,7 +13,14 @@ from tests.conftest import make_user
 from vms.forms import VMForm
 from vms.models import VM
 
-DATA = {"name": "web1", "cpus": "1", "memory": "256M", "disk_size": ["64M", "32M"], "has_screen": "on", "has_serial": "on"}
+DATA = {
+    "name": "web1",
+    "cpus": "1",
+    "memory": "256M",
+    "disk_size": ["64M", "32M"],
+    "has_screen": "on",
+    "has_serial": "on",
+}
 
 
 @pytest.fixture
@@ -41,7 +48,11 @@ def test_it_makes_dataset_disks_variables_and_configuration(ready, maker):
     assert task.status == "succeeded", task.error
     vm.refresh_from_db()
     assert vm.state == "stopped"
-    assert ready.datasets() == {"tank/bhype/vms/web1", "tank/bhype/vms/web1/disk0", "tank/bhype/vms/web1/disk1"}
+    assert ready.datasets() == {
+        "tank/bhype/vms/web1",
+        "tank/bhype/vms/web1/disk0",
+        "tank/bhype/vms/web1/disk1",
+    }
     config = ready.root / "tank/bhype/vms/web1/vm.json"
     assert stat.S_IMODE(config.stat().st_mode) == 0o600
     document = json.loads(config.read_text())
@@ -50,7 +61,9 @@ def test_it_makes_dataset_disks_variables_and_configuration(ready, maker):
     assert (ready.root / "tank/bhype/vms/web1/uefi-vars.fd").stat().st_size > 0
     marks = ready.commands("/sbin/zfs", "get", "-H", "-r", "-o", "value", "org.bhype:id", vm.dataset).split()
     assert set(marks) == {str(vm.uuid)}
-    sparse = ready.commands("/sbin/zfs", "get", "-Hp", "-o", "value", "refreservation,volmode", f"{vm.dataset}/disk0")
+    sparse = ready.commands(
+        "/sbin/zfs", "get", "-Hp", "-o", "value", "refreservation,volmode", f"{vm.dataset}/disk0"
+    )
     assert sparse.split() == ["0", "dev"]
 
 
@@ -94,7 +107,9 @@ def test_it_does_not_destroy_what_others_put_into_a_vms_dataset(ready, maker):
 
 
 COMMANDS = ("zfs create", "zfs create -V", "zfs create tank/bhype/vms/web1/disk1")
-FAULTS = [(command, do, when) for command in COMMANDS for do in ("fail", "kill") for when in ("before", "after")]
+FAULTS = [
+    (command, do, when) for command in COMMANDS for do in ("fail", "kill") for when in ("before", "after")
+]
 
 
 @pytest.mark.parametrize(("command", "do", "when"), [("zfs list", "fail", "before"), *FAULTS])
@@ -193,7 +208,13 @@ def test_it_does_not_start_more_than_the_host_can_hold(ready, maker):
     vm, _ = new_vm(maker)
     finish(ready)
     VM.objects.create(
-        host=vm.host, pool=vm.pool, name="big", memory=31 * 2**30, vnc_port=5999, vnc_password="x", state="running"
+        host=vm.host,
+        pool=vm.pool,
+        name="big",
+        memory=31 * 2**30,
+        vnc_port=5999,
+        vnc_password="x",
+        state="running",
     )
     ask("vms.start", {"vm_id": vm.pk}, maker)
     task = finish(ready)
@@ -206,7 +227,9 @@ def test_it_does_not_start_more_than_the_host_can_hold(ready, maker):
 def test_a_missing_medium_is_the_reason_why_it_does_not_start(ready, maker):
     from storage.models import Iso
 
-    iso = Iso.objects.create(pool=ready and VMForm(user=maker).fields["pool"].queryset.get(), name="gone.iso", size=1)
+    iso = Iso.objects.create(
+        pool=ready and VMForm(user=maker).fields["pool"].queryset.get(), name="gone.iso", size=1
+    )
     vm, _ = new_vm(maker, iso=str(iso.pk))
     finish(ready)
     ask("vms.start", {"vm_id": vm.pk}, maker)

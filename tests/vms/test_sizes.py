@@ -19,7 +19,25 @@ def test_it_reads_what_people_write(text, size):
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "G", "-1G", "1,5G", "2 G B", "0x10", "1e3", "2P", "1.5", "nan", "2G\n", "２G", "1" * 16, "2G\0", "2\tG"]
+    "text",
+    [
+        "",
+        " ",
+        "G",
+        "-1G",
+        "1,5G",
+        "2 G B",
+        "0x10",
+        "1e3",
+        "2P",
+        "1.5",
+        "nan",
+        "2G\n",
+        "\uff12G",
+        "1" * 16,
+        "2G\0",
+        "2\tG",
+    ],
 )
 def test_it_refuses_what_is_no_size(text):
     with pytest.raises(sizes.BadSize):

@@ -44,19 +44,36 @@ SAMPLES = (
     Sample("web2", "anna", "web,prod", runs=True, memory="128M", notes="Front end, second of two."),
     Sample("proxy", "anna", "web,prod", memory="256M"),
     Sample("db1", "anna", "db,prod", cpus=2, memory="1G", disks=("20G", "100G"), switch="private"),
-    Sample("db2", "anna", "db,test", cpus=2, disks=("20G",), switch="private", notes="Copy of db1 for trying out."),
+    Sample(
+        "db2",
+        "anna",
+        "db,test",
+        cpus=2,
+        disks=("20G",),
+        switch="private",
+        notes="Copy of db1 for trying out.",
+    ),
     Sample("mail", "ben", "mail,prod", disks=("40G",)),
     Sample("files", "ben", "prod", disks=("10G", "500G")),
     Sample("ci1", "carla", "ci", cpus=2, memory="1G", runs=True, notes="Builds. May be reset at any time."),
     Sample("ci2", "carla", "ci", cpus=2, memory="1G"),
     Sample("desktop", "carla", "test", cpus=2, memory="1G"),
-    Sample("lab-netboot", "carla", "test", disks=("0",), memory="256M", notes="Has no disk: it boots from the network."),
+    Sample(
+        "lab-netboot",
+        "carla",
+        "test",
+        disks=("0",),
+        memory="256M",
+        notes="Has no disk: it boots from the network.",
+    ),
     Sample("router", "anna", "prod", memory="256M", switch="private"),
 )
 
 
 class Command(BaseCommand):
-    help = "Fills the lab host with sample users, VMs and tasks. May be repeated. Not for a real FreeBSD host."
+    help = (
+        "Fills the lab host with sample users, VMs and tasks. May be repeated. Not for a real FreeBSD host."
+    )
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         if settings.ON_FREEBSD or settings.BHYPE_ROOT == "/":
@@ -71,7 +88,9 @@ class Command(BaseCommand):
             subjects = [vm.subject for vm in VM.objects.filter(host=host)]
             history(60, host, subjects, users["anna"])
         Observer().sweep()
-        self.stdout.write(f"The lab has {VM.objects.filter(host=host).count()} VMs; {len(made)} of them are new.")
+        self.stdout.write(
+            f"The lab has {VM.objects.filter(host=host).count()} VMs; {len(made)} of them are new."
+        )
 
     def _ready(self) -> Host:
         """Have the host prepared as on its first start: modules, pool, switches."""
