@@ -45,10 +45,19 @@ def connect(served):
     assert eventually(lambda: not gate.children()), "a console outlived its browser"
 
 
+def take(line, count):
+    data = b""
+    while len(data) < count:
+        piece = line.recv(count - len(data))
+        assert piece, "ended early"
+        data += piece
+    return data
+
+
 def test_keys_come_back(connect):
     line = connect(echo)
     line.sendall(KEY)
-    assert line.recv(100) == b"\x82\x08keypress"
+    assert take(line, 10) == b"\x82\x08keypress"
 
 
 def test_a_large_paste_arrives_whole(connect):
@@ -57,11 +66,11 @@ def test_a_large_paste_arrives_whole(connect):
     line.sendall(b"\x82\xff" + len(text).to_bytes(8, "big") + bytes(4) + text)
     received = b""
     while len(received) < len(text):
-        head = line.recv(2, socket.MSG_WAITALL)
+        head = take(line, 2)
         size = head[1]
         if size > 125:
-            size = int.from_bytes(line.recv(2 if size == 126 else 8, socket.MSG_WAITALL), "big")
-        received += line.recv(size, socket.MSG_WAITALL)
+            size = int.from_bytes(take(line, 2 if size == 126 else 8), "big")
+        received += take(line, size)
     assert received == text
 
 
