@@ -87,6 +87,7 @@ def history(count: int, host: Host, subjects: list[str], owner: User | None) -> 
                 host=host.name, operation=operations[number % 4], user=owner,
                 title=f"{operations[number % 4]} {number}",
                 subject=subjects[number % len(subjects)] if subjects else "", status=statuses[number // 4 % 4],
+                error="The guest did not react." if statuses[number // 4 % 4] == Task.Status.FAILED else "",
                 percent=100, created_at=now - timedelta(seconds=count - number),
                 started_at=now - timedelta(seconds=count - number),
                 finished_at=now - timedelta(seconds=count - number - 1),

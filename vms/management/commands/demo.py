@@ -43,7 +43,7 @@ SAMPLES = (
     Sample("web1", "anna", "web,prod", runs=True, memory="128M", notes="Front end, first of two."),
     Sample("web2", "anna", "web,prod", runs=True, memory="128M", notes="Front end, second of two."),
     Sample("proxy", "anna", "web,prod", memory="256M"),
-    Sample("db1", "anna", "db,prod", cpus=2, memory="1G", disks=("20G", "100G"), switch="private"),
+    Sample("db1", "anna", "db,prod", cpus=2, memory="1G", disks=("20G", "60G"), switch="private"),
     Sample(
         "db2",
         "anna",
@@ -54,7 +54,7 @@ SAMPLES = (
         notes="Copy of db1 for trying out.",
     ),
     Sample("mail", "ben", "mail,prod", disks=("40G",)),
-    Sample("files", "ben", "prod", disks=("10G", "500G")),
+    Sample("files", "ben", "prod", disks=("10G", "80G")),
     Sample("ci1", "carla", "ci", cpus=2, memory="1G", runs=True, notes="Builds. May be reset at any time."),
     Sample("ci2", "carla", "ci", cpus=2, memory="1G"),
     Sample("desktop", "carla", "test", cpus=2, memory="1G"),
