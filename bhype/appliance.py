@@ -111,11 +111,12 @@ def services(layout: Layout) -> list[Service]:
 def prepare(layout: Layout) -> None:
     """Make the folders that several users share, with the modes that keep others out."""
     group = pwd.getpwnam(layout.user).pw_gid
-    folders = {layout.state: 0o750, layout.run: 0o2770, layout.state / "db": 0o2770}
+    # Sticky, and root's: of what root makes there, the service user can move or replace nothing.
+    folders = {layout.state: 0o750, layout.run: 0o3770, layout.state / "db": 0o3770}
     for folder, mode in folders.items():
         folder.mkdir(parents=True, exist_ok=True)
         if layout.privileged:
-            os.chown(folder, pwd.getpwnam(layout.user).pw_uid if folder.name == "db" else 0, group)
+            os.chown(folder, 0, group)
         folder.chmod(mode)
     # Supervisors write their run directories as root; the gateway reads the VNC port and the serial socket there.
     guests = Path(layout.root + "/var/run/bhype/vms")
@@ -127,15 +128,42 @@ def prepare(layout: Layout) -> None:
     if layout.privileged:
         for file in [layout.state / "secret.key", layout.state / "gateway.key"]:
             if file.exists():
-                os.chown(file, 0, group)
-                file.chmod(0o640)
+                share(file, group, 0o640)
         for file in (layout.state / "db").iterdir():
-            os.chown(file, pwd.getpwnam(layout.user).pw_uid, group)
-            file.chmod(0o660)
+            share(file, group, 0o660)
         for folder in (layout.state, layout.state / "lab", Path(layout.root)):
             if folder.exists() and folder != Path("/"):
                 os.chown(folder, -1, group)
                 folder.chmod(folder.stat().st_mode | stat.S_IXGRP)
+
+
+def share(path: Path, group: int, mode: int) -> None:
+    """Make a file root's, and let the service user's group use it. Raises SystemExit for anything but a plain
+    file of one name: a link there could lead root to a file that is none of the service user's business."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise SystemExit(
+            f"bhype: {path}: {error.strerror}. Look at it, and remove it if it is a link."
+        ) from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise SystemExit(f"bhype: {path} is not a plain file of one name. Look at it, then remove it.")
+        os.fchown(descriptor, 0, group)
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
+
+
+def write_number(path: Path, number: int) -> None:
+    """Write a process's number, never through a link: the service user may make files in this folder, too."""
+    path.unlink(missing_ok=True)
+    # Whoever was faster keeps the name; the numbers are for people only.
+    with contextlib.suppress(FileExistsError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o640)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{number}\n")
 
 
 def unreachable(layout: Layout) -> str | None:
@@ -195,7 +223,7 @@ class Appliance:
         assert service.process.stdout is not None
         os.set_blocking(service.process.stdout.fileno(), False)
         self.selector.register(service.process.stdout, selectors.EVENT_READ, service)
-        (self.layout.run / f"{service.name}.pid").write_text(f"{service.process.pid}\n")
+        write_number(self.layout.run / f"{service.name}.pid", service.process.pid)
 
     def read(self, service: Service) -> None:
         assert service.process is not None and service.process.stdout is not None

@@ -250,13 +250,13 @@ def listen(path: str) -> socket.socket:
         probe.close()
     Path(path).unlink(missing_ok=True)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    umask = os.umask(0o177)
+    # The mode is right from the start and no link is followed: others may make files in this folder, too.
+    umask = os.umask(0o117)
     try:
         server.bind(path)
     finally:
         os.umask(umask)
-    os.chown(path, -1, Path(path).parent.stat().st_gid)
-    Path(path).chmod(0o660)
+    os.chown(path, -1, Path(path).parent.stat().st_gid, follow_symlinks=False)
     server.listen(CONNECTIONS_MAX)
     server.settimeout(0)
     return server

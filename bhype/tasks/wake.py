@@ -32,10 +32,14 @@ class Bell:
         self._path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)  # noqa: FBT003
-        self._socket.bind(str(self._path))
+        # The mode is right from the start and no link is followed: others may make files in this folder, too.
+        umask = os.umask(0o117)
+        try:
+            self._socket.bind(str(self._path))
+        finally:
+            os.umask(umask)
         if os.geteuid() == 0:
-            os.chown(self._path, -1, folder.stat().st_gid)
-        self._path.chmod(0o660)
+            os.chown(self._path, -1, folder.stat().st_gid, follow_symlinks=False)
 
     def wait(self, seconds: float) -> bool:
         """Sleep until somebody knocks, at most ``seconds``. Many knocks count as one."""

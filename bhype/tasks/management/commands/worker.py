@@ -53,7 +53,7 @@ class Command(BaseCommand):
 
 def _only_one() -> int:
     """Hold this host's worker lock until the process ends. Raises CommandError when another holds it."""
-    lock = os.open(settings.RUN_DIR / "worker.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    lock = os.open(settings.RUN_DIR / "worker.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
