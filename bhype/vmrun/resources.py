@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 
-from bhype.freebsd import bhyvectl, ifconfig, kld
+from bhype.freebsd import bhyvectl, ifconfig, kld, ps
 from bhype.freebsd.ifconfig import Interface
 from bhype.host import CommandError, Host
 from bhype.vmrun.check import local, template
@@ -20,6 +21,28 @@ class Unmade(Exception):
 def wanted_taps(config: Config) -> tuple[Device, ...]:
     """The network devices whose taps come and go with the VM."""
     return tuple(device for device in config.devices if device.is_network and device.fix)
+
+
+def find_bhyve(host: Host, name: str) -> int | None:
+    """The process of a VM's bhyve, if one runs. Raises CommandError, ParseError."""
+    for process in host.query(ps.processes()):
+        # Before its initialisation is over it shows its argv, not its title.
+        words = process.command.split()
+        is_starting = len(words) > 1 and words[-1] == name and words[0].endswith("/bhyve")
+        if process.vm == name or is_starting:
+            return process.pid
+    return None
+
+
+def prepare(host: Host, config: Config, note_taps: Callable[[list[str]], None]) -> None:
+    """Make all that is made for each start; ``note_taps`` hears of the taps first. Raises CommandError, Unmade,
+    OSError."""
+    if wanted_taps(config):
+        interfaces = host.query(ifconfig.list_interfaces())
+        note_taps(ours(config, interfaces))
+        make_taps(host, config, interfaces)
+    make_variables(host, config)
+    remove_sockets(host, config)
 
 
 def load_modules(host: Host, config: Config) -> None:

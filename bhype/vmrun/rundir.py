@@ -46,10 +46,9 @@ class RunDir:
         """Make the folder and become its supervisor. Raises Busy, OSError. The lock dies with the process."""
         self.host.makedirs(self.path, 0o750)
         folder = self.host.path(self.path)
-        group = os.stat(os.path.dirname(folder)).st_gid
-        if os.stat(folder).st_gid != group:
-            os.chown(folder, -1, group)
-        lock = os.open(self.local("lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        os.chmod(folder, 0o750)  # noqa: S103  (the group is the gateway's)
+        _give(folder, os.stat(os.path.dirname(folder)).st_gid)
+        lock = os.open(self.local("lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -65,7 +64,7 @@ class RunDir:
 
     def share(self, name: str) -> None:
         """Give a file of the folder to the folder's group."""
-        os.chown(self.local(name), -1, os.stat(self.host.path(self.path)).st_gid)
+        _give(self.local(name), os.stat(self.host.path(self.path)).st_gid)
 
     def read(self) -> State | None:
         """The state file, or None when there is none that can be read."""
@@ -83,7 +82,7 @@ class RunDir:
     def open_log(self, name: str) -> int:
         """A descriptor that appends to a log; what is too long becomes NAME.1 first."""
         self.rotate(name)
-        descriptor = os.open(self.local(name), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+        descriptor = os.open(self.local(name), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o640)
         self.share(name)
         return descriptor
 
@@ -115,3 +114,9 @@ class RunDir:
                 return file.read().decode("utf-8", "replace")
         except FileNotFoundError:
             return ""
+
+
+def _give(path: str, group: int) -> None:
+    """Change the group of a file. Who is not root has no gateway of another user to share it with."""
+    if os.stat(path).st_gid != group and os.geteuid() == 0:
+        os.chown(path, -1, group)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bhype.freebsd import bhyve, bhyvectl, ifconfig, ps
+from bhype.freebsd import bhyve, bhyvectl, ps
 from bhype.freebsd.bhyve import ExitStatus, Machine
 from bhype.freebsd.command import Command, ParseError
 from bhype.host import CommandError, Host, Process, Watch
@@ -100,7 +100,7 @@ class Supervisor:
         """Start or take over the VM and attend it to its end. Returns bhyve's exit status, 1 otherwise."""
         old = self.rundir.read() or {}
         try:
-            running = self._find(old)
+            running = resources.find_bhyve(self.host, self.config.name)
         except TROUBLE as error:
             # The state stays as it was: a bhyve may be there all the same, and a second one must not start.
             self._tell(str(error))
@@ -108,13 +108,13 @@ class Supervisor:
         if running is None and self.policy.adopt:
             return self._clear(old)
         self.state.update(supervisor=os.getpid(), taps=old.get("taps", []))
-        self.save()
-        self.control = Control(self.rundir, self.loop.selector, self.handle)
-        self.lines = [
-            SerialLine(self.rundir, self.loop.selector, com, device)
-            for com, device in self.config.com
-            if device != "stdio"
-        ]
+        try:
+            self.rundir.write(self.state)
+            self._open()
+        except OSError as error:
+            self._close()
+            self._tell(f"The run directory cannot be used: {error}.")
+            return 1
         if running is not None:
             self._adopt(running, old)
         else:
@@ -128,8 +128,18 @@ class Supervisor:
         return self.exit_code
 
     def save(self, **changes: Any) -> None:
+        """Change the state and write it down; on a full disk the guest goes on, and writing is tried again."""
         self.state.update(changes)
-        self.rundir.write(self.state)
+        try:
+            self.rundir.write(self.state)
+        except OSError:
+            self.loop.later("save", IDLE, self.save)
+
+    def _open(self) -> None:
+        self.control = Control(self.rundir, self.loop.selector, self.handle)
+        for com, device in self.config.com:
+            if device != "stdio":
+                self.lines.append(SerialLine(self.rundir, self.loop.selector, com, device))
 
     def _interrupt(self) -> None:
         """Ctrl-C presses the power button; a second one pulls the plug."""
@@ -183,18 +193,6 @@ class Supervisor:
             command=list(bhyve.command(self.machine).argv),
         )
 
-    def _find(self, old: State) -> int | None:
-        """The process of this VM's bhyve, if one runs. Raises what ps(1) raises."""
-        name = self.config.name
-        for process in self.host.query(ps.processes()):
-            words = process.command.split()
-            # Before its initialisation is over it shows its argv, not its title.
-            if process.vm == name or (
-                process.pid == old.get("pid") and words and words[-1] == name and "bhyve" in process.command
-            ):
-                return process.pid
-        return None
-
     def _adopt(self, pid: int, old: State) -> None:
         try:
             self.watch = Watch(pid)
@@ -228,21 +226,19 @@ class Supervisor:
             problems = check(host, config, self.machine)
             if problems:
                 raise Unfit(config.name, problems)
-        if resources.wanted_taps(config):
-            interfaces = host.query(ifconfig.list_interfaces())
-            # Written down before they exist: whatever happens, a successor knows what to remove.
-            taps = {*self.state["taps"], *resources.ours(config, interfaces)}
-            if taps != set(self.state["taps"]):
-                self.save(taps=sorted(taps))
-            resources.make_taps(host, config, interfaces)
-        resources.make_variables(host, config)
-        resources.remove_sockets(host, config)
+        resources.prepare(host, config, self._note_taps)
         if self.machine.secrets:
             host.write_text(self.rundir.file(SECRETS), self.machine.secrets, 0o600)
         if not again:
             failures = resources.destroy_machine(host, config.name)
             if failures:
                 raise Unmade(failures[0])
+
+    def _note_taps(self, taps: list[str]) -> None:
+        """Written down before they exist: whatever happens, a successor knows what to remove."""
+        known = {*self.state["taps"], *taps}
+        if known != set(self.state["taps"]):
+            self.save(taps=sorted(known))
 
     def _spawn(self) -> None:
         command = bhyve.command(self.machine)

@@ -22,12 +22,12 @@ def boot(lab, image: bytes, **more: object) -> None:
     lab.start(lab.document(**more))
 
 
-def heard(line, words: bytes) -> bytes:
+def heard(lab, line, words: bytes) -> bytes:
     line.settimeout(LONG)
     received = b""
     while words not in received:
         block = line.recv(4096)
-        assert block, received
+        assert block, (received, lab.state(), lab.log("bhyve.log"), lab.log("vmrun.log"))
         received += block
     return received
 
@@ -36,12 +36,12 @@ def test_a_guest_runs_speaks_reboots_and_powers_off(real_lab):
     boot(real_lab, efi.echo())
     assert real_lab.state()["state"] == "running"
     with real_lab.serial() as line:
-        heard(line, b"ready")
+        heard(real_lab, line, b"ready")
         line.sendall(b"hello")
-        heard(line, b"hello")
+        heard(real_lab, line, b"hello")
         line.sendall(b"\x12")  # it resets itself
         until(lambda: real_lab.state()["restarts"] == 1, LONG)
-        heard(line, b"ready")
+        heard(real_lab, line, b"ready")
         real_lab.until("running", LONG)
         line.sendall(b"\x10")  # it powers off
         state = real_lab.until("stopped", LONG)
@@ -54,7 +54,7 @@ def test_a_guest_runs_speaks_reboots_and_powers_off(real_lab):
 def test_a_guest_outlives_its_supervisor_and_hears_the_power_button_of_the_next(real_lab):
     boot(real_lab, efi.acpi())
     with real_lab.serial() as line:
-        heard(line, b"ready")
+        heard(real_lab, line, b"ready")
     state = real_lab.state()
     os.kill(state["supervisor"], signal.SIGKILL)
     until(lambda: not real_lab.state()["supervised"])
@@ -71,7 +71,7 @@ def test_a_reset_button_and_a_triple_fault(real_lab):
     until(lambda: real_lab.state()["restarts"] == 1, LONG)
     real_lab.until("running", LONG)
     with real_lab.serial() as line:
-        heard(line, b"ready")
+        heard(real_lab, line, b"ready")
         line.sendall(b"\x14")
         state = real_lab.until("failed", LONG)
     assert (state["reason"], state["exit_code"]) == ("The guest ended in a triple fault.", 3)
