@@ -139,9 +139,10 @@ class GatewayProcess:
         with socket.socket(socket.AF_UNIX) as probe:
             try:
                 probe.connect(str(self.socket))
+                probe.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                return bool(probe.recv(100))
             except OSError:
                 return False
-        return True
 
     def children(self) -> list[int]:
         """Processes of consoles that are open."""
