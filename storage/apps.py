@@ -13,7 +13,7 @@ class StorageConfig(AppConfig):
 
         from . import observe, views
 
-        observer.register(observe.observe)
+        observer.register(observe.observe, slow=True)
         checklist.register(observe.checklist)
         for prefix in ("pool", "pools"):
             live.register(prefix, lambda user, _topic: bool(user.can("storage.view")))

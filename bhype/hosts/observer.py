@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 PERIOD = 2.0
 # No question may hold up the others for long; one that hung is not repeated for a minute.
-QUERY_TIMEOUT = 5.0
+QUERY_TIMEOUT = 15.0
 REST = 60.0
 # Whoever waits for the host to become ready on its own is asked again after this, doubled with every failure.
 ASK_AGAIN = timedelta(seconds=60)
@@ -41,12 +41,16 @@ ASK_AGAIN = timedelta(seconds=60)
 # One that did not look this time returns False: what it said last stands.
 Function = Callable[["Sweep"], bool | None]
 _functions: dict[str, Function] = {}
+_slow: dict[str, Function] = {}
 _boot_hooks: list[Callable[[Host], None]] = []
 
 
-def register(function: Function, name: str = "") -> None:
-    """Call ``function(sweep)`` in every sweep. ``name`` stands before its problems; default: its app's name."""
-    _functions[name or function.__module__.split(".")[-2]] = function
+def register(function: Function, name: str = "", *, slow: bool = False) -> None:
+    """Call ``function(sweep)`` in every sweep. ``name`` stands before its problems; default: its app's name.
+
+    slow: it comes after those that are not, so that they need not wait for it.
+    """
+    (_slow if slow else _functions)[name or function.__module__.split(".")[-2]] = function
 
 
 def on_boot(hook: Callable[[Host], None]) -> None:
@@ -140,7 +144,7 @@ class Observer:
         row = Host.objects.this()
         sweep = Sweep(self.host, row, self.number, self._resting)
         self.number += 1
-        for name, function in _functions.items():
+        for name, function in (_functions | _slow).items():
             others, sweep.problems = sweep.problems, []
             try:
                 if function(sweep) is False:
