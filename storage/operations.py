@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from bhype.freebsd import zfs
+from bhype.freebsd import names, zfs
 from bhype.live import publish
 from bhype.tasks import OperationFailed, Run, operation
 
@@ -42,6 +42,10 @@ def adopt(run: Run, params: PoolParams) -> None:
     pool = _pool(params)
     if pool is None:
         raise OperationFailed("The pool is not on this host any more.")
+    try:
+        names.pool(pool.name)
+    except names.BadName as error:
+        raise OperationFailed(str(error)) from error
     found = {info.name: info for info in run.host.query(zfs.list_datasets(pool.name, depth=1))}
     home = found.get(pool.home)
     if home is not None:

@@ -20,7 +20,7 @@ from bhype.live import publish
 from bhype.tasks import Cancelled, Operation, OperationFailed, Refused, Run, ask, operation
 from bhype.vmrun import client
 
-from . import parts, plan, power
+from . import parts, place, plan, power
 from .models import VM
 
 State = VM.State
@@ -120,6 +120,7 @@ def configure(run: Run, params: VmParams) -> None:
     vm = _vm(params)
     if vm.state in {State.CREATING, State.DELETING}:
         raise OperationFailed(f"{vm.name} is being {'created' if vm.state == State.CREATING else 'deleted'}.")
+    place.check(run.host, vm)
     parts.write_config(run, vm)
     publish(vm.subject)
 
@@ -144,6 +145,7 @@ def _start(run: Run, vm: VM) -> None:
     committed = on.aggregate(sum=Sum("memory"))["sum"] or 0
     if problem := plan.memory_problem(vm.memory, vm.host.memory, committed):
         raise OperationFailed(f"{vm.name} was not started. {problem}")
+    place.check(run.host, vm)
     _settle_port(run, vm)
     parts.write_config(run, vm)
     mark(vm, State.STARTING)
@@ -304,10 +306,11 @@ def autostart(run: Run, _params: Nothing) -> None:
 @operation("vms.clean_up", title="Remove what VMs left behind", right=None, lock="vms.clean_up")
 def clean_up(run: Run, params: CleanUpParams) -> None:
     """Destroy taps and /dev/vmm nodes of VMs that are off. Each is looked at again before it goes."""
+    ours = set(VM.objects.filter(host=Host.objects.this()).values_list("name", flat=True))
     running = {vm.name for vm in VM.objects.filter(state__in=[*plan.ON, State.CREATING])}
     run.log(f"VMs that are on: {', '.join(sorted(running)) or 'none'}")
     for name in params.nodes:
-        if name not in running and not power.is_on(run.host, name):
+        if name in ours - running and not power.is_on(run.host, name):
             run.host.run(bhyvectl.destroy(name))
     busy = {f"bhype/vm/{vm.uuid}/" for vm in VM.objects.filter(name__in=running)}
     interfaces = run.host.query(ifconfig.list_interfaces())

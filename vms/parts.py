@@ -13,7 +13,7 @@ from bhype.freebsd import bhyvectl, ifconfig, zfs
 from bhype.host import CommandFailed
 from bhype.tasks import OperationFailed, Run
 
-from . import plan, power
+from . import place, plan, power
 from .models import VM
 
 # /dev/zvol nodes appear a moment after zfs(8) has ended, and GEOM holds them a moment after the last close.
@@ -22,6 +22,7 @@ ZVOL_SECONDS = 10.0
 
 def make(run: Run, vm: VM) -> None:
     """Make what is missing of the VM. Raises CommandError, OperationFailed, Cancelled and OSError."""
+    place.check(run.host, vm)
     identity = {zfs.ID_PROPERTY: str(vm.uuid)}
     run.stage("Making the dataset", percent=5)
     found = _datasets(run, vm)

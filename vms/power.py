@@ -13,7 +13,7 @@ from bhype.host import CommandFailed, LocalHost
 from bhype.tasks import OperationFailed, Run
 from bhype.vmrun import client
 
-from . import plan
+from . import place, plan
 from .models import VM
 
 POLL = 0.2
@@ -48,6 +48,7 @@ def request(run: Run, vm: VM, verb: str) -> None:
     state = client.read_state(run.host, vm.name) or {}
     if not answer["ok"] and not state.get("supervised") and has_process(run.host, vm.name):
         run.log("The supervisor has died; starting its successor.")
+        place.check(run.host, vm)
         supervise(run, vm)
         answer = client.request(run.host, vm.name, verb, REQUEST_SECONDS)
     if not answer["ok"]:

@@ -13,6 +13,7 @@ class BadName(ValueError):
 VM_NAME_MAX = 40
 _VM_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _DATASET = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]*(/[A-Za-z0-9][A-Za-z0-9_.:-]*)*")
+_POOL = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,199}")
 _SNAPSHOT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]*")
 _INTERFACE = re.compile(r"[a-z][a-z0-9._-]{0,14}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
@@ -27,6 +28,13 @@ def vm_name(name: str) -> str:
         raise BadName(f"{rule}, at most {VM_NAME_MAX} characters.")
     if name.endswith("-"):
         raise BadName("A name does not end with '-'.")
+    return name
+
+
+def pool(name: str) -> str:
+    """Return ``name`` if it is a ZFS pool that bHype uses (zpool-create(8) allows spaces, too)."""
+    if not _POOL.fullmatch(name):
+        raise BadName(f"{name!r} is not the name of a pool that bHype uses.")
     return name
 
 
