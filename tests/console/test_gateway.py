@@ -268,7 +268,7 @@ async def test_a_guest_is_not_read_while_its_viewer_reads_nothing(gate, guest_of
     assert grown < 40 * 2**20
 
 
-def test_websockify_as_it_comes_delivers_no_key_to_a_busy_screen_with_a_slow_viewer():
+def test_websockify_as_it_comes_starves_the_keys_of_a_slow_viewer_of_a_busy_screen():
     """Why the loop is ours. If this ever fails, websockify has been mended and ours may go."""
     flood = Flood(limit=150 * 2**20)
     guest = Guest(flood)
@@ -278,6 +278,7 @@ def test_websockify_as_it_comes_delivers_no_key_to_a_busy_screen_with_a_slow_vie
             b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
             b"Sec-WebSocket-Protocol: binary\r\n\r\n"
         )
+        assert eventually(lambda: flood.sent > 16 * 2**20)  # far more than the viewer will read
         for turn in range(40):
             viewer.recv(65536)
             if turn >= 10:
@@ -285,7 +286,7 @@ def test_websockify_as_it_comes_delivers_no_key_to_a_busy_screen_with_a_slow_vie
             time.sleep(0.03)
         arrived = len(flood.keys)
     guest.close()
-    assert arrived == 0
+    assert arrived < 15, "of 30; without other load on the machine it is none"
 
 
 async def test_a_guest_that_takes_nothing_does_not_fill_the_memory(gate, guest_of):
