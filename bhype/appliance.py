@@ -29,6 +29,7 @@ from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 ON_FREEBSD = sys.platform.startswith("freebsd")
+LEASH = BASE_DIR / "bhype" / "host" / "leash.py"
 STOP_SECONDS = 12.0
 # A process that lived shorter than this is started again only after a pause that doubles.
 STEADY_SECONDS = 20.0
@@ -96,6 +97,8 @@ def services(layout: Layout) -> list[Service]:
     gateway += ["--key-file", str(layout.state / "gateway.key"), "--root", layout.root]
     web = [python, "-m", "gunicorn", "-k", "asgi", "--bind", f"{layout.bind}:{layout.port}", "--workers", "1"]
     web += ["--graceful-timeout", "3", "--timeout", "60", "--no-control-socket", "--log-level", "warning"]
+    # noVNC sends at most 10 KiB at once; a large frame would be unmasked byte by byte, in Python.
+    web += ["--websocket-max-message-size", str(1 << 20)]
     web += ["bhype.asgi:application"]
     found = [
         Service("worker", [*manage, "worker"]),
@@ -207,7 +210,8 @@ class Appliance:
         if drop:
             environment |= {"HOME": str(self.layout.state), "USER": self.layout.user}
         service.process = subprocess.Popen(
-            service.argv,
+            # Not even kill -9 of this process leaves services behind that would stand in the way of the next.
+            [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), *service.argv],
             cwd=BASE_DIR,
             env=environment,
             stdin=subprocess.DEVNULL,

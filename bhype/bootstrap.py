@@ -67,6 +67,7 @@ FREEBSD_RUN = {
     "py311-numpy": "fast console input",
     "py311-cryptography": "websockify",
     "py311-pydantic2": "the REST API",
+    "py311-uvloop": "quick consoles",
 }
 
 
@@ -165,10 +166,10 @@ def make_user() -> None:
                  "--shell", "/usr/sbin/nologin", USER)  # fmt: skip
 
 
-def make_lab() -> None:
+def make_lab(*size: str) -> None:
     """On anything but FreeBSD: the lab host, whose commands stand in for FreeBSD's."""
     if not ON_FREEBSD:
-        call(VENV / "bin" / "python", "-m", "bhype.lab", "create", STATE / "lab", cwd=BASE_DIR)
+        call(VENV / "bin" / "python", "-m", "bhype.lab", "create", STATE / "lab", *size, cwd=BASE_DIR)
 
 
 INSTALLER = Path("/usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64")
@@ -219,12 +220,13 @@ def manage(*words: str) -> None:
     call(VENV / "bin" / "python", "manage.py", *words, cwd=BASE_DIR, env=environment)
 
 
-def setup_run() -> None:
+def setup_run(*size: str) -> None:
     install_packages(FREEBSD_RUN if ON_FREEBSD else DEBIAN_RUN)
     make_venv("requirements.txt")
-    STATE.mkdir(parents=True, exist_ok=True)
+    # Nobody else's from the first moment; the appliance lets the service user in.
+    STATE.mkdir(mode=0o750, parents=True, exist_ok=True)
     make_user()
-    make_lab()
+    make_lab(*size)
     make_media()
     manage("migrate", "--verbosity", "0")
     if IS_ROOT:
@@ -249,7 +251,8 @@ def replace_by(*words: str) -> None:
 def main(words: list[str]) -> None:
     verb = words[0] if words else "help"
     if verb in {"run", "demo"}:
-        setup_run()
+        # The demo's host is a server, whatever this machine is: what its VMs do not touch costs nothing.
+        setup_run(*(["--cpus", "16", "--memory", str(128 * 2**30), "--size", str(4 * 2**40)] if verb == "demo" else []))
         if verb == "demo":
             manage("demo")
         replace_by("-m", "bhype.appliance")

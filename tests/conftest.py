@@ -14,6 +14,12 @@ from vms.models import VM, Disk, Nic
 GIB = 2**30
 
 
+@pytest.fixture(autouse=True)
+def _quick_passwords(settings) -> None:
+    """Real password hashes cost a tenth of a second each."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 def make_user(username: str, role: str = "") -> User:
     return User.objects.create_user(username, password="correct horse battery", role=role, source="panel")
 

@@ -106,8 +106,10 @@ def test() -> int:
     failed = checks()
     with postgresql() as url:
         failed |= pytest(*ON_POSTGRESQL, "-m", "not guest and not browser", "-n", "2", DATABASE_URL=url)
+    # Playwright keeps an event loop in its thread, so browser tests have a process of their own.
+    failed |= pytest("-m", "browser")
     # Last, so that its summary is the last line.
-    return pytest("-n", "2", "--dist", "loadgroup") | failed
+    return pytest("-m", "not browser", "-n", "2", "--dist", "loadgroup") | failed
 
 
 def main(verb: str) -> int:

@@ -36,12 +36,20 @@ class ExactOrigin:
 
 
 def is_same_origin(scope: Scope) -> bool:
-    """Whether the handshake comes from a page of the very address that it is sent to."""
+    """Whether the handshake comes from a page of the very address that it is sent to.
+
+    A program that is no browser has no Origin. It may come without when it brings a token of its own and no
+    cookies: what another site's page can't make a browser send is no danger.
+    """
     origins, hosts = _headers(scope, b"origin"), _headers(scope, b"host")
-    if len(origins) != 1 or len(hosts) != 1:
+    if len(hosts) != 1:
         return False
     domain, _ = split_domain_port(hosts[0])
     if not domain or not validate_host(domain, settings.ALLOWED_HOSTS):
+        return False
+    if not origins:
+        return bool(_headers(scope, b"authorization")) and not _headers(scope, b"cookie")
+    if len(origins) != 1:
         return False
     own = _parts(f"{_scheme(scope)}://{hosts[0]}")
     return own is not None and _parts(origins[0]) == own

@@ -171,14 +171,36 @@ def token(page: Page) -> str:
     return next(cookie["value"] for cookie in page.context.cookies() if cookie["name"] == "bhype_csrf")
 
 
-PAGES = ["/vms/", "/vms/new/", "/tasks/", "/storage/", "/storage/isos/", "/network/", "/hosts/",
-         "/accounts/profile/", "/accounts/users/", "/accounts/audit/"]  # fmt: skip
+PAGES = ["/vms/", "/vms/new/", "/vms/sample/", "/vms/sample/hardware/", "/vms/sample/raw/", "/vms/sample/edit/",
+         "/vms/sample/delete/", "/console/vm/sample/", "/tasks/", "/tasks/1/", "/storage/", "/storage/isos/", "/network/",
+         "/network/nat/", "/hosts/", "/hosts/lab/", "/accounts/profile/", "/accounts/users/", "/accounts/audit/"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sample(panel, local_user) -> None:
+    """An admin, and a VM to look at."""
+    panel.manage("user", local_user[0], "--role", "admin")
+    secret = panel.manage("token", local_user[0]).strip()
+    wait_until(lambda: panel.api("GET", "/pools", secret)[1], 30, "the observer to see the pool")
+    body = {
+        "name": "sample",
+        "cpus": 1,
+        "memory": "512M",
+        "disks": [{"size": "1G"}],
+        "switch": "nat",
+        "start": False,
+    }
+    status, task = panel.api("POST", "/vms", secret, body)
+    assert status == 202, task
+    assert panel.finish(task["id"], secret)["status"] == "succeeded"
 
 
 @pytest.mark.parametrize(
     ("width", "scheme"), [(1440, "light"), (1440, "dark"), (360, "light"), (360, "dark")]
 )
-def test_pages_have_no_serious_accessibility_fault(panel, browser, local_user, shot, width, scheme):
+def test_pages_fit_and_have_no_serious_accessibility_fault(
+    panel, browser, local_user, sample, shot, width, scheme
+):
     context = browser.new_context(
         viewport={"width": width, "height": 800}, color_scheme=scheme, base_url=panel.url, bypass_csp=True
     )
@@ -186,7 +208,7 @@ def test_pages_have_no_serious_accessibility_fault(panel, browser, local_user, s
         page = context.new_page()
         sign_in(page, local_user)
         for address in PAGES:
-            page.goto(address)
+            assert page.goto(address).status == 200, address
             overflow = page.evaluate(
                 "document.documentElement.scrollWidth - document.documentElement.clientWidth"
             )

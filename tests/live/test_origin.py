@@ -62,6 +62,12 @@ def test_there_must_be_one_origin():
     assert not is_same_origin(doubled)
 
 
+def test_a_program_without_origin_comes_with_a_token_and_without_cookies():
+    assert is_same_origin(scope(None, authorization="Bearer x"))
+    assert not is_same_origin(scope(None, authorization="Bearer x", cookie="bhype_session=x"))
+    assert not is_same_origin(scope("http://evil.example", authorization="Bearer x"))
+
+
 def test_behind_a_proxy_its_header_tells_the_scheme(settings):
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     assert is_same_origin(scope("https://panel.example:8080", x_forwarded_proto="https"))
