@@ -1,0 +1,102 @@
+"""The commands of the README, as far as they can be tried without installing anything."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bhype import appliance, bootstrap
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize("program", ["make", "bmake"])
+def test_both_kinds_of_make_read_the_makefile(program):
+    assert shutil.which(program), f"{program} is not installed: apt-get install {program}"
+    result = subprocess.run([program, "help"], cwd=BASE_DIR, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == bootstrap.HELP
+
+
+def test_every_target_is_explained_and_understood():
+    makefile = (BASE_DIR / "Makefile").read_text()
+    targets = set(
+        re.search(r"^([\w -]+):\n\t@\$\(PYTHON\) bhype/bootstrap.py \$@", makefile, re.M)[1].split()
+    )
+    assert targets == {"run", "demo", "test", "test-long", "bench", "check", "setup", "stop-vms"}
+    for target in targets:
+        assert f"make {target}" in bootstrap.HELP
+    with pytest.raises(SystemExit, match="no such target: nonsense"):
+        bootstrap.main(["nonsense"])
+
+
+def test_ci_calls_make_test():
+    script = BASE_DIR / ".ci" / "run"
+    assert "make test" in script.read_text()
+    assert script.stat().st_mode & stat.S_IXUSR
+
+
+def test_roots_python_can_be_run_by_others():
+    path = Path(bootstrap.python())
+    probe = [str(path), "-c", "import sys; print(sys.version_info >= (3, 11))"]
+    assert subprocess.run(probe, capture_output=True, text=True, check=True).stdout == "True\n"
+    if os.geteuid() == 0:
+        assert all(folder.stat().st_mode & stat.S_IXOTH for folder in path.parents)
+
+
+def test_missing_packages_are_named_with_what_will_not_work(monkeypatch, capsys):
+    monkeypatch.setattr(bootstrap, "IS_ROOT", False)
+    bootstrap.install_packages({"no-such-package-here": "flying"})
+    assert "not installed: no-such-package-here; without it there is no flying" in capsys.readouterr().out
+
+
+@pytest.fixture
+def layout(tmp_path, monkeypatch):
+    monkeypatch.setenv("BHYPE_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("BHYPE_ROOT", str(tmp_path / "root"))
+    monkeypatch.setenv("BHYPE_USER", "nobody")
+    monkeypatch.setenv("BHYPE_PORT", "9999")
+    return appliance.Layout.from_environment()
+
+
+def test_others_can_not_read_the_state(layout):
+    (layout.state / "db").mkdir(parents=True)
+    (layout.state / "db" / "bhype.sqlite3").touch()
+    (layout.state / "secret.key").write_text("secret")
+    appliance.prepare(layout)
+    for path in [
+        layout.state,
+        layout.run,
+        layout.state / "secret.key",
+        layout.state / "db" / "bhype.sqlite3",
+    ]:
+        assert not path.stat().st_mode & stat.S_IRWXO, path
+
+
+def test_only_web_and_gateway_drop_their_rights(layout):
+    unprivileged = {service.name for service in appliance.services(layout) if service.unprivileged}
+    assert unprivileged == {"web", "gateway"}
+
+
+def test_it_names_the_folder_that_keeps_the_web_process_out(layout, tmp_path):
+    appliance.prepare(layout)
+    layout.privileged = True
+    layout.state.chmod(0o700)
+    os.chown(layout.state, 0, 0)
+    found = appliance.unreachable(layout)
+    assert found is not None and Path(found) in {layout.state, *layout.state.parents, *BASE_DIR.parents, BASE_DIR,
+                                                 *Path(sys.executable).resolve().parents}  # fmt: skip
+
+
+def test_the_address_is_one_that_a_browser_can_open(layout):
+    assert layout.url == "http://127.0.0.1:9999"
+    layout.bind = "0.0.0.0"
+    assert layout.url == "http://127.0.0.1:9999"
+    layout.bind = "::1"
+    assert layout.url == "http://[::1]:9999"
