@@ -35,13 +35,18 @@ class Browser:
                 "Content-Type": "application/x-www-form-urlencoded",
                 "X-CSRFToken": self.cookies["bhype_csrf"],
             }
+        was_open = self.connection.sock is not None
         try:
             self.connection.request(method, path, body, sent)
             answer = self.connection.getresponse()
-            text = answer.read().decode(errors="replace")
         except (OSError, http.client.HTTPException):
-            self.connection.close()  # the next request opens it again
-            raise
+            self.connection.close()
+            if not was_open:
+                raise
+            # The server had closed the idle connection; browsers open a new one, too.
+            self.connection.request(method, path, body, sent)
+            answer = self.connection.getresponse()
+        text = answer.read().decode(errors="replace")
         for value in answer.headers.get_all("Set-Cookie") or []:
             self.cookies |= {name: morsel.value for name, morsel in http.cookies.SimpleCookie(value).items()}
         return answer.status, text
