@@ -207,6 +207,9 @@ class Appliance:
         account = pwd.getpwnam(self.layout.user)
         drop = service.unprivileged and self.layout.privileged
         environment = dict(self.layout.environment)
+        if service.name == "web":
+            # WhiteNoise reads files synchronously; Django says so at each one.
+            environment["PYTHONWARNINGS"] = "ignore:StreamingHttpResponse must consume:Warning"
         if drop:
             environment |= {"HOME": str(self.layout.state), "USER": self.layout.user}
         service.process = subprocess.Popen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from dataclasses import dataclass
@@ -14,11 +15,11 @@ from django.core.management.base import BaseCommand, CommandError
 from bhype.accounts.models import User
 from bhype.hosts.models import Host
 from bhype.hosts.observer import Observer
+from bhype.tasks import Refused, ask
 from bhype.tasks.models import Task
 from bhype.tasks.runner import run_queued
 from network.models import Switch
 from storage.models import Iso
-from vms.fixtures import history
 from vms.forms import VMForm
 from vms.models import VM
 
@@ -69,6 +70,17 @@ SAMPLES = (
     Sample("router", "anna", "prod", memory="256M", switch="private"),
 )
 
+HISTORY = (
+    ("db1", "anna", "vms.start"),
+    ("web1", "anna", "vms.reset"),
+    ("mail", "ben", "vms.start"),
+    ("db1", "anna", "vms.poweroff"),
+    ("ci2", "carla", "vms.start"),
+    ("ci2", "carla", "vms.poweroff"),
+    ("mail", "ben", "vms.poweroff"),
+    ("web2", "anna", "vms.reset"),
+)
+
 
 class Command(BaseCommand):
     help = (
@@ -84,10 +96,9 @@ class Command(BaseCommand):
         made = [sample for sample in SAMPLES if self._make(host, sample, users)]
         run_queued()
         self._wait()
-        if made:
-            subjects = [vm.subject for vm in VM.objects.filter(host=host)]
-            history(60, host, subjects, users["anna"])
         Observer().sweep()
+        if made:
+            self._live(host, users)
         self.stdout.write(
             f"The lab has {VM.objects.filter(host=host).count()} VMs; {len(made)} of them are new."
         )
@@ -146,6 +157,16 @@ class Command(BaseCommand):
             raise CommandError(f"{sample.name}: {form.errors.as_text()}")
         VM.objects.filter(pk=saved[0].pk).update(owner=users[sample.owner])
         return True
+
+    def _live(self, host: Host, users: dict[str, User]) -> None:
+        """A little history: power tasks as people ask for them."""
+        for name, user, operation in HISTORY:
+            vm = VM.objects.get(host=host, name=name)
+            with contextlib.suppress(Refused):
+                ask(operation, {"vm_id": vm.pk}, users[user])
+            run_queued()
+            self._wait()
+            Observer().sweep()
 
     @staticmethod
     def _wait() -> None:
