@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
+from ninja.parser import Parser
 
 from bhype.accounts.access import allow
 from bhype.accounts.api import audit as audit_router
@@ -22,7 +25,22 @@ from network.api import router as network_router
 from storage.api import router as storage_router
 from vms.api import router as vms_router
 
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+class StrictParser(Parser):
+    """JSON whose texts can be stored: neither bytes nor escapes make half a surrogate pair, which no encoding takes."""
+
+    def parse_body(self, request: HttpRequest) -> Any:
+        text = request.body.decode()  # json.loads would let surrogates in UTF-8 pass
+        body = json.loads(text)
+        if _SURROGATE.search(text):
+            json.dumps(body, ensure_ascii=False).encode()
+        return body
+
+
 api = NinjaAPI(
+    parser=StrictParser(),
     title="bHype",
     version="1",
     description="Virtual machines on FreeBSD. Sign in with `Authorization: Bearer TOKEN`.",

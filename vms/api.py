@@ -152,9 +152,10 @@ class VMList(Schema):
 class VMQuery(Schema):
     """q: part of the name, the notes or a MAC address; state: a state, or several between commas."""
 
-    q: str = ""
-    state: str = ""
-    tag: str = ""
+    # SQLite takes no longer patterns than 50,000 bytes; nothing here is as long as this.
+    q: str = Field("", max_length=100)
+    state: str = Field("", max_length=200)
+    tag: str = Field("", max_length=100)
     limit: int = Field(100, ge=1, le=1000)
     offset: int = Field(0, ge=0, le=10**9)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import models
 from django.http import HttpRequest
-from ninja import Query, Router, Schema
+from ninja import Field, Query, Router, Schema
 from ninja.responses import Status
 
 from . import people
@@ -166,9 +166,9 @@ def _unscoped(request: HttpRequest) -> User:
 
 
 class AuditQuery(Schema):
-    user: str = ""
-    action: str = ""
-    object: str = ""
+    user: str = Field("", max_length=64)
+    action: str = Field("", max_length=64)
+    object: str = Field("", max_length=128)
     before: int | None = None
     limit: int = 100
 
