@@ -39,6 +39,8 @@ PROBE_FOR = 30.0
 FORCE = 5.0
 RESTART = 60.0
 IDLE = 5.0
+# What a successor takes over from the state of a guest that still runs.
+KEPT = ("started_at", "restarts", "command", "vnc", "target")
 TROUBLE = (CommandError, ParseError, Unmade, OSError)
 
 
@@ -108,6 +110,11 @@ class Supervisor:
         if running is None and self.policy.adopt:
             return self._clear(old)
         self.state.update(supervisor=os.getpid(), taps=old.get("taps", []))
+        if running is not None:
+            # Before the first write: one that is killed now must not know less than the last one did.
+            self.state.update(
+                {key: old[key] for key in KEPT if key in old}, state=outcome.RUNNING, pid=running
+            )
         try:
             self.rundir.write(self.state)
             self._open()
@@ -116,7 +123,7 @@ class Supervisor:
             self._tell(f"The run directory cannot be used: {error}.")
             return 1
         if running is not None:
-            self._adopt(running, old)
+            self._adopt(running)
         else:
             self._start()
         while not self.loop.ended:
@@ -193,20 +200,18 @@ class Supervisor:
             command=list(bhyve.command(self.machine).argv),
         )
 
-    def _adopt(self, pid: int, old: State) -> None:
+    def _adopt(self, pid: int) -> None:
         try:
             self.watch = Watch(pid)
         except OSError:
             self._ended(None)
             return
-        kept = ("started_at", "restarts", "command", "vnc", "target")
-        self.state.update({key: old[key] for key in kept if key in old})
         if self.state["target"] != self.policy.target:
             self._select(self.state["target"])
         self.loop.selector.register(self.watch, selectors.EVENT_READ, lambda mask: self._end_seen())
         self.spawned = time.monotonic()
         self.log_offset = self.rundir.log_size(LOG)
-        self.save(state=outcome.RUNNING, pid=pid, reason="Taken over from an earlier supervisor.")
+        self.save(reason="Taken over from an earlier supervisor.")
         self._tell("")
 
     def _start(self, *, again: bool = False) -> None:

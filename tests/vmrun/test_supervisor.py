@@ -277,6 +277,18 @@ def test_the_guest_outlives_its_supervisor_and_a_successor_takes_over(lab):
     assert lab.taps() == []
 
 
+def test_a_successor_never_knows_less_than_its_predecessor(lab):
+    lab.start()
+    pid = kill_supervisor(lab)
+    command = client.start_command(lab.host, lab.write(lab.document()))
+    seen = []
+    process = lab.host.spawn(command)
+    while process.poll() is None:
+        state = lab.state()
+        seen.append((state["state"], state["pid"], state["command"][0]))
+    assert set(seen) == {("running", pid, "/usr/sbin/bhyve")}
+
+
 def test_a_successor_starts_the_guest_again_when_it_reboots(lab):
     lab.start()
     kill_supervisor(lab)
@@ -284,6 +296,17 @@ def test_a_successor_starts_the_guest_again_when_it_reboots(lab):
     lab.ask("reset")
     until(lambda: lab.state()["restarts"] == 1 and lab.state()["state"] == "running")
     assert len(lab.starts) == 2
+
+
+def test_the_vm_goes_on_when_who_starts_it_is_killed(lab):
+    """As a worker's death does to the command that waits until the guest runs."""
+    process = lab.host.spawn(client.start_command(lab.host, lab.write(lab.document())))
+    until(lambda: (client.read_state(lab.host, lab.name) or {}).get("supervised"))
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    lab.until("running")
+    time.sleep(0.3)
+    assert lab.state()["supervised"]
 
 
 def test_a_successor_sees_a_guest_power_off(lab):
