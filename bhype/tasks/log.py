@@ -41,8 +41,10 @@ def clean(text: str) -> str:
     return text if len(text) <= LONGEST_LINE else text[: LONGEST_LINE - 1] + "…"
 
 
-def secrets_of(params: dict[str, Any]) -> Iterable[str]:
-    """The values of parameters that are secret by their name, at any depth."""
+def secrets_of(params: Any) -> Iterable[str]:
+    """The values of parameters that are secret by their name, at any depth; none of what is no object."""
+    if not isinstance(params, dict):
+        return
     for name, value in params.items():
         if isinstance(value, dict):
             yield from secrets_of(value)

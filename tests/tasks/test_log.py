@@ -59,6 +59,7 @@ def texts(task):
 
 def test_secret_parameters_are_found_at_any_depth(task):
     assert set(secrets_of(task.params)) == {"geheim1", "abcdef"}
+    assert [*secrets_of(["password"]), *secrets_of(None)] == []
 
 
 def test_secrets_are_hidden_also_over_several_lines(task):
