@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
+import hypothesis
 import pytest
 from django.test import Client
 
@@ -12,6 +15,11 @@ from storage.models import Pool
 from vms.models import VM, Disk, Nic
 
 GIB = 2**30
+
+# make test tries the same examples each time; BHYPE_EXPLORE=1 looks for new ones.
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None, database=None)
+hypothesis.settings.register_profile("explore", deadline=None)
+hypothesis.settings.load_profile("explore" if os.environ.get("BHYPE_EXPLORE") else "same")
 
 
 @pytest.fixture(autouse=True)
