@@ -89,7 +89,8 @@ def state_of(vm: VM, seen: Seen) -> tuple[str, str]:
         return file_state, reason
     if vm.state == State.STARTING and seen.operation in _STARTING:
         return vm.state, vm.reason
-    if not seen.is_there:
+    if not seen.is_there and not (vm.state == State.FAILED and not file_state):
+        # Of one that failed without ever running, why it failed says more.
         return (
             State.LOST,
             f"There is no {plan.config_path(vm)}: its dataset was destroyed, or is not mounted.",
