@@ -26,6 +26,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, cast
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 ON_FREEBSD = sys.platform.startswith("freebsd")
@@ -72,9 +73,13 @@ class Layout:
         return self.state / "run"
 
     @property
+    def address(self) -> str:
+        """Where the panel is reached on this machine; all addresses include the loopback one."""
+        return "127.0.0.1" if self.bind in {"0.0.0.0", "::"} else self.bind  # noqa: S104
+
+    @property
     def url(self) -> str:
-        host = "127.0.0.1" if self.bind in {"0.0.0.0", "::"} else self.bind  # noqa: S104
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        return f"http://{f'[{self.address}]' if ':' in self.address else self.address}:{self.port}"
 
 
 @dataclass(slots=True)
@@ -85,6 +90,7 @@ class Service:
     argv: list[str]
     unprivileged: bool = False
     process: subprocess.Popen[bytes] | None = None
+    pipe: IO[bytes] | None = None
     started: float = 0.0
     pause: float = 1.0
     restart_at: float = 0.0
@@ -197,7 +203,6 @@ class Appliance:
         self.selector = selectors.DefaultSelector()
         self.stopping = False
         self.announced = False
-        self.colour = sys.stdout.isatty()
 
     def say(self, name: str, line: str) -> None:
         stamp = time.strftime("%H:%M:%S")
@@ -227,33 +232,34 @@ class Appliance:
             umask=0o007,
         )
         service.started = time.monotonic()
-        assert service.process.stdout is not None
-        os.set_blocking(service.process.stdout.fileno(), False)
-        self.selector.register(service.process.stdout, selectors.EVENT_READ, service)
+        service.pipe = cast("IO[bytes]", service.process.stdout)
+        os.set_blocking(service.pipe.fileno(), False)
+        self.selector.register(service.pipe, selectors.EVENT_READ, service)
         write_number(self.layout.run / f"{service.name}.pid", service.process.pid)
 
     def read(self, service: Service) -> None:
-        assert service.process is not None and service.process.stdout is not None
-        data = service.process.stdout.read()
-        if data is None:
+        """Copy the lines that a service has written; at their end its last words."""
+        if service.pipe is None or (data := service.pipe.read()) is None:
             return
         *lines, service.rest = (service.rest + data).split(b"\n")
         if not data:
-            self.selector.unregister(service.process.stdout)
-            service.process.stdout.close()
+            self.close(service)
             lines, service.rest = ([service.rest] if service.rest else []), b""
         for line in lines:
             self.say(service.name, line.decode(errors="replace").rstrip())
+
+    def close(self, service: Service) -> None:
+        if service.pipe is not None:
+            self.selector.unregister(service.pipe)
+            service.pipe.close()
+            service.pipe = None
 
     def look_after(self, service: Service) -> None:
         now = time.monotonic()
         process = service.process
         if process is not None and process.poll() is not None:
-            if process.stdout is not None and not process.stdout.closed:
-                self.read(service)
-                if not process.stdout.closed:
-                    self.selector.unregister(process.stdout)
-                    process.stdout.close()
+            self.read(service)
+            self.close(service)
             self.kill(process, signal.SIGKILL)  # what it left behind in its session
             steady = now - service.started > STEADY_SECONDS
             service.pause = 1.0 if steady else min(service.pause * 2, 30.0)
@@ -272,13 +278,7 @@ class Appliance:
         """Once the web process answers: where it is, and how the first admin gets in."""
         with (
             contextlib.suppress(OSError),
-            socket.create_connection(
-                (
-                    self.layout.bind if self.layout.bind not in {"0.0.0.0", "::"} else "127.0.0.1",
-                    self.layout.port,
-                ),
-                0.2,  # noqa: S104
-            ),
+            socket.create_connection((self.layout.address, self.layout.port), 0.2),
         ):
             self.announced = True
         if not self.announced:
@@ -328,20 +328,19 @@ class Appliance:
 
     def stop(self) -> int:
         self.say("bhype", "stopping the panel; virtual machines go on")
-        alive = [service for service in self.services if service.process is not None]
-        for service in alive:
-            assert service.process is not None
+        alive = {service.name: service.process for service in self.services if service.process is not None}
+        for process in alive.values():
             # To the leader only: it ends its own children in order.
             with contextlib.suppress(ProcessLookupError):
-                service.process.terminate()
+                process.terminate()
         end = time.monotonic() + STOP_SECONDS
-        while time.monotonic() < end and any(s.process and s.process.poll() is None for s in alive):
+        while time.monotonic() < end and any(process.poll() is None for process in alive.values()):
             for key, _ in self.selector.select(0.1):
                 self.read(key.data)
-        for service in alive:
-            if service.process is not None:
-                self.kill(service.process, signal.SIGKILL)
-                service.process.wait()
+        for process in alive.values():
+            self.kill(process, signal.SIGKILL)
+            process.wait()
+        for service in self.services:
             (self.layout.run / f"{service.name}.pid").unlink(missing_ok=True)
         return 0
 

@@ -101,8 +101,12 @@ import os, sqlite3, sys
 folder = sys.argv[1]
 os.stat(folder + "/bhype.sqlite3-wal")
 ours = os.stat(folder).st_uid == os.geteuid()
-for change in () if ours else (lambda: os.rename(folder + "/bhype.sqlite3", folder + "/x"), lambda: os.unlink(folder + "/bhype.sqlite3"),
-               lambda: os.unlink(folder + "/bhype.sqlite3-wal")):
+changes = [
+    lambda: os.rename(folder + "/bhype.sqlite3", folder + "/x"),
+    lambda: os.unlink(folder + "/bhype.sqlite3"),
+    lambda: os.unlink(folder + "/bhype.sqlite3-wal"),
+]
+for change in [] if ours else changes:
     try:
         change()
     except PermissionError:
