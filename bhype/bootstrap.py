@@ -205,8 +205,9 @@ def make_media() -> None:
         with tempfile.TemporaryDirectory() as tree:
             grub = Path(tree, "boot", "grub")
             grub.mkdir(parents=True)
-            terminals = "serial --unit=0 --speed=115200\nterminal_input console serial\nterminal_output console serial\n"
-            (grub / "grub.cfg").write_text(f"insmod all_video\n{terminals}set timeout=3\n{menu}")
+            start = "insmod all_video\nserial --unit=0 --speed=115200\n"
+            start += "terminal_input console serial\nterminal_output console serial\nset timeout=3\n"
+            (grub / "grub.cfg").write_text(start + menu)
             for inside, source in files.items():
                 shutil.copyfile(source, Path(tree, inside))
             partial = target.with_suffix(".part")
@@ -252,7 +253,8 @@ def main(words: list[str]) -> None:
     verb = words[0] if words else "help"
     if verb in {"run", "demo"}:
         # The demo's host is a server, whatever this machine is: what its VMs do not touch costs nothing.
-        setup_run(*(["--cpus", "16", "--memory", str(128 * 2**30), "--size", str(4 * 2**40)] if verb == "demo" else []))
+        server = ["--cpus", "16", "--memory", str(128 * 2**30), "--size", str(4 * 2**40)]
+        setup_run(*(server if verb == "demo" else []))
         if verb == "demo":
             manage("demo")
         replace_by("-m", "bhype.appliance")

@@ -79,9 +79,7 @@ def test_from_the_set_up_link_to_a_deleted_vm(panel, page, local_user, shot):
     shot(page, "list-empty")
 
     # Create a VM that boots the Debian installer.
-    wait_until(
-        lambda: (panel.root / "tank/bhype/isos/debian-12-installer.iso").exists(), 30, "the ISO library"
-    )
+    wait_until((panel.root / "tank/bhype/isos/debian-12-installer.iso").exists, 30, "the ISO library")
     wait_until(
         lambda: "debian-12-installer" in page.request.get("/storage/isos/").text(),
         40,
@@ -171,9 +169,9 @@ def token(page: Page) -> str:
     return next(cookie["value"] for cookie in page.context.cookies() if cookie["name"] == "bhype_csrf")
 
 
-PAGES = ["/vms/", "/vms/new/", "/vms/sample/", "/vms/sample/hardware/", "/vms/sample/raw/", "/vms/sample/edit/",
-         "/vms/sample/delete/", "/console/vm/sample/", "/tasks/", "/tasks/1/", "/storage/", "/storage/isos/", "/network/",
-         "/network/nat/", "/hosts/", "/hosts/lab/", "/accounts/profile/", "/accounts/users/", "/accounts/audit/"]  # fmt: skip
+PAGES = ["/vms/", "/vms/new/", "/vms/sample/", "/vms/sample/hardware/", "/vms/sample/raw/",
+         "/vms/sample/edit/", "/vms/sample/delete/", "/console/vm/sample/", "/tasks/", "/tasks/1/", "/storage/", "/storage/isos/",
+         "/network/", "/network/nat/", "/hosts/", "/hosts/lab/", "/accounts/profile/", "/accounts/users/", "/accounts/audit/"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
