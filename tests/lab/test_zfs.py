@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from bhype.lab.openzfs import files
 from tests.lab.conftest import GIB
 
 ID = "org.bhype:id=0b5e"
@@ -483,3 +485,14 @@ def test_the_version_is_two_lines(lab):
     lines = lab.ok("zfs", "version").splitlines()
     assert re.fullmatch(r"zfs-2\.2\.\d+-FreeBSD_g[0-9a-f]+", lines[0])
     assert lines[1] == lines[0].replace("zfs-", "zfs-kmod-", 1)
+
+
+def test_two_commands_may_remove_the_same_bytes(tmp_path):
+    """One tidies up what the other is about to remove: the lab's lock is free by then."""
+    for number in range(400):
+        (tmp_path / "doomed" / f"{number % 20}").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "doomed" / f"{number % 20}" / f"{number}").touch()
+    with ThreadPoolExecutor(4) as pool:
+        for future in [pool.submit(files.remove, str(tmp_path / "doomed")) for _ in range(4)]:
+            future.result()
+    assert not (tmp_path / "doomed").exists()

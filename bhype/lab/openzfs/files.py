@@ -93,16 +93,16 @@ def move(source: str, target: str) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove a file or a whole folder; a path that is gone is no error."""
-    if os.path.islink(path) or not os.path.isdir(path):
-        try:
+    """Remove a file or a whole folder; what is gone, or goes meanwhile by another command, is no error."""
+    try:
+        if os.path.islink(path) or not os.path.isdir(path):
             os.unlink(path)
-        except FileNotFoundError:
             return
+        for entry in os.scandir(path):
+            remove(entry.path)
+        os.rmdir(path)
+    except FileNotFoundError:
         return
-    for entry in os.scandir(path):
-        remove(entry.path)
-    os.rmdir(path)
 
 
 def prune(path: str, top: str) -> None:
