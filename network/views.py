@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from django.core.paginator import Paginator
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -14,6 +15,9 @@ from bhype.accounts.models import User
 from bhype.ui.search import Hit
 
 from .models import Switch
+
+# Ports shown at once.
+PAGE = 100
 
 
 @allow("network.view")
@@ -31,7 +35,7 @@ def detail(request: HttpRequest, switch: Switch) -> HttpResponse:
     ports = {nic.tap for nic in nics}
     context = {
         "switch": switch,
-        "nics": nics,
+        "nics": Paginator(nics, PAGE).get_page(request.GET.get("page")),
         "others": [member for member in switch.members if member not in ports],
         "may_see_vms": signed_in(request).can("vms.view"),
     }

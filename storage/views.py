@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from django.contrib import messages
+from django.core.paginator import Page, Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -18,6 +19,9 @@ from bhype.ui.search import Hit
 
 from . import operations, plan
 from .models import Dataset, Iso, Pool
+
+# Datasets shown at once: a host with a thousand VMs has thousands.
+PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +39,18 @@ class Card:
 
     pool: Pool
     lines: list[Line]
+    page: Page[Line]
 
     @property
     def orphans(self) -> int:
         return sum(line.is_orphan for line in self.lines)
 
 
-def cards() -> list[Card]:
-    """All pools with their datasets, in a constant number of queries."""
+def cards(number: str) -> list[Card]:
+    """All pools with their datasets, in a constant number of queries; of each the page with this number."""
     pools = Pool.objects.select_related("host").prefetch_related("datasets", "vms")
-    return [Card(pool, _lines(pool)) for pool in pools]
+    listed = [(pool, _lines(pool)) for pool in pools]
+    return [Card(pool, lines, Paginator(lines, PAGE).get_page(number)) for pool, lines in listed]
 
 
 def _lines(pool: Pool) -> list[Line]:
@@ -60,7 +66,7 @@ def _lines(pool: Pool) -> list[Line]:
 @allow("storage.view")
 def pools(request: HttpRequest) -> HttpResponse:
     fragment = request.headers.get("HX-Target") == "pools"
-    context = {"cards": cards(), "tab": "pools", **_rights(request)}
+    context = {"cards": cards(request.GET.get("page", "")), "tab": "pools", **_rights(request)}
     return render(request, "storage/_pools.html" if fragment else "storage/pools.html", context)
 
 

@@ -170,8 +170,9 @@ def token(page: Page) -> str:
 
 
 PAGES = ["/vms/", "/vms/new/", "/vms/sample/", "/vms/sample/hardware/", "/vms/sample/raw/",
-         "/vms/sample/edit/", "/vms/sample/delete/", "/console/vm/sample/", "/tasks/", "/tasks/1/", "/storage/", "/storage/isos/",
-         "/network/", "/network/nat/", "/hosts/", "/hosts/lab/", "/accounts/profile/", "/accounts/users/", "/accounts/audit/"]  # fmt: skip
+         "/vms/sample/edit/", "/vms/sample/delete/", "/console/vm/sample/", "/tasks/",
+         "/tasks/1/", "/storage/", "/storage/isos/", "/network/", "/network/nat/", "/hosts/",
+         "/hosts/lab/", "/accounts/profile/", "/accounts/users/", "/accounts/audit/"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -225,3 +225,12 @@ def test_a_failing_pool_is_told_until_it_is_seen_well_again(ready):
     assert Host.objects.get().problems != []
     observer.sweep()
     assert Host.objects.get().problems == []
+
+
+def test_thousands_of_datasets_are_shown_page_by_page(as_user, viewer, pool):
+    names = [f"tank/bhype/vms/vm{number:03}" for number in range(250)]
+    Dataset.objects.bulk_create(Dataset(pool=pool, name=name, kind="filesystem") for name in names)
+    first = as_user(viewer).get("/storage/").content.decode()
+    assert names[99] in first and names[100] not in first and "100 of 250" in first
+    assert "250 datasets belong to no VM" in first
+    assert names[249] in as_user(viewer).get("/storage/?page=3").content.decode()
