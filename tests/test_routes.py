@@ -38,10 +38,10 @@ def world(vm, host, pool, switch, alice, stranger, viewer, operator, admin):
     token, _ = ApiToken.objects.issue(alice, "Secret plans", "read", None)
     AuditEntry.objects.create(username="alice", action="vms.start", object="web1")
     return {
-        "vm": vm.name, "name": vm.name, "switch": switch.name, "pool": pool.name, "host": host.name, "task": task.pk,
-        "what": "vm", "pk": task.pk, "id": task.pk, "task_id": task.pk, "iso": iso.pk, "user": "alice", "username": "alice",
-        "user_id": alice.pk, "token": token.pk, "token_id": token.pk,
-        "kind": "vm", "code": "0" * 40, "path": "x", "tab": "hardware", "subject": "vm", "key": "x", "session": "x", "action": "start", "disk": 0, "nic": 0,
+        "vm": vm.name, "name": vm.name, "switch": switch.name, "pool": pool.name, "host": host.name, "iso": iso.pk,
+        "task": task.pk, "pk": task.pk, "id": task.pk, "task_id": task.pk, "token": token.pk, "token_id": token.pk,
+        "user": "alice", "username": "alice", "user_id": alice.pk, "what": "vm", "kind": "vm", "subject": "vm",
+        "code": "0" * 40, "path": "x", "key": "x", "session": "x", "tab": "hardware", "action": "start",
     }  # fmt: skip
 
 
