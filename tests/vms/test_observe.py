@@ -234,3 +234,11 @@ def test_what_is_seen_makes_the_state(was, file, process, supervised, operation,
 
         vm.pool = Pool(host=Host(name="lab"), name="tank")
     assert state_of(vm, seen)[0] == now
+
+
+def test_a_vm_that_failed_before_it_ever_ran_keeps_its_reason(vm):
+    gone = Seen(None, None, is_supervised=False, operation="", is_there=False)
+    vm.state, vm.reason = "failed", "It could not be removed: zfs hangs."
+    assert state_of(vm, gone) == ("failed", "It could not be removed: zfs hangs.")
+    vm.state = "stopped"
+    assert state_of(vm, gone)[0] == "lost"
