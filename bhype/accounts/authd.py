@@ -212,6 +212,7 @@ class Daemon:
             try:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                pamcheck.confine()
                 code = pamcheck.check(user, password, self._groups, self._service)
             except Exception as error:  # Its text could hold what was typed.
                 pamcheck.say(f"checking failed: {type(error).__name__}")

@@ -78,14 +78,18 @@ def load() -> None:
     pam.pam()
 
 
+def confine() -> None:
+    """Limit this process, which is there for one check: no core file with a password in it, an end in any case."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.alarm(SECONDS)
+
+
 def check(user: str, password: str, groups: list[str], service: str) -> int:
     """Ask PAM, then look whether the account may be used here. Returns OK, REFUSED, EXPIRED or UNAVAILABLE.
 
     PAM is asked first in any case, so that the time tells nothing about the account. Says on stderr why an
     account that exists was refused; never says a password.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.alarm(SECONDS)
     if not any(Path(path).is_file() for path in service_paths(service)):
         say(
             f"the PAM service file {service_paths(service)[0 if _ON_LINUX else 1]} is missing: "
