@@ -99,7 +99,8 @@ def postgresql() -> Iterator[str]:
 
 
 def pytest(*words: str, **environment: str) -> int:
-    return run([sys.executable, "-m", "pytest", "-q", *words], **environment)
+    # A test process that dies ends the run: a successor would wait for its work for ever.
+    return run([sys.executable, "-m", "pytest", "-q", "--max-worker-restart", "0", *words], **environment)
 
 
 def test() -> int:
@@ -118,7 +119,9 @@ def main(verb: str) -> int:
     if verb == "test":
         return test()
     if verb == "test-long":
-        return pytest("tests/long")
+        # The same tests with new random examples, and more lives of VMs.
+        explore = ["tests/freebsd", "tests/lab", "tests/vmrun", "tests/tasks", "tests/live", "tests/vms"]
+        return pytest("-m", "not browser", "-n", "2", *explore, BHYPE_EXPLORE="1", BHYPE_LIFECYCLES="25")
     return run([sys.executable, "-m", "tests.bench"])
 
 
