@@ -7,14 +7,16 @@ import pwd
 import sqlite3
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from bhype import bootstrap
 from bhype.appliance import Layout, prepare, share, write_number
 from bhype.tasks.wake import Bell
 
+# The checkout, and the virtual environment in it, may lie in a folder of root's own.
+EVERYBODYS_PYTHON = bootstrap.python()
 NOBODY = pwd.getpwnam("nobody")
 # Only root can be somebody else; everybody else is root and service user at once.
 ACCOUNT = {"user": NOBODY.pw_uid, "group": NOBODY.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
@@ -38,7 +40,7 @@ def mode(path: Path) -> int:
 def as_nobody(script: str, *words: str) -> str:
     """The output of a Python script that runs as the service user."""
     result = subprocess.run(
-        [sys.executable, "-c", script, *words],
+        [EVERYBODYS_PYTHON, "-c", script, *words],
         capture_output=True, text=True, check=False, cwd="/", umask=0o007, **ACCOUNT,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
