@@ -7,6 +7,7 @@ import pwd
 import sqlite3
 import stat
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -23,10 +24,14 @@ ACCOUNT = {"user": NOBODY.pw_uid, "group": NOBODY.pw_gid, "extra_groups": []} if
 
 
 @pytest.fixture
-def layout(tmp_path):
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
-    state = tmp_path / "state"
+def layout():
+    """In a folder that everybody may enter; pytest's own are their user's."""
+    with tempfile.TemporaryDirectory(prefix="bht-", dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield laid_out(Path(folder) / "state")
+
+
+def laid_out(state: Path) -> Layout:
     return Layout(
         state=state, root=str(state / "lab/root"), bind="127.0.0.1", port=8080, user="nobody",
         privileged=os.geteuid() == 0,
