@@ -82,6 +82,8 @@ SERVICE_USER = os.environ.get("BHYPE_USER", "bhype")
 PAM_GROUPS = _words("BHYPE_GROUPS", "bhype-users,wheel,sudo")
 PAM_SERVICE = "bhype"
 CONSOLE_TICKET_SECONDS = 30
+# VMs get ports for VNC from here on; another one where two panels share a machine.
+VNC_FIRST_PORT = _port("BHYPE_VNC_PORT", 5900)
 COMMAND_PATIENCE = _factor("BHYPE_PATIENCE", 1.0)
 
 SECRET_KEY = _secret(STATE_DIR / "secret.key")

@@ -17,4 +17,7 @@ _state = Path(os.environ["BHYPE_TEST_STATE"], os.environ.get("PYTEST_XDIST_WORKE
 _state.mkdir(exist_ok=True)
 os.environ["BHYPE_STATE"] = str(_state)
 os.environ["BHYPE_HOST"] = "lab"
+# Guests of test processes that run side by side listen on ports of their own.
+_number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+os.environ["BHYPE_VNC_PORT"] = str(5900 + 200 * _number)
 os.environ.pop("BHYPE_ROOT", None)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils.datastructures import MultiValueDict
@@ -294,7 +295,7 @@ class VMForm(_Common):
             pool=chosen["pool"],
             owner=chosen["owner"] or self.user,
             name=chosen["name"],
-            vnc_port=plan.free_vnc_port(used),
+            vnc_port=plan.free_vnc_port(used, settings.VNC_FIRST_PORT),
             vnc_password=plan.new_vnc_password(),
         )
         self._write_common(vm)

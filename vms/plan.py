@@ -175,10 +175,13 @@ def removal(vm: VM) -> list[str]:
     return lines
 
 
-def free_vnc_port(used: Iterable[int]) -> int:
-    """The lowest port for VNC that no VM of the host has. Raises LookupError when all are taken."""
+def free_vnc_port(used: Iterable[int], first: int = VNC_PORTS[0]) -> int:
+    """The lowest port for VNC from ``first`` on that no VM of the host has, else the lowest of all.
+
+    Raises LookupError when all are taken.
+    """
     taken = set(used)
-    for port in VNC_PORTS:
+    for port in sorted(VNC_PORTS, key=lambda port: (port < first, port)):
         if port not in taken:
             return port
     raise LookupError("All VNC ports of this host are taken.")

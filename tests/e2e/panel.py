@@ -70,7 +70,9 @@ class Panel:
             k: v for k, v in os.environ.items() if not k.startswith(("BHYPE_", "DJANGO_", "DATABASE_"))
         }
         self.environment |= {
-            "BHYPE_STATE": str(self.state), "BHYPE_PORT": str(self.port), "BHYPE_HOST": "lab", **environment,
+            "BHYPE_STATE": str(self.state), "BHYPE_PORT": str(self.port), "BHYPE_HOST": "lab",
+            # Beside the guests that the test process itself starts.
+            "BHYPE_VNC_PORT": str(int(os.environ.get("BHYPE_VNC_PORT", "5900")) + 100), **environment,
         }  # fmt: skip
         self.log_path = self.folder / "log"
         self.process: subprocess.Popen[bytes] | None = None

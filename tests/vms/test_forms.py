@@ -141,7 +141,8 @@ def test_who_may_not_create_is_refused_and_nothing_is_made(stranger, pool):
     assert not VM.objects.exists()
 
 
-def test_each_vm_has_a_port_of_its_own(operator, vm, pool):
+def test_each_vm_has_a_port_of_its_own(operator, vm, pool, settings):
+    settings.VNC_FIRST_PORT = vm.vnc_port
     ports = set()
     for number in range(3):
         form = filled(operator, name=f"x{number}")

@@ -8,6 +8,7 @@ import socket
 import time
 
 import pytest
+from django.conf import settings
 
 from bhype.tasks import ask
 from bhype.tasks.models import Task
@@ -191,7 +192,7 @@ def test_a_busy_port_moves_the_screen_to_another(ready, maker):
             pass  # some other program has it already: just what is wanted
         run(ready, "vms.start", vm, maker)
     vm.refresh_from_db()
-    assert vm.vnc_port != 5900
+    assert vm.vnc_port != settings.VNC_FIRST_PORT
     with socket.create_connection(("127.0.0.1", vm.vnc_port), 10) as screen:
         assert screen.recv(12).startswith(b"RFB ")
     run(ready, "vms.poweroff", vm, maker)

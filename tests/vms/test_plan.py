@@ -142,3 +142,9 @@ def test_a_suggested_name_is_free_and_valid(existing):
     name = plan.suggest_name(existing)
     assert name not in existing
     assert names.vm_name(name) == name
+
+
+def test_ports_for_vnc_begin_where_the_panel_says():
+    assert plan.free_vnc_port([], first=6100) == 6100
+    assert plan.free_vnc_port([6100], first=6100) == 6101
+    assert plan.free_vnc_port([port for port in plan.VNC_PORTS if port >= 6100], first=6100) == 5900
