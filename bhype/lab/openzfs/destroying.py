@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from bhype.lab import core
 from bhype.lab.openzfs import files, space
 from bhype.lab.openzfs.making import opened
@@ -251,12 +249,9 @@ def _newer(target: str, newer: list[str]) -> str:
 
 def _restore(store: Store, name: str, snapshot: str) -> None:
     """Give the dataset the snapshot's bytes; its own stay until the copy is whole."""
-    shelf = store.shelf(name)
-    files.copy(store.shelf(snapshot), shelf + ".new")
-    shown = store.hide_tree(name)
-    if os.path.isdir(shelf):
-        files.remove(shelf)
-    os.rename(shelf + ".new", shelf)
+    draft = store.shelf(name) + ".new"
+    files.remove(draft)
+    files.copy(store.shelf(snapshot), draft)
+    store.replace(name, draft)
     if store.datasets[name]["type"] == V:
         store.datasets[name]["props"]["volsize"] = str(store.datasets[snapshot]["volsize"])
-    store.show_again(shown)

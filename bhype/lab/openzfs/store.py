@@ -2,7 +2,11 @@
 
 The state "zfs" holds ``pools`` and ``datasets``. A dataset is named by its key; snapshots are datasets named
 ``DATASET@SNAPSHOT``; an origin is kept as the snapshot's guid, so renames and promotions touch no clone.
-Bytes lie at /dev/zvol/NAME (volumes) or the mountpoint (mounted filesystems), else in state/zfs-data/GUID.
+Bytes lie at /dev/zvol/NAME (volumes) or the mountpoint (mounted filesystems), else on their shelf,
+state/zfs-data/GUID (or what the dataset's "shelf" says, once its bytes were replaced as a whole).
+
+What is to show is moved from its shelf to its place only after the state was written, and back before: so the
+state and the shelves together always tell where everything belongs, wherever a command was killed (`Store.heal`).
 """
 
 from __future__ import annotations
@@ -28,6 +32,21 @@ def order(item: tuple[str, Dataset]) -> tuple[str, bool, int]:
     return name.partition("@")[0], "@" in name, dataset["txg"]
 
 
+def _shelf(dataset: Dataset) -> str:
+    """The name of the dataset's shelf in state/zfs-data."""
+    return str(dataset.get("shelf") or dataset["guid"])
+
+
+def _settle(target: str, shelf: str) -> None:
+    """Move bytes from their shelf to where they show; what a mount covers comes back when it is unmounted."""
+    if os.path.isdir(target):
+        try:
+            os.rmdir(target)
+        except OSError:
+            files.move(target, shelf + ".covered")
+    files.move(shelf, target)
+
+
 class changing:
     """All datasets of the lab, to change: locked, healed from killed commands, written back at the end.
 
@@ -46,6 +65,9 @@ class changing:
     ) -> None:
         self.state.__exit__(kind, error, trace)
         if kind is None:
+            if self.store.unsettled:
+                with core.state("zfs") as data:
+                    Store(data).heal()
             for path in self.store.doomed:
                 files.remove(path)
 
@@ -53,7 +75,7 @@ class changing:
 class Store:
     """All datasets of the lab: ``Store(core.peek("zfs"))`` to read, `changing` to change.
 
-    doomed: paths of bytes to remove once the state is written.
+    doomed: paths of bytes to remove once the state is written; unsettled: something is to show then.
     """
 
     def __init__(self, data: dict[str, Any]) -> None:
@@ -61,6 +83,7 @@ class Store:
         self.pools: dict[str, dict[str, Any]] = data.setdefault("pools", {})
         self.datasets: dict[str, Dataset] = data.setdefault("datasets", {})
         self.doomed: list[str] = []
+        self.unsettled = False
         self._children: dict[str, list[str]] | None = None
         self._snapshots: dict[str, list[str]] = {}
         self._origins: dict[int, list[str]] = {}
@@ -136,22 +159,25 @@ class Store:
         self.changed()
 
     def heal(self) -> None:
-        """Put right what a killed command left: hidden datasets show again, bytes of nobody go."""
+        """Put every dataset where the state says, also after a killed command; bytes of nobody go."""
         shelves = set(os.listdir(f"{core.folder()}/state/zfs-data"))
         if not shelves:
             return
         away = (row["datasets"] for row in self.data.get("exported", {}).values())
+        due = []
+        covers = set()
         for datasets in (self.datasets, *away):
             for dataset in datasets.values():
-                guid = str(dataset["guid"])
-                if guid not in shelves:
+                key = _shelf(dataset)
+                covers.add(key + ".covered")
+                if key not in shelves:
                     continue
-                shelves -= {guid, guid + ".covered"}
-                shown = dataset.get("shown")
-                if shown and not os.path.lexists(core.root(shown)):
-                    files.move(f"{core.folder()}/state/zfs-data/{guid}", core.root(shown))
-        kept = {f"{dataset['guid']}.covered" for dataset in self.datasets.values()}
-        for left in shelves - kept:
+                shelves.discard(key)
+                if dataset.get("shown"):
+                    due.append((dataset["shown"], key))
+        for shown, key in sorted(due):
+            _settle(core.root(shown), f"{core.folder()}/state/zfs-data/{key}")
+        for left in shelves - covers:
             files.remove(f"{core.folder()}/state/zfs-data/{left}")
 
     # -- properties ----------------------------------------------------------------------------------
@@ -161,12 +187,14 @@ class Store:
         dataset = self.datasets[name]
         if prop in dataset["props"]:
             return dataset["props"][prop], "local"
+        if prop in dataset.get("received", ()):
+            return dataset["received"][prop], "received"
         entry = properties.TABLE.get(prop)
         if entry is None or entry.inherits:
             above = name.partition("@")[0] if "@" in name else name.rpartition("/")[0]
             while above:
-                if prop in self.datasets[above]["props"]:
-                    value = self.datasets[above]["props"][prop]
+                value = self.own(above, prop)
+                if value is not None:
                     if prop == "mountpoint" and value.startswith("/"):
                         value = value.rstrip("/") + name[len(above) :]
                     return value, f"inherited from {above}"
@@ -177,6 +205,12 @@ class Store:
             return f"/{name}", "default"
         return entry.default, "default"
 
+    def own(self, name: str, prop: str) -> str | None:
+        """The value set on the dataset itself or received with it."""
+        dataset = self.datasets[name]
+        value: str | None = dataset["props"].get(prop, dataset.get("received", {}).get(prop))
+        return value
+
     def number(self, name: str, prop: str) -> int:
         return int(self.lookup(name, prop)[0] or 0)
 
@@ -184,12 +218,14 @@ class Store:
 
     def shelf(self, name: str) -> str:
         """Where the bytes of a snapshot, or of a dataset that shows nowhere, lie."""
-        return f"{core.folder()}/state/zfs-data/{self.datasets[name]['guid']}"
+        return f"{core.folder()}/state/zfs-data/{_shelf(self.datasets[name])}"
 
     def place(self, name: str) -> str:
         """Where the dataset's bytes lie now."""
         shown = self.datasets[name].get("shown")
-        return core.root(shown) if shown else self.shelf(name)
+        shelf = self.shelf(name)
+        # What is to show in this command is still on its shelf.
+        return core.root(shown) if shown and not os.path.lexists(shelf) else shelf
 
     def wanted(self, name: str) -> str:
         """FreeBSD's path where the dataset should show (device or mountpoint), "" for nowhere."""
@@ -211,20 +247,20 @@ class Store:
         return False
 
     def show(self, name: str) -> None:
-        """Mount the filesystem or make the volume's device node, if its properties say so."""
+        """Mount the filesystem or make the volume's device node, if its properties say so; see `heal`."""
         dataset = self.datasets[name]
         path = self.wanted(name)
-        if dataset.get("shown") or not path:
-            return
-        target = core.root(path)
-        shelf = self.shelf(name)
-        if os.path.isdir(target):
-            try:
-                os.rmdir(target)
-            except OSError:  # what a mount covers comes back when it is unmounted
-                files.move(target, shelf + ".covered")
-        files.move(shelf, target)
-        dataset["shown"] = path
+        if path and not dataset.get("shown"):
+            dataset["shown"] = path
+            self.unsettled = True
+
+    def replace(self, name: str, path: str) -> None:
+        """Give the dataset the bytes at ``path``, which are in the lab's state folder, instead of its own."""
+        shown = self.hide_tree(name)
+        self.doomed.append(self.shelf(name))
+        self.datasets[name]["shelf"] = f"{self.datasets[name]['guid']}.{os.urandom(4).hex()}"
+        os.rename(path, self.shelf(name))
+        self.show_again(shown)
 
     def hide(self, name: str) -> None:
         """Unmount the filesystem or remove the volume's device node; the bytes stay."""
@@ -233,6 +269,8 @@ class Store:
         if not path:
             return
         place, shelf = core.root(path), self.shelf(name)
+        if os.path.lexists(shelf):
+            return  # it is not shown yet
         files.move(place, shelf)
         if os.path.lexists(shelf + ".covered"):
             files.move(shelf + ".covered", place)
@@ -247,7 +285,7 @@ class Store:
         return shown
 
     def show_again(self, names: list[str]) -> None:
-        for name in sorted(names, key=lambda name: (self.wanted(name), name)):
+        for name in names:
             self.show(name)
 
     def inner_mounts(self, name: str) -> frozenset[str]:
