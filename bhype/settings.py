@@ -3,6 +3,8 @@
 BHYPE_STATE   folder for the database, keys, sockets and the lab (.state beside manage.py; /var/db/bhype on FreeBSD)
 BHYPE_ROOT    where FreeBSD's / is seen: "/" on FreeBSD, the lab's root elsewhere
 BHYPE_PORT    port of the panel; BHYPE_BIND its address; BHYPE_HOSTS names it may be reached by, comma-separated
+BHYPE_ALLOW   what VMs may have of this host beyond their datasets: words of "passthru", "raw" (devices and options
+              in bhyve's own words, scripts), and folders whose files they may use, comma-separated
 BHYPE_PATIENCE  multiplies the time that the commands of tasks may take; more than 1 on a slow host
 DATABASE_URL  postgres://..., else SQLite in BHYPE_STATE
 """
@@ -84,6 +86,8 @@ PAM_SERVICE = "bhype"
 CONSOLE_TICKET_SECONDS = 30
 # VMs get ports for VNC from here on; another one where two panels share a machine.
 VNC_FIRST_PORT = _port("BHYPE_VNC_PORT", 5900)
+# Read by the worker of each host: the right vms.root is not enough where the host does not allow it.
+ALLOW = _words("BHYPE_ALLOW", "passthru")
 COMMAND_PATIENCE = _factor("BHYPE_PATIENCE", 1.0)
 
 SECRET_KEY = _secret(STATE_DIR / "secret.key")

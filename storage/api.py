@@ -107,7 +107,7 @@ def list_datasets(request: HttpRequest, query: Query[Paging]) -> QuerySet[Datase
 @router.get("/isos", response=list[IsoOut], summary="Install media")
 def list_isos(request: HttpRequest, query: Query[Paging]) -> list[dict[str, Any]]:
     user = _viewer(request)
-    rows = Iso.objects.select_related("pool").prefetch_related("vms")[
+    rows = Iso.objects.select_related("pool").prefetch_related("drives__vm")[
         query.offset : query.offset + query.limit
     ]
     may_see_vms = user.can("vms.view")
@@ -117,7 +117,7 @@ def list_isos(request: HttpRequest, query: Query[Paging]) -> list[dict[str, Any]
             "pool": iso.pool.name,
             "path": iso.path,
             "size": iso.size,
-            "vms": [vm.name for vm in iso.vms.all()] if may_see_vms else [],
+            "vms": [drive.vm.name for drive in iso.drives.all()] if may_see_vms else [],
         }
         for iso in rows
     ]

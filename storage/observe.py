@@ -116,7 +116,7 @@ def _observe_isos(sweep: Sweep, pool: Pool) -> bool:
         elif iso.size != size:
             iso.size, iso.seen_at = size, timezone.now()
             changed.append(iso)
-    gone = [iso for iso in rows.values() if not iso.vms.exists()]
+    gone = [iso for iso in rows.values() if not iso.drives.exists()]
     for iso in rows.values():
         if iso not in gone and iso.size:
             iso.size = 0

@@ -84,7 +84,7 @@ def adopt(request: HttpRequest, pool: Pool) -> HttpResponse:
 
 @allow("storage.view")
 def isos(request: HttpRequest) -> HttpResponse:
-    rows = Iso.objects.select_related("pool__host").prefetch_related("vms")
+    rows = Iso.objects.select_related("pool__host").prefetch_related("drives__vm")
     adopted = Pool.objects.filter(is_adopted=True)
     context = {"isos": rows, "pools": adopted, "tab": "isos", **_rights(request)}
     fragment = request.headers.get("HX-Target") == "isos"

@@ -102,6 +102,6 @@ def vm(host: Host, pool: Pool, switch: Switch, alice: User) -> VM:
         vnc_password="pw123456",
         state=VM.State.STOPPED,
     )
-    Disk.objects.create(vm=row, index=0, size=10 * GIB)
-    Nic.objects.create(vm=row, index=0, switch=switch, mac="58:9c:fc:00:00:01")
+    Disk.objects.create(vm=row, index=0, slot="0:4:0", size=10 * GIB)
+    Nic.objects.create(vm=row, index=0, slot="0:10:0", switch=switch, mac="58:9c:fc:00:00:01")
     return row

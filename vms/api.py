@@ -198,7 +198,7 @@ class BulkOut(Schema):
 
 
 def _rows() -> VMQuerySet:
-    return pages.with_parts(VM.objects.select_related("iso__pool"))
+    return pages.with_hardware(VM.objects.all())
 
 
 def _find(request: HttpRequest, name: str, right: str = "vms.view") -> VM:
@@ -231,7 +231,7 @@ def list_vms(request: HttpRequest, query: Query[VMQuery]) -> dict[str, Any]:
         rows = rows.filter(state__in=query.state.split(","))
     rows = rows.distinct()
     count = rows.aggregate(count=Count("pk", distinct=True))["count"]
-    shown = pages.with_parts(rows.select_related("iso__pool")).order_by("name", "pk")
+    shown = pages.with_hardware(rows).order_by("name", "pk")
     return {"items": list(shown[query.offset : query.offset + query.limit]), "count": count}
 
 

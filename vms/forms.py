@@ -21,7 +21,7 @@ from network.models import Switch
 from storage.models import Dataset, Iso, Pool
 
 from . import plan, sizes
-from .models import VM, Disk, Nic, Tag
+from .models import VM, Device, Disk, Nic, Tag
 
 _TAG = re.compile(r"[a-z0-9][a-z0-9._:-]{0,31}")
 TAGS_MAX = 16
@@ -167,7 +167,6 @@ class _Common(forms.Form):
         for column in (
             "cpus",
             "memory",
-            "iso",
             "has_screen",
             "has_serial",
             "utc_clock",
@@ -175,6 +174,17 @@ class _Common(forms.Form):
             "notes",
         ):
             setattr(vm, column, chosen[column])
+
+    def _write_drive(self, vm: VM) -> None:
+        """Put the medium into the first CD drive; a VM without one gets one."""
+        iso = self.cleaned_data["iso"]
+        drive = vm.devices.filter(kind=Device.CD).first()
+        if drive is None and iso is not None:
+            slot = plan.free_slot(vm, plan.CD_SLOT)
+            Device.objects.create(vm=vm, kind=Device.CD, slot=slot, iso=iso)
+        elif drive is not None:
+            drive.iso = iso
+            drive.save(update_fields=["iso"])
 
     def _write_tags(self, vm: VM) -> None:
         wanted = self.cleaned_data["tags"]
@@ -301,14 +311,16 @@ class VMForm(_Common):
         self._write_common(vm)
         vm.save()
         self._write_tags(vm)
+        self._write_drive(vm)
         bus = chosen["disk_bus"] or Disk.Bus.VIRTIO
-        Disk.objects.bulk_create(
-            [Disk(vm=vm, index=index, bus=bus, size=size) for index, size in enumerate(chosen["disk_size"])]
-        )
+        for index, size in enumerate(chosen["disk_size"]):
+            slot = plan.free_slot(vm, plan.DISK_SLOT)
+            Disk.objects.create(vm=vm, index=index, slot=slot, bus=bus, size=size)
         if chosen["switch"]:
             Nic.objects.create(
                 vm=vm,
                 index=0,
+                slot=plan.free_slot(vm, plan.NIC_SLOT),
                 switch=chosen["switch"],
                 model=chosen["nic_model"] or Nic.Model.VIRTIO,
                 mac=chosen["mac"] or plan.new_mac(),
@@ -349,12 +361,13 @@ class EditVMForm(_Common):
                 if not raised:
                     self._mark_stale()
                     return None
-                vm = VM.objects.select_related("pool", "iso__pool", "host").get(pk=self.vm.pk)
+                vm = VM.objects.select_related("pool", "host").get(pk=self.vm.pk)
                 before = plan.document(vm)
                 self._write_common(vm)
                 vm.owner = self.cleaned_data["owner"] or vm.owner
                 vm.save(update_fields=WANTED)
                 self._write_tags(vm)
+                self._write_drive(vm)
                 changed = plan.document(vm) != before
                 return vm, ask("vms.configure", {"vm_id": vm.pk}, user) if changed else None
         except Refused as refused:
@@ -363,8 +376,8 @@ class EditVMForm(_Common):
 
 
 WANTED = (
-    "cpus", "memory", "iso", "owner", "has_screen", "screen_width", "screen_height", "has_serial", "utc_clock",
-    "autostart", "notes",
+    "cpus", "sockets", "threads", "memory", "owner", "has_screen", "screen_width", "screen_height",
+    "has_serial", "utc_clock", "autostart", "notes",
 )  # fmt: skip
 
 
@@ -373,7 +386,7 @@ def values(vm: VM) -> dict[str, Any]:
     return {
         "cpus": vm.cpus,
         "memory": sizes.text(vm.memory),
-        "iso": vm.iso_id,
+        "iso": vm.iso.pk if vm.iso else None,
         "owner": vm.owner_id,
         "has_screen": vm.has_screen,
         "screen": f"{vm.screen_width}x{vm.screen_height}",

@@ -3,6 +3,7 @@ the observer writes what is."""
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,11 @@ from storage.models import Iso, Pool
 
 if TYPE_CHECKING:
     from bhype.accounts.models import User
+
+
+def new_serial() -> str:
+    """Twelve random hex digits; bhyve takes up to twenty characters."""
+    return secrets.token_hex(6)
 
 
 class Tag(models.Model):
@@ -51,7 +57,12 @@ class VM(models.Model):
         LOST = "lost", "Lost"
 
     class Firmware(models.TextChoices):
+        """What boots the guest: a ROM that bhyve runs, or a program of the host that loads a kernel first."""
+
         UEFI = "uefi", "UEFI"
+        CSM = "csm", "UEFI with legacy BIOS (CSM)"
+        BHYVELOAD = "bhyveload", "bhyveload (FreeBSD guests)"
+        GRUB = "grub", "grub-bhyve"
 
     host = models.ForeignKey(Host, on_delete=models.PROTECT, related_name="vms")
     pool = models.ForeignKey(Pool, on_delete=models.PROTECT, related_name="vms")
@@ -61,10 +72,14 @@ class VM(models.Model):
     )
     # Wanted.
     name = models.CharField(max_length=40)
+    # cpus = sockets * cores * threads
     cpus = models.PositiveSmallIntegerField(default=1)
+    sockets = models.PositiveSmallIntegerField(default=1)
+    threads = models.PositiveSmallIntegerField(default=1)
     memory = models.BigIntegerField(help_text="bytes")
-    firmware = models.CharField(max_length=8, choices=Firmware, default=Firmware.UEFI)
-    iso = models.ForeignKey(Iso, null=True, blank=True, on_delete=models.SET_NULL, related_name="vms")
+    firmware = models.CharField(max_length=12, choices=Firmware, default=Firmware.UEFI)
+    # The further keys of vm.json as they stand there: flags, limits, tpm, keyboard, pinning, com2, ...
+    settings = models.JSONField(default=dict, blank=True)
     has_screen = models.BooleanField(default=True)
     has_serial = models.BooleanField(default=True)
     screen_width = models.PositiveSmallIntegerField(default=1024)
@@ -73,7 +88,18 @@ class VM(models.Model):
     vnc_port = models.PositiveIntegerField()
     vnc_password = models.CharField(max_length=8)
     utc_clock = models.BooleanField(default=True)
+    is_protected = models.BooleanField(default=False, help_text="cannot be deleted")
+    has_recording = models.BooleanField(default=False, help_text="console sessions are recorded")
+    # Starting with the host: in this order, each after the seconds that follow the one before.
     autostart = models.BooleanField(default=False)
+    start_order = models.PositiveSmallIntegerField(default=100)
+    start_delay = models.PositiveSmallIntegerField(default=0, help_text="seconds")
+    # What tells that the guest does its work: "tcp:ADDRESS:PORT", or "serial:TEXT" that com1 must show.
+    health = models.CharField(max_length=200, blank=True)
+    health_seconds = models.PositiveSmallIntegerField(default=120, help_text="seconds to wait for it")
+    stop_seconds = models.PositiveSmallIntegerField(
+        default=120, help_text="seconds the guest has to power off"
+    )
     notes = models.TextField(blank=True)
     tags = models.ManyToManyField(Tag, blank=True, related_name="vms")
     # Raised by every change of a wanted column; a form that carries an older one is stale (409).
@@ -90,6 +116,11 @@ class VM(models.Model):
     memory_used = models.BigIntegerField(default=0, help_text="bytes")
     # The argv of the running bhyve, as its supervisor reports it.
     command = models.JSONField(default=list)
+    # The vm.json, without secrets, that the running bhyve was started with.
+    running = models.JSONField(null=True, blank=True)
+    # SHA-256 of vm.json as bHype wrote it last, and what somebody else wrote there since.
+    file_digest = models.CharField(max_length=64, blank=True)
+    edited = models.JSONField(null=True, blank=True)
     seen_at = models.DateTimeField(null=True)
 
     objects = VMQuerySet.as_manager()
@@ -116,47 +147,90 @@ class VM(models.Model):
         return f"{self.pool.home}/vms/{self.name}"
 
     @property
+    def cores(self) -> int:
+        """Of each socket."""
+        return self.cpus // (self.sockets * self.threads)
+
+    @property
+    def drives(self) -> list[Device]:
+        """The CD drives, in order."""
+        return [device for device in self.devices.all() if device.kind == Device.CD]
+
+    @property
+    def iso(self) -> Iso | None:
+        """The medium in the first CD drive."""
+        return next((drive.iso for drive in self.drives), None)
+
+    @property
     def is_on(self) -> bool:
         return self.state in {self.State.STARTING, self.State.RUNNING, self.State.STOPPING}
 
 
 class Disk(models.Model):
+    """A disk that belongs to the VM, plugged in or not. options: the device's further keys in vm.json."""
+
     class Bus(models.TextChoices):
         VIRTIO = "virtio-blk", "VirtIO"
         NVME = "nvme", "NVMe"
         AHCI = "ahci-hd", "AHCI (SATA)"
 
+    class Backing(models.TextChoices):
+        VOLUME = "volume", "ZFS volume"
+        FILE = "file", "File in the VM's dataset"
+        PATH = "path", "Path on the host"
+
     vm = models.ForeignKey(VM, on_delete=models.CASCADE, related_name="disks")
     index = models.PositiveSmallIntegerField()
+    slot = models.CharField(max_length=9, blank=True)
     bus = models.CharField(max_length=12, choices=Bus, default=Bus.VIRTIO)
+    backing = models.CharField(max_length=6, choices=Backing, default=Backing.VOLUME)
+    # Only of a backing by path: what is not in the VM's dataset, and never destroyed.
+    host_path = models.CharField(max_length=1000, blank=True)
     size = models.BigIntegerField(help_text="bytes")
+    # What the guest sees; kept when the VM is renamed, so that the guest knows its disk again.
+    serial = models.CharField(max_length=20, blank=True, default=new_serial)
+    options = models.JSONField(default=dict, blank=True)
+    is_attached = models.BooleanField(default=True)
 
     class Meta:
         ordering = ["index"]
         constraints = [models.UniqueConstraint(fields=["vm", "index"], name="disk_index_once_per_vm")]
 
     def __str__(self) -> str:
-        return self.dataset
+        return self.path if self.backing == self.Backing.PATH else self.dataset
 
     @property
     def dataset(self) -> str:
+        """The volume; of a file, the path below the pools."""
         return f"{self.vm.dataset}/disk{self.index}"
 
     @property
     def path(self) -> str:
+        """Where bhyve opens it."""
+        if self.backing == self.Backing.PATH:
+            return self.host_path
+        if self.backing == self.Backing.FILE:
+            return f"/{self.dataset}.img"
         return f"/dev/zvol/{self.dataset}"
 
 
 class Nic(models.Model):
+    """A network port of the VM: a tap on its switch, or a backend in bhyve's own words. options: as in Disk."""
+
     class Model(models.TextChoices):
         VIRTIO = "virtio-net", "VirtIO"
         E1000 = "e1000", "Intel E1000"
 
     vm = models.ForeignKey(VM, on_delete=models.CASCADE, related_name="nics")
     index = models.PositiveSmallIntegerField()
-    switch = models.ForeignKey(Switch, on_delete=models.PROTECT, related_name="nics")
+    slot = models.CharField(max_length=9, blank=True)
+    switch = models.ForeignKey(Switch, null=True, blank=True, on_delete=models.PROTECT, related_name="nics")
+    # Instead of a switch: "vale0:1", "netgraph" (with its options), an interface made by somebody else.
+    backend = models.CharField(max_length=100, blank=True)
     model = models.CharField(max_length=12, choices=Model, default=Model.VIRTIO)
     mac = models.CharField(max_length=17, unique=True)
+    options = models.JSONField(default=dict, blank=True)
+    is_attached = models.BooleanField(default=True)
 
     class Meta:
         ordering = ["index"]
@@ -169,3 +243,22 @@ class Nic(models.Model):
     def tap(self) -> str:
         """The tap interface; numbered by row, so that it is known before the start and never shared."""
         return f"tap{1000 + self.pk}"
+
+
+class Device(models.Model):
+    """Any other device: a kind of `bhype.vmrun.devices`, with its keys as in vm.json."""
+
+    CD = "ahci-cd"
+
+    vm = models.ForeignKey(VM, on_delete=models.CASCADE, related_name="devices")
+    kind = models.CharField(max_length=16)
+    slot = models.CharField(max_length=9, blank=True)
+    options = models.JSONField(default=dict, blank=True)
+    # Of a CD drive: the medium in it; it says the path then.
+    iso = models.ForeignKey(Iso, null=True, blank=True, on_delete=models.SET_NULL, related_name="drives")
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.slot}"

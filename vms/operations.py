@@ -51,7 +51,7 @@ class CleanUpParams(BaseModel):
 
 
 def _row(params: VmParams) -> VM | None:
-    return VM.objects.select_related("host", "pool", "iso__pool").filter(pk=params.vm_id).first()
+    return VM.objects.select_related("host", "pool").filter(pk=params.vm_id).first()
 
 
 def _vm(params: VmParams) -> VM:

@@ -179,6 +179,11 @@ def with_parts(rows: VMQuerySet) -> VMQuerySet:
     return rows.select_related("host", "owner", "pool").prefetch_related("disks", "nics__switch", "tags")
 
 
+def with_hardware(rows: VMQuerySet) -> VMQuerySet:
+    """All that the pages of one VM show."""
+    return with_parts(rows).prefetch_related("devices__iso__pool")
+
+
 @dataclass(frozen=True)
 class Filters:
     """The list's filters, as they stand in the URL. Unknown words filter nothing."""

@@ -21,8 +21,9 @@ def check(host: LocalHost, vm: VM) -> None:
     if problem := problem_of(vm):
         raise OperationFailed(problem)
     parts: dict[Pool, set[str]] = {vm.pool: {"vms"}}
-    if vm.iso is not None:
-        parts.setdefault(vm.iso.pool, set()).add("isos")
+    for drive in vm.drives:
+        if drive.iso is not None:
+            parts.setdefault(drive.iso.pool, set()).add("isos")
     for pool, wanted in parts.items():
         found = {info.name: info for info in host.query(zfs.list_datasets(pool.home, depth=1))}
         for name in (pool.home, *(f"{pool.home}/{part}" for part in sorted(wanted))):
@@ -36,15 +37,16 @@ def problem_of(vm: VM) -> str:
     try:
         names.vm_name(vm.name)
         names.pool(vm.pool.name)
-        if vm.iso is not None:
-            names.pool(vm.iso.pool.name)
+        for iso in (drive.iso for drive in vm.drives if drive.iso):
+            names.pool(iso.pool.name)
+            if not storage.is_medium(iso.name):
+                return f"{iso.name!r} is not an install medium."
         for nic in vm.nics.all():
             names.mac(nic.mac)
-            names.interface(nic.switch.interface)
+            if nic.switch is not None:
+                names.interface(nic.switch.interface)
     except names.BadName as error:
         return str(error)
-    if vm.iso is not None and not storage.is_medium(vm.iso.name):
-        return f"{vm.iso.name!r} is not an install medium."
     if vm.has_screen and vm.vnc_port not in plan.VNC_PORTS:
         return f"{vm.vnc_port} is not a port for the screen of a VM."
     kinds = {disk.bus for disk in vm.disks.all()} | {nic.model for nic in vm.nics.all()}

@@ -1,6 +1,6 @@
 """Wanted rows in, plain data out: what a VM becomes on its host. No database writes, no host.
 
-The configuration written beside the disks (vm.json) follows the vmrun schema (docs/rooms.md); slots are those that
+The configuration written beside the disks (vm.json) follows the vmrun schema (docs/vm-json.md); slots are those that
 work for every guest: install media in 3, disks from 4 (freebsd/bhyve.md section 3).
 """
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 FIRMWARE_CODE = "/usr/local/share/uefi-firmware/BHYVE_UEFI_CODE.fd"
+FIRMWARE_CSM = "/usr/local/share/uefi-firmware/BHYVE_UEFI_CSM.fd"
 FIRMWARE_VARS = "/usr/local/share/uefi-firmware/BHYVE_UEFI_VARS.fd"
 VNC_ADDRESS = "127.0.0.1"
 VNC_PORTS: tuple[int, ...] = (*range(5900, 8000), *range(20000, 30000))
@@ -45,8 +46,10 @@ SCREENS = (
 )
 # Slots on PCI bus 0; the host bridge takes 0 and the LPC bridge 31, where Windows wants them. The screen and its
 # tablet take the first that are free, 1 and 2.
-CD_SLOT, DISK_SLOT, NIC_SLOT, LPC_SLOT = 3, 4, 10, 31
-DISKS_MAX, NICS_MAX = NIC_SLOT - DISK_SLOT, LPC_SLOT - NIC_SLOT
+CD_SLOT, DISK_SLOT, NIC_SLOT, OTHER_SLOT, LPC_SLOT = 3, 4, 10, 20, 31
+DISKS_MAX, NICS_MAX = 32, 16
+# In the settings of a VM: a serial line on its own null-modem device, named after the VM.
+OWN_LINE = "nmdm"
 
 
 def config_path(vm: VM) -> str:
@@ -69,58 +72,131 @@ def _slot(number: int) -> str:
 
 
 def document(vm: VM) -> Document:
-    """The VM as vm.json. The VM's disks and nics (with their switch), its iso and pool are read."""
-    emulations: list[Document] = []
-    if vm.iso is not None:
-        emulations.append({"device": "ahci-cd", "slot": _slot(CD_SLOT), "path": names.path(vm.iso.path)})
-    emulations += [
-        {"device": disk.bus, "slot": _slot(DISK_SLOT + disk.index), "path": names.path(disk.path)}
-        for disk in vm.disks.all()
-    ]
-    for nic in vm.nics.all():
-        emulation: Document = {
-            "device": nic.model,
-            "slot": _slot(NIC_SLOT + nic.index),
-            "type": "tap",
-            "name": nic.tap,
-            "mac": nic.mac,
-            "fix": True,
-            "bridge": nic.switch.interface,
-            "description": tap_description(vm, nic.index),
-        }
-        if nic.model == nic.Model.VIRTIO and nic.switch.mtu != 1500:
-            emulation["mtu"] = nic.switch.mtu
-        emulations.append(emulation)
+    """The VM as vm.json. The VM's disks, nics (with their switch), devices (with their iso) and pool are read.
+
+    What belongs to the panel alone, as tags and the order of starting, is under "bhype".
+    """
     wanted: Document = {
+        # Unknown MSRs are ignored, as on hardware that lacks them; many systems probe.
+        "ignore_msr": True,
+        **{key: value for key, value in vm.settings.items() if key not in {"com1", "graphic", "tpm"}},
         "bhype": {"id": str(vm.uuid), "revision": vm.revision},
         "name": names.vm_name(vm.name),
         "uuid": str(vm.uuid),
-        "cpu": {"sockets": 1, "cores": vm.cpus, "threads": 1},
+        "cpu": {"sockets": vm.sockets, "cores": vm.cores, "threads": vm.threads},
         "mem": f"{vm.memory // MIB}M",
         "utc_clock": vm.utc_clock,
-        # Unknown MSRs are ignored, as on hardware that lacks them; many systems probe.
-        "ignore_msr": True,
         # A supervisor that took over tells by this whether the guest powered off or rebooted.
         "power_off_destroy_vm": True,
-        "bootrom": FIRMWARE_CODE,
-        "varfile": names.path(vars_path(vm)),
-        "hostbridge": "hostbridge",
         "lpc_slot": _slot(LPC_SLOT),
-        "emulations": emulations,
+        "emulations": [*_drives(vm), *_disks(vm), *_nics(vm), *_others(vm)],
     }
-    if vm.has_serial:
-        wanted["com1"] = f"/dev/nmdm-{vm.name}.1A"
+    wanted.setdefault("hostbridge", "hostbridge")
+    wanted |= _boot(vm)
+    for number in range(1, 5):
+        key = f"com{number}"
+        line = vm.settings.get(key, OWN_LINE if number == 1 and vm.has_serial else None)
+        if line is None or (number == 1 and not vm.has_serial):
+            wanted.pop(key, None)
+        else:
+            wanted[key] = f"/dev/nmdm-{vm.name}.{number}A" if line == OWN_LINE else line
+    if tpm := vm.settings.get("tpm"):
+        own = {"state": f"/{vm.dataset}/tpm"} if tpm.get("type") == "swtpm" and "path" not in tpm else {}
+        wanted["tpm"] = {**own, **tpm}
     if vm.has_screen:
         wanted["graphic"] = {
             "host": VNC_ADDRESS,
+            "wait": False,
+            "xhci_table": True,
+            **vm.settings.get("graphic", {}),
             "port": vm.vnc_port,
             "password": vm.vnc_password,
             "width": vm.screen_width,
             "height": vm.screen_height,
-            "wait": False,
-            "xhci_table": True,
         }
     return wanted
+
+
+def _boot(vm: VM) -> Document:
+    if vm.firmware == vm.Firmware.UEFI:
+        return {"bootrom": FIRMWARE_CODE, "varfile": names.path(vars_path(vm))}
+    if vm.firmware == vm.Firmware.CSM:
+        return {"bootrom": FIRMWARE_CSM}
+    kind = "grub" if vm.firmware == vm.Firmware.GRUB else "bhyveload"
+    return {"loader": {**vm.settings.get("loader", {}), "type": kind}}
+
+
+def _device(kind: str, slot: str, options: Document) -> Document:
+    found: Document = {"device": kind}
+    if slot:
+        found["slot"] = slot
+    return {**found, **options}
+
+
+def _drives(vm: VM) -> list[Document]:
+    found = []
+    for drive in vm.drives:
+        medium = {"path": names.path(drive.iso.path)} if drive.iso else {}
+        found.append(_device(drive.kind, drive.slot, {**drive.options, **medium}))
+    return found
+
+
+def _disks(vm: VM) -> list[Document]:
+    return [
+        _device(
+            disk.bus,
+            disk.slot,
+            {**({"ser": disk.serial} if disk.serial else {}), **disk.options, "path": names.path(disk.path)},
+        )
+        for disk in vm.disks.all()
+        if disk.is_attached
+    ]
+
+
+def _nics(vm: VM) -> list[Document]:
+    found = []
+    for nic in vm.nics.all():
+        if not nic.is_attached:
+            continue
+        options: Document = {"mac": nic.mac, **nic.options}
+        if nic.switch is None:
+            options["name"] = nic.backend
+        else:
+            options |= {
+                "type": "tap",
+                "name": nic.tap,
+                "fix": True,
+                "bridge": nic.switch.interface,
+                "description": tap_description(vm, nic.index),
+            }
+            if nic.model == nic.Model.VIRTIO and nic.switch.mtu != 1500:
+                options.setdefault("mtu", nic.switch.mtu)
+        found.append(_device(nic.model, nic.slot, options))
+    return found
+
+
+def _others(vm: VM) -> list[Document]:
+    return [
+        _device(device.kind, device.slot, device.options)
+        for device in vm.devices.all()
+        if device.kind != device.CD
+    ]
+
+
+def free_slot(vm: VM, first: int) -> str:
+    """The next slot from ``first`` on that no device of the VM has, then those before it, then the next bus."""
+    taken = {disk.slot for disk in vm.disks.all()} | {nic.slot for nic in vm.nics.all()}
+    return pick_slot(taken | {device.slot for device in vm.devices.all()}, first)
+
+
+def pick_slot(taken: set[str], first: int) -> str:
+    """As `free_slot`, of the slots in ``taken``. Raises LookupError when there is none."""
+    here = sorted(range(CD_SLOT, LPC_SLOT), key=lambda slot: (slot < first, slot))
+    for place in (*((0, slot) for slot in here), *((1, slot) for slot in range(32))):
+        slot = f"{place[0]}:{place[1]}:0"
+        if slot not in taken:
+            return slot
+    raise LookupError("All slots of the VM are taken.")
 
 
 def command_line(vm: VM) -> str:
@@ -168,9 +244,16 @@ def actions(state: str) -> dict[str, str | None]:
 
 def removal(vm: VM) -> list[str]:
     """Everything that goes when the VM is deleted, as lines for the person who confirms it."""
-    lines = [f"disk {disk.index}: {human(disk.size)}, {disk.dataset}" for disk in vm.disks.all()]
+    lines = [
+        f"disk {disk.index}: {human(disk.size)}, {disk.dataset}"
+        for disk in vm.disks.all()
+        if disk.backing != disk.Backing.PATH
+    ]
     lines.append(f"dataset {vm.dataset} with its configuration and UEFI variables")
-    lines += [f"network port {nic.mac} on switch {nic.switch.name}" for nic in vm.nics.all()]
+    lines += [
+        f"network port {nic.mac} on {f'switch {nic.switch.name}' if nic.switch else nic.backend}"
+        for nic in vm.nics.all()
+    ]
     lines.append("its serial log and its notes")
     return lines
 

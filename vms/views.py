@@ -38,7 +38,7 @@ def _task_url(task: Task | None) -> str:
 
 def _loaded(vm: VM) -> VM:
     """The VM with all that its pages show."""
-    return pages.with_parts(VM.objects.select_related("iso__pool")).get(pk=vm.pk)
+    return pages.with_hardware(VM.objects.all()).get(pk=vm.pk)
 
 
 @allow("self")

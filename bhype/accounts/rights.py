@@ -6,9 +6,14 @@ A role's rights hold for every object; an owner's rights hold for the objects th
 from __future__ import annotations
 
 VIEW = frozenset({"vms.view", "storage.view", "network.view", "hosts.view"})
-OPERATE = frozenset({"vms.operate", "vms.console"})
-OWNER_RIGHTS = frozenset({"vms.view", "vms.operate", "vms.console", "vms.change", "vms.delete"})
-ADMIN = frozenset(
+# To look at consoles, their logs and pictures without writing. Who holds vms.console holds this, too.
+WATCH = frozenset({"vms.watch"})
+OPERATE = WATCH | {"vms.operate", "vms.console"}
+OWNER_RIGHTS = OPERATE | {"vms.view", "vms.change", "vms.delete"}
+# What equals root on the VM's host: raw devices, paths of the host, scripts, passed-through devices. Never an
+# owner's, and each host must allow it besides (BHYPE_ALLOW).
+ROOT = frozenset({"vms.root"})
+ADMIN = ROOT | frozenset(
     {
         "vms.create", "vms.change", "vms.delete", "storage.change", "network.change", "hosts.change",
         "tasks.view_all", "tasks.change_all", "users.manage", "audit.view",
@@ -21,6 +26,7 @@ ALL = VIEW | OPERATE | OWNER_RIGHTS | ADMIN | SELF
 ROLE_RIGHTS: dict[str, frozenset[str]] = {
     "": SELF,
     "viewer": SELF | VIEW,
+    "watcher": SELF | VIEW | WATCH,
     "operator": SELF | VIEW | OPERATE | {"vms.create", "tasks.view_all"},
     "admin": ALL,
 }

@@ -73,8 +73,7 @@ def test_media_come_and_go_with_their_files(ready, vm):
         (folder / name).write_bytes(b"x" * 7)
     observer.sweep()
     assert dict(Iso.objects.values_list("name", "size")) == {"debian.iso": 7, "disk.IMG": 7}
-    vm.iso = Iso.objects.get(name="debian.iso")
-    vm.save()
+    vm.devices.create(kind="ahci-cd", iso=Iso.objects.get(name="debian.iso"))
     for name in ("debian.iso", "disk.IMG"):
         (folder / name).unlink()
     observer.number = 0
@@ -166,16 +165,14 @@ def test_only_admins_adopt_a_pool(as_user, admin, operator, pool):
 
 
 def test_the_library_page_shows_who_uses_a_medium(as_user, viewer, pool, vm_of_alice):
-    vm_of_alice.iso = Iso.objects.create(pool=pool, name="debian.iso", size=5 * 2**20)
-    vm_of_alice.save()
+    vm_of_alice.devices.create(kind="ahci-cd", iso=Iso.objects.create(pool=pool, name="debian.iso", size=5 * 2**20))
     page = as_user(viewer).get("/storage/isos/").content.decode()
     assert "debian.iso" in page and "5 MiB" in page and "web1" in page
     assert "/tank/bhype/isos" in page
 
 
 def test_the_api_tells_of_storage(as_user, viewer, operator, stranger, admin, pool, vm_of_alice):
-    vm_of_alice.iso = Iso.objects.create(pool=pool, name="debian.iso", size=5)
-    vm_of_alice.save()
+    vm_of_alice.devices.create(kind="ahci-cd", iso=Iso.objects.create(pool=pool, name="debian.iso", size=5))
     Dataset.objects.create(pool=pool, name="tank/bhype", kind="filesystem", used=3)
     client = as_user(viewer)
     assert client.get("/api/v1/pools").json()[0]["size"] == 100 * 2**30

@@ -65,7 +65,7 @@ BAD = [
     ("memory", ""), ("memory", "0"), ("memory", "1"), ("memory", "-2G"), ("memory", "2X"), ("memory", "31.5G"),
     ("memory", "64G"), ("memory", "2000000T"), ("memory", "2\nG"), ("memory", "33554433"),
     ("disk_size", ""), ("disk_size", "x"), ("disk_size", "101G"), ("disk_size", "-1G"), ("disk_size", "1K"),
-    ("disk_size", ["1G"] * 7), ("disk_size", ["1G", "0"]), ("disk_size", "1000000T"),
+    ("disk_size", ["1G"] * 33), ("disk_size", ["1G", "0"]), ("disk_size", "1000000T"),
     ("iso", "999"), ("iso", "x"), ("iso", "../../etc/passwd"), ("iso", "/etc/passwd"),
     ("switch", "999"), ("switch", "sw-nat"), ("pool", "999"), ("owner", "999"),
     ("disk_bus", "ide"), ("nic_model", "rtl8139"), ("screen", "1x1"), ("screen", "1024x768,vga=on"),

@@ -47,7 +47,8 @@ def test_nothing_is_run_from_a_folder_that_is_no_dataset_of_bhype(ready, made, m
 def test_a_medium_lies_in_the_library_and_nowhere_else(ready, made):
     evil = Pool.objects.create(host=made.host, name="tmp", is_adopted=True)
     for pool, name in ((evil, "x.iso"), (made.pool, "../../../etc/master.passwd"), (made.pool, "a,b.iso")):
-        made.iso = Iso.objects.create(pool=pool, name=name)
+        made.devices.all().delete()
+        made.devices.create(kind="ahci-cd", iso=Iso.objects.create(pool=pool, name=name))
         with pytest.raises((OperationFailed, CommandError)) as refused:
             place.check(ready.host, made)
         assert (

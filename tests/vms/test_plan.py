@@ -19,7 +19,8 @@ GIB = 2**30
 
 
 def test_media_sit_in_slot_3_disks_from_4_and_ports_from_10(vm, pool):
-    vm.iso = Iso.objects.create(pool=pool, name="debian.iso", size=1)
+    iso = Iso.objects.create(pool=pool, name="debian.iso", size=1)
+    vm.devices.create(kind="ahci-cd", slot="0:3:0", iso=iso)
     document = plan.document(vm)
     assert {entry["device"]: entry["slot"] for entry in document["emulations"]} == {
         "ahci-cd": "0:3:0", "virtio-blk": "0:4:0", "virtio-net": "0:10:0",
