@@ -69,9 +69,29 @@ def request(host: Host, name: str, verb: str, timeout: float = 10.0, *, wait: fl
     return answer if isinstance(answer, dict) else _failure(f"The supervisor of {name} is not understood.")
 
 
-def serial_socket(name: str, number: int = 1) -> str:
-    """FreeBSD's path of the socket of a VM's serial line; connect with ``bhype.host.connect_unix``."""
-    return f"{RUN_DIR}/{names.vm_name(name)}/serial{number}.sock"
+def serial_socket(name: str, number: int = 1, *, watch: bool = False) -> str:
+    """FreeBSD's path of the socket of a VM's serial line; connect with ``bhype.host.connect_unix``.
+
+    watch: the one whose listeners are only shown what the guest says.
+    """
+    line = f"serial{number}-watch" if watch else f"serial{number}"
+    return f"{RUN_DIR}/{names.vm_name(name)}/{line}.sock"
+
+
+def serial_logs(name: str, number: int = 1) -> tuple[str, str]:
+    """FreeBSD's paths of what the line has said: the log at hand, then the one before it (it may be missing)."""
+    log = f"{RUN_DIR}/{names.vm_name(name)}/serial{number}.log"
+    return log, f"{log}.1"
+
+
+def running_document(host: Host, name: str) -> dict[str, object] | None:
+    """The configuration that the VM's bhyve was started with, its target laid over and its password left out;
+    None when it does not run."""
+    try:
+        document = json.loads(host.read_text(f"{RUN_DIR}/{names.vm_name(name)}/vm.json"))
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None
 
 
 def start_command(

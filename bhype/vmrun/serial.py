@@ -2,6 +2,10 @@
 
 Nothing here ever waits: a slow listener loses the oldest output, and input waits in the listeners' sockets
 while the guest does not take it.
+
+Each line has two sockets, and which one is dialled is the mode of the attachment: ``serialN.sock`` (write) and
+``serialN-watch.sock`` (watch), whose listeners are shown the same and whose input is thrown away. Both carry
+nothing but the line's bytes. Who may write, and that only one does, is decided by those who hand them out.
 """
 
 from __future__ import annotations
@@ -21,9 +25,21 @@ BACKLOG = 256 * 1024
 RECENT = 16 * 1024
 INPUT = 64 * 1024
 CLIENTS = 32
+# The modes of an attachment.
+WRITE, WATCH = "write", "watch"
 
 Selector = selectors.BaseSelector
 Serve = Callable[[int], None]
+
+
+def socket_name(line: str, mode: str = WRITE) -> str:
+    """The socket in the run directory; line: as "serial1"; mode: WRITE or WATCH."""
+    return f"{line}.sock" if mode == WRITE else f"{line}-{mode}.sock"
+
+
+def is_served(device: str) -> bool:
+    """Whether the supervisor has the other end: of null-modem pairs, not of bhyve's own terminal or sockets."""
+    return device.startswith("/dev/")
 
 
 def other_side(device: str) -> str:
@@ -45,9 +61,15 @@ class SerialLine:
         self._clients: list[_Client] = []
         self._log = rundir.open_log(f"{self._name}.log")
         self._logged = rundir.log_size(f"{self._name}.log")
-        self._server = listen_unix(rundir.local(f"{self._name}.sock"), 0o660)
-        rundir.share(f"{self._name}.sock")
-        selector.register(self._server, selectors.EVENT_READ, self._accept)
+        self._servers: dict[str, socket.socket] = {}
+        for mode in (WRITE, WATCH):
+            self._listen(mode)
+
+    def _listen(self, mode: str) -> None:
+        name = socket_name(self._name, mode)
+        server = self._servers[name] = listen_unix(self._rundir.local(name), 0o660)
+        self._rundir.share(name)
+        self._selector.register(server, selectors.EVENT_READ, lambda mask: self._accept(server, mode))
 
     def connect(self) -> None:
         """Open the line if it is not open; without bhyve there may be none yet."""
@@ -79,10 +101,11 @@ class SerialLine:
         self._disconnect()
         for client in tuple(self._clients):
             self._drop(client)
-        self._selector.unregister(self._server)
-        self._server.close()
+        for name, server in self._servers.items():
+            self._selector.unregister(server)
+            server.close()
+            self._rundir.host.unlink(self._rundir.file(name))
         os.close(self._log)
-        self._rundir.host.unlink(self._rundir.file(f"{self._name}.sock"))
 
     def _serve_tty(self, mask: int) -> None:
         try:
@@ -121,16 +144,16 @@ class SerialLine:
             # A full disk costs the log, not the console.
             self._logged = self._rundir.log_size(f"{self._name}.log")
 
-    def _accept(self, _mask: int) -> None:
+    def _accept(self, server: socket.socket, mode: str) -> None:
         try:
-            connection, _ = self._server.accept()
+            connection, _ = server.accept()
         except OSError:
             return
         if len(self._clients) >= CLIENTS:
             connection.close()
             return
         connection.setblocking(False)  # noqa: FBT003
-        client = _Client(connection)
+        client = _Client(connection, writes=mode == WRITE)
         client.serve = lambda mask: self._serve_client(client, mask)
         self._clients.append(client)
         client.add(bytes(self._recent))
@@ -147,7 +170,7 @@ class SerialLine:
             if typed == b"":
                 self._drop(client)
                 return
-            if typed and self._tty >= 0:
+            if typed and client.writes and self._tty >= 0:
                 self._input += typed
                 self._watch()
         if mask & selectors.EVENT_WRITE:
@@ -175,15 +198,18 @@ class SerialLine:
             self._selector.modify(self._tty, wanted, self._serve_tty)
         hears = len(self._input) < INPUT
         for client in self._clients:
-            wanted = (reading if hears else 0) | (selectors.EVENT_WRITE if client.pending else 0)
+            wanted = (reading if hears or not client.writes else 0) | (
+                selectors.EVENT_WRITE if client.pending else 0
+            )
             client.watch(self._selector, wanted)
 
 
 class _Client:
-    """One listener, with the output that it has not taken yet."""
+    """One listener, with the output that it has not taken yet. writes: whether its input counts."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, *, writes: bool) -> None:
         self.connection = connection
+        self.writes = writes
         self.pending = bytearray()
         self.serve: Serve = lambda mask: None
         self._watched = 0

@@ -15,7 +15,7 @@ import time
 import pytest
 
 from bhype.freebsd import ifconfig
-from bhype.host import CommandFailed
+from bhype.host import CommandFailed, connect_unix
 from bhype.vmrun import client
 
 from .conftest import PROJECT, UUID, until
@@ -411,6 +411,22 @@ def test_the_serial_line_is_logged_and_served_to_many(lab):
     until(lambda: "hello" in lab.log("serial1.log"))
     path = lab.root / "var/run/bhype/vms/web1/serial1.sock"
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
+def test_who_watches_a_serial_line_cannot_type(lab):
+    lab.start()
+    watching = connect_unix(lab.host.path(client.serial_socket("web1", watch=True)), 20)
+    with lab.serial() as writing, watching:
+        while b"ready" not in watching.recv(100):
+            pass
+        watching.sendall(b"not this")
+        writing.sendall(b"but this")
+        assert watching.recv(100) == b"but this"
+    path = lab.root / "var/run/bhype/vms/web1/serial1-watch.sock"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    lab.ask("poweroff")
+    lab.until("stopped")
+    assert not path.exists()
 
 
 def test_a_serial_client_that_does_not_read_holds_nobody_up(lab):
