@@ -105,9 +105,3 @@ def ready(lab: Lab) -> Lab:
     """A lab whose pool is adopted and whose switches are up."""
     prepare(lab)
     return lab
-
-
-@pytest.fixture(autouse=True)
-def quick_passwords(settings) -> None:
-    """People in tests need no strong hashes."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

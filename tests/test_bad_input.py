@@ -50,8 +50,7 @@ ENDS = frozenset({"accounts:sign_out", "accounts:session_end"})
 
 
 @pytest.fixture(autouse=True)
-def quick(settings, monkeypatch):
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+def quick(monkeypatch):
     monkeypatch.setattr("bhype.accounts.signin.REFUSAL_SECONDS", 0)
     monkeypatch.setattr("bhype.accounts.throttle.USER_LIMIT", 10**6)
     monkeypatch.setattr("bhype.accounts.throttle.ADDRESS_LIMIT", 10**6)

@@ -49,8 +49,7 @@ PASSWORD = "correct horse battery"  # as tests.conftest gives it to everybody
 
 
 @pytest.fixture(autouse=True)
-def quick(settings, monkeypatch):
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+def quick(monkeypatch):
     monkeypatch.setattr("bhype.accounts.signin.REFUSAL_SECONDS", 0)
 
 

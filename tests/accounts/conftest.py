@@ -16,11 +16,6 @@ def quick_refusals(monkeypatch):
     monkeypatch.setattr(signin, "REFUSAL_SECONDS", 0.0)
 
 
-@pytest.fixture(autouse=True)
-def quick_hashes(settings):
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
 @pytest.fixture
 def at_once(transactional_db):
     """Run calls at the same time, each with its own connection: ``at_once(f, g)`` gives their results."""

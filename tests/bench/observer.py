@@ -33,8 +33,8 @@ from network.models import Switch  # noqa: E402
 from storage.models import Pool  # noqa: E402
 from tests.bench.report import show  # noqa: E402
 from tests.labhost import Lab, prepare  # noqa: E402
+from tests.rows import fill  # noqa: E402
 from vms import plan  # noqa: E402
-from vms.fixtures import fill  # noqa: E402
 from vms.models import VM  # noqa: E402
 
 SIZES = (10, 100, 1000)

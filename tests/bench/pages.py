@@ -22,7 +22,7 @@ from django.test.utils import CaptureQueriesContext  # noqa: E402
 from bhype.accounts.models import User  # noqa: E402
 from storage.models import Dataset  # noqa: E402
 from tests.bench.report import best, show, spread  # noqa: E402
-from vms.fixtures import fill  # noqa: E402
+from tests.rows import fill  # noqa: E402
 from vms.models import Disk  # noqa: E402
 
 ROUNDS = 60

@@ -184,7 +184,7 @@ def bench_clicks(panel: Panel, browser: Browser, vm: int) -> None:
 
 def bench_full(panel: Panel, browser: Browser) -> None:
     """The list over HTTP with 1,000 VMs and 100,000 tasks, and what the panel weighs then."""
-    panel.run("manage.py", "shell", "-v", "0", "-c", "from vms.fixtures import fill; fill(1000, 100_000)")
+    panel.run("manage.py", "shell", "-v", "0", "-c", "from tests.rows import fill; fill(1000, 100_000)")
     time.sleep(5)  # two sweeps
 
     def visits() -> list[float]:

@@ -48,8 +48,3 @@ def guest_of(gate):
 @pytest.fixture
 def echoing(guest_of):
     return guest_of(greet, "web1", serial=echo)
-
-
-@pytest.fixture(autouse=True)
-def quick_passwords(settings):
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -1,3 +1,3 @@
 from __future__ import annotations
 
-from tests.labhost import lab, quick_passwords, ready  # noqa: F401
+from tests.labhost import lab, ready  # noqa: F401

@@ -7,7 +7,7 @@ import pytest
 from bhype.accounts.models import AuditEntry
 from bhype.tasks.models import Task
 from storage.models import Iso
-from vms.fixtures import fill
+from tests.rows import fill
 from vms.models import VM, Tag
 
 API = "/api/v1/vms"

@@ -11,9 +11,8 @@ from bhype.hosts.models import Host
 from bhype.tasks.models import Task, TaskLine
 from network.models import Switch
 from storage.models import Pool
-
-from . import plan
-from .models import VM, Disk, Nic, Tag
+from vms import plan
+from vms.models import VM, Disk, Nic, Tag
 
 TAGS = ("web", "db", "prod", "test", "ci", "mail")
 STATES = (VM.State.RUNNING, VM.State.STOPPED, VM.State.RUNNING, VM.State.CRASHED, VM.State.STOPPED)
