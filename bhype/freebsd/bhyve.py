@@ -13,7 +13,6 @@ PROGRAM = "/usr/sbin/bhyve"
 
 # Options are split at commas without an escape; % and \ start expansions (bhyve_config(5)); the rest is text.
 _WORD = re.compile(r"[^,%\\\x00-\x1f\x7f]+")
-_KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
 def word(value: str) -> str:
@@ -82,11 +81,13 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """One VM as bhyve sees it. memory: bytes; lpc: as "com1,/dev/nmdm-web1.1A"; options: extra words;
-    secret_file: FreeBSD's path of the file with the secrets of all slots, passed by -k when there are any.
+    """One VM as bhyve sees it. memory: bytes; lpc: as "com1,/dev/nmdm-web1.1A"; pins: pairs of a virtual CPU and a
+    CPU of the host; fw_cfg: as "opt/org.example/key,string=value"; variables: settings of bhyve_config(5) by name;
+    options: extra words; secret_file: FreeBSD's path of the file with the secrets of all slots, passed by -k when
+    there are any.
 
     The flags are those of bhyve(8): acpi -A, wire_memory -S, yield_on_hlt -H, yield_on_pause -P, no_msix -W,
-    no_mptable -Y, utc_clock -u, ignore_msr -w, destroy_on_poweroff -D.
+    no_mptable -Y, utc_clock -u, ignore_msr -w, destroy_on_poweroff -D, guest_in_core -C, x2apic -x, strict_io -e.
     """
 
     name: str
@@ -96,6 +97,10 @@ class Machine:
     lpc: tuple[str, ...] = ()
     uuid: str | None = None
     gdb: str | None = None
+    keyboard: str | None = None
+    pins: tuple[tuple[int, int], ...] = ()
+    fw_cfg: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
     options: tuple[str, ...] = ()
     secret_file: str | None = None
     acpi: bool = True
@@ -107,6 +112,9 @@ class Machine:
     utc_clock: bool = True
     ignore_msr: bool = False
     destroy_on_poweroff: bool = False
+    guest_in_core: bool = False
+    x2apic: bool = False
+    strict_io: bool = False
 
     @property
     def secrets(self) -> str:
@@ -130,20 +138,29 @@ def command(machine: Machine) -> Command:
         ("-u", machine.utc_clock),
         ("-w", machine.ignore_msr),
         ("-D", machine.destroy_on_poweroff),
+        ("-C", machine.guest_in_core),
+        ("-x", machine.x2apic),
+        ("-e", machine.strict_io),
     )
     argv = [PROGRAM, *(flag for flag, wanted in flags if wanted)]
     # Always with a unit: a bare number means megabytes or bytes, depending on its size.
     argv += ["-c", str(machine.topology), "-m", f"{-(-machine.memory // 1024)}K"]
-    for flag, value in (("-G", machine.gdb), ("-U", machine.uuid)):
+    for vcpu, cpu in machine.pins:
+        argv += ["-p", f"{vcpu}:{cpu}"]
+    for flag, value in (("-G", machine.gdb), ("-U", machine.uuid), ("-K", machine.keyboard)):
         if value is not None:
             argv += [flag, value]
+    for item in machine.fw_cfg:
+        argv += ["-f", item]
     for slot in machine.slots:
         argv += ["-s", str(slot)]
     for device in machine.lpc:
         argv += ["-l", device]
+    # After -s, as all that may speak of a slot: bhyve refuses one that has a node already.
+    for name, value in machine.variables:
+        argv += ["-o", f"{name}={value}"]
     argv += machine.options
     if machine.secret_file and machine.secrets:
-        # After -s: bhyve refuses a slot for which the file has already made a node.
         argv += ["-k", names.path(machine.secret_file)]
     return Command((*argv, names.vm_name(machine.name)))
 

@@ -13,7 +13,7 @@ from bhype.freebsd.command import ParseError
 from bhype.freebsd.ifconfig import Interface
 from bhype.host import CommandError, Host
 from bhype.vmrun.config import Config
-from bhype.vmrun.devices import Device, backend
+from bhype.vmrun.devices import Device
 from bhype.vmrun.problems import Problem
 
 VARS = "BHYVE_UEFI_VARS.fd"
@@ -28,10 +28,10 @@ def check(host: Host, config: Config, machine: Machine) -> list[Problem]:
         where = f"{slot.address} {device.kind}"
         for path in device.files:
             problems += _file(host, where, path)
-        for path in device.values.get("ports", ()):
+        for path in device.sockets:
             if not os.path.isdir(os.path.dirname(local(host, path)) or "."):
                 problems.append(Problem(where, f"The folder of {path} is missing.", "Make it."))
-        if device.is_network and device.values.get("type", backend(device.values["name"])) == "tap":
+        if device.is_network and device.backend == "tap":
             if interfaces is None:
                 try:
                     interfaces = {found.name: found for found in host.query(ifconfig.list_interfaces())}

@@ -6,21 +6,24 @@ Targets are laid over the main part as JSON before anything is parsed, so each C
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
-from bhype.freebsd import names
 from bhype.freebsd.bhyve import Address, Topology
-from bhype.vmrun import fields
-from bhype.vmrun.devices import KINDS, Device
-from bhype.vmrun.fields import Field
+from bhype.vmrun.devices import COMMON, KINDS, Device
+from bhype.vmrun.keys import DEFAULT_ROM, FLAGS, KEYS
+from bhype.vmrun.options import Reader, Values
 from bhype.vmrun.problems import Problem, Unfit
 
 Document = dict[str, Any]
 DEFAULT = "default"
-DEFAULT_ROM = "/usr/local/share/uefi-firmware/BHYVE_UEFI.fd"
 # What only the main part may say: it makes the VM what it is.
 FIXED = frozenset({"name", "uuid", "hostbridge", "lpc_slot", "power_off_destroy_vm", "targets", "bhype"})
+COMS = ("com1", "com2", "com3", "com4")
+# Read elsewhere, or by others: "bhype" is the panel's own.
+_PARTS = frozenset({"emulations", "targets", "bhype", "$schema"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +31,23 @@ class Graphic:
     """The screen: a frame buffer served by VNC on host:port. wait: the guest starts with the first viewer."""
 
     host: str
-    port: int
+    port: int = 5900
     password: str | None = None
     width: int | None = None
     height: int | None = None
     vga: str | None = None
     wait: bool = False
     xhci_table: bool = True
+    slot: Address | None = None
+    xhci_slot: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """One VM with one target chosen. memory: bytes; unknown: the keys that nothing reads."""
+    """One VM with one target chosen. memory: bytes; pinning: pairs of a virtual CPU and one of the host;
+    fw_cfg: name, "string" or "file", and content; options: settings of bhyve_config(5); loader, tpm, limits
+    (bytes and operations per second) and restart: their keys as in the document, checked; unknown: the keys that
+    nothing reads. With a loader bootrom and varfile are not used; its disk is put in when none was named."""
 
     name: str
     cpu: Topology
@@ -58,47 +66,22 @@ class Config:
     post_start_script: str | None
     flags: dict[str, bool]
     unknown: tuple[str, ...]
+    fwcfg: str = "bhyve"
+    fw_cfg: tuple[tuple[str, str, str], ...] = ()
+    loader: Values | None = None
+    tpm: Values | None = None
+    keyboard: str | None = None
+    pinning: tuple[tuple[int, int], ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
+    limits: Values = field(default_factory=dict)
+    nice: int | None = None
+    protect: bool = False
+    restart: Values | None = None
 
-
-FLAGS = {
-    "generate_acpi": True,
-    "wire_guest_mem": False,
-    "yield_on_hlt": True,
-    "yield_on_pause": False,
-    "force_msi": False,
-    "disable_mptable_gen": False,
-    "utc_clock": True,
-    "ignore_msr": False,
-    "power_off_destroy_vm": False,
-}
-_TOP: dict[str, Field] = {
-    "name": names.vm_name,
-    "cpu": fields.topology,
-    "mem": fields.memory,
-    "bootrom": fields.path,
-    "varfile": fields.path,
-    "uuid": fields.identity,
-    "hostbridge": fields.text,
-    "lpc_slot": fields.slot,
-    "gdb": fields.gdb,
-    "extra_options": fields.words,
-    "next_target": fields.text,
-    "post_start_script": names.path,
-    **dict.fromkeys(("com1", "com2", "com3", "com4"), fields.serial),
-    **dict.fromkeys(FLAGS, fields.flag),
-}
-# Read elsewhere, or by others: "bhype" is the panel's own.
-_PARTS = frozenset({"emulations", "graphic", "targets", "bhype"})
-_GRAPHIC: dict[str, Field] = {
-    "host": fields.text,
-    "port": fields.port,
-    "password": fields.text,
-    "width": fields.count,
-    "height": fields.count,
-    "vga": fields.text,
-    "wait": fields.flag,
-    "xhci_table": fields.flag,
-}
+    @property
+    def drives(self) -> tuple[tuple[str, str], ...]:
+        """All disks ("hd") and media ("cd") with their paths, in the order of the devices."""
+        return tuple(drive for device in self.devices for drive in device.drives)
 
 
 def load(text: str) -> Document:
@@ -143,7 +126,98 @@ def select(document: Document, target: str | None, base: Document | None = None)
 
 def parse(document: Document) -> Config:
     """Check everything. Raises Unfit with all that is wrong."""
-    return _Parser(document).config()
+    reader = Reader()
+    top = reader.read("vm", document, KEYS, _PARTS)
+    devices = tuple(_devices(reader, document))
+    if not reader.problems:
+        _together(reader, top, devices)
+    if reader.problems:
+        raise Unfit(_name(document), reader.problems)
+    return Config(
+        name=top["name"],
+        cpu=top["cpu"],
+        memory=top["mem"],
+        devices=devices,
+        bootrom=top.get("bootrom", DEFAULT_ROM),
+        varfile=top.get("varfile"),
+        uuid=top.get("uuid"),
+        hostbridge=top.get("hostbridge", "hostbridge"),
+        lpc_slot=top.get("lpc_slot"),
+        com=tuple((key, top[key]) for key in COMS if key in top),
+        graphic=Graphic(**top["graphic"]) if "graphic" in top else None,
+        gdb=top.get("gdb"),
+        extra_options=top.get("extra_options", ()),
+        next_target=top.get("next_target"),
+        post_start_script=top.get("post_start_script"),
+        flags={key: top.get(key, default) for key, default in FLAGS.items()},
+        unknown=tuple(reader.unknown),
+        fwcfg=top.get("fwcfg", "qemu" if top.get("fw_cfg") else "bhyve"),
+        fw_cfg=tuple(_item(item) for item in top.get("fw_cfg", ())),
+        loader=_loader(top["loader"], devices) if "loader" in top else None,
+        tpm=top.get("tpm"),
+        keyboard=top.get("keyboard"),
+        pinning=top.get("pinning", ()),
+        options=top.get("options", ()),
+        limits=top.get("limits", {}),
+        nice=top.get("nice"),
+        protect=top.get("protect", False),
+        restart=top.get("restart"),
+    )
+
+
+def equals_root(document: Document) -> list[str]:
+    """The keys of a document, targets included, that are as much as being root on the host, as "vm: options" and
+    "emulations[2] raw: value". It need not be valid. The paths of disks, media, UEFI variables and the like are
+    not among them: only their owner knows which are his, see `host_paths`."""
+    return [f"{where}: {key}" for where, key, _, is_root in _walk(document) if is_root]
+
+
+def host_paths(document: Document) -> list[tuple[str, str]]:
+    """The files that a document's disks, media and UEFI variables are: where ("vm: varfile") and path."""
+    return [
+        (f"{where}: {key}", path)
+        for where, key, value, is_root in _walk(document)
+        if not is_root and key in {"path", "varfile", "ports"}
+        for path in _paths(value)
+    ]
+
+
+def _paths(value: Any) -> Iterator[str]:
+    for one in value if isinstance(value, list) else [value]:
+        found = one.get("path") if isinstance(one, dict) else one
+        if isinstance(found, str):
+            yield found
+
+
+def _walk(document: Document) -> Iterator[tuple[str, str, Any, bool]]:
+    """Each known key that is there: where, key, value, whether it equals root."""
+    parts = {"": document}
+    targets = document.get("targets")
+    if isinstance(targets, dict):
+        parts |= {f"targets {name} ": part for name, part in targets.items() if isinstance(part, dict)}
+    for before, part in parts.items():
+        for key, option in KEYS.items():
+            if part.get(key) is not None:
+                value = part[key]
+                foreign = key in COMS and isinstance(value, str) and not _is_own(value, document)
+                yield f"{before}vm", key, value, foreign or option.is_root(value)
+        entries = part.get("emulations")
+        for number, entry in enumerate(entries) if isinstance(entries, list) else ():
+            kind = KINDS.get(str(entry.get("device"))) if isinstance(entry, dict) else None
+            if kind is None:
+                continue
+            values = kind.normalise(entry) if kind.normalise else entry
+            for key, option in kind.options.items():
+                if values.get(key) is not None:
+                    value = values[key]
+                    yield f"{before}emulations[{number}] {kind.name}", key, value, option.is_root(value)
+
+
+def _is_own(line: str, document: Document) -> bool:
+    """Whether a serial line is the VM's own: with another's one would read along."""
+    return (
+        line == "stdio" or re.fullmatch(rf"/dev/nmdm-{re.escape(_name(document))}\.[0-9]A", line) is not None
+    )
 
 
 def _name(document: Document) -> str:
@@ -151,101 +225,56 @@ def _name(document: Document) -> str:
     return name if isinstance(name, str) and name else "vm"
 
 
-class _Parser:
-    """Collects problems and unknown keys on the way through a document."""
+def _devices(reader: Reader, document: Document) -> Iterator[Device]:
+    entries = document.get("emulations")
+    if not isinstance(entries, list):
+        reader.complain("vm", "emulations: It is missing or no list.")
+        return
+    for number, entry in enumerate(entries):
+        name = entry.get("device") if isinstance(entry, dict) else None
+        kind = KINDS.get(name) if isinstance(name, str) else None
+        if kind is None:
+            problem = f"device: {name!r} is not a device that can be emulated."
+            reader.complain(f"emulations[{number}]", problem, f"Known: {', '.join(KINDS)}.")
+            continue
+        where = f"emulations[{number}] {kind.name}"
+        source = kind.normalise(entry) if kind.normalise else entry
+        values = reader.read(where, source, {**COMMON, **kind.options}, _DEVICE, rule=kind.rule)
+        yield Device(kind.name, values, values.pop("slot", None), values.pop("fix", False))
 
-    def __init__(self, document: Document) -> None:
-        self.document = document
-        self.problems: list[Problem] = []
-        self.unknown: list[str] = []
 
-    def config(self) -> Config:
-        top = self.values("vm", self.document, _TOP, ("name", "cpu", "mem"), _PARTS)
-        devices = self.devices()
-        graphic = self.graphic()
-        if self.problems:
-            raise Unfit(_name(self.document), self.problems)
-        return Config(
-            name=top["name"],
-            cpu=top["cpu"],
-            memory=top["mem"],
-            devices=devices,
-            bootrom=top.get("bootrom", DEFAULT_ROM),
-            varfile=top.get("varfile"),
-            uuid=top.get("uuid"),
-            hostbridge=top.get("hostbridge", "hostbridge"),
-            lpc_slot=top.get("lpc_slot"),
-            com=tuple((key, top[key]) for key in ("com1", "com2", "com3", "com4") if key in top),
-            graphic=graphic,
-            gdb=top.get("gdb"),
-            extra_options=top.get("extra_options", ()),
-            next_target=top.get("next_target"),
-            post_start_script=top.get("post_start_script"),
-            flags={key: top.get(key, default) for key, default in FLAGS.items()},
-            unknown=tuple(self.unknown),
+_DEVICE = frozenset({"device"})
+
+
+def _item(item: Document) -> tuple[str, str, str]:
+    return (
+        (item["name"], "string", item["string"]) if "string" in item else (item["name"], "file", item["file"])
+    )
+
+
+def _loader(values: Values, devices: tuple[Device, ...]) -> Values:
+    if values["type"] == "bhyveload" and "disk" not in values:
+        return {**values, "disk": _boot_disk(devices)}
+    return values
+
+
+def _boot_disk(devices: tuple[Device, ...]) -> str | None:
+    """The first disk, else the first medium: an installation starts from there."""
+    drives = [drive for device in devices for drive in device.drives]
+    return next((path for kind, path in sorted(drives, key=lambda drive: drive[0] == "cd")), None)
+
+
+def _together(reader: Reader, top: Document, devices: tuple[Device, ...]) -> None:
+    """What is right alone and wrong beside the rest."""
+    cpus = top["cpu"].cpus
+    beyond = sorted({vcpu for vcpu, _ in top.get("pinning", ()) if vcpu >= cpus})
+    if beyond:
+        reader.complain(
+            "vm", f"pinning: There is no virtual CPU {beyond[0]}; they count from 0 to {cpus - 1}."
         )
-
-    def values(
-        self,
-        where: str,
-        source: Document,
-        known: dict[str, Field],
-        required: tuple[str, ...],
-        others: frozenset[str] = frozenset(),
-    ) -> Document:
-        """Those of ``known`` that are there, checked; null counts as not there."""
-        found = {}
-        for key, value in source.items():
-            if key not in known:
-                if key not in others:
-                    self.unknown.append(f"{where}: {key}")
-            elif value is not None:
-                try:
-                    found[key] = known[key](value)
-                except (ValueError, TypeError) as error:
-                    self.problems.append(Problem(where, f"{key}: {error}"))
-        for key in required:
-            if source.get(key) is None:
-                self.problems.append(Problem(where, f"{key} is missing."))
-        return found
-
-    def devices(self) -> tuple[Device, ...]:
-        entries = self.document.get("emulations")
-        if not isinstance(entries, list):
-            self.problems.append(Problem("vm", "emulations is missing or no list."))
-            return ()
-        return tuple(device for number, entry in enumerate(entries) if (device := self.device(number, entry)))
-
-    def device(self, number: int, entry: Any) -> Device | None:
-        kind = entry.get("device") if isinstance(entry, dict) else None
-        if not isinstance(kind, str) or kind not in KINDS:
-            problem = f"{kind!r} is not a device that can be emulated."
-            self.problems.append(Problem(f"emulations[{number}]", problem, f"Known: {', '.join(KINDS)}."))
-            return None
-        where = f"emulations[{number}] {kind}"
-        common: dict[str, Field] = {"slot": fields.slot, "fix": fields.flag}
-        known = {**common, **KINDS[kind].fields}
-        values = self.values(where, entry, known, KINDS[kind].required, frozenset({"device"}))
-        if kind == "nvme" and not entry.keys() & {"path", "ram"}:
-            self.problems.append(Problem(where, "It needs a path or ram."))
-        return Device(kind, values, values.pop("slot", None), values.pop("fix", False))
-
-    def graphic(self) -> Graphic | None:
-        source = self.document.get("graphic")
-        if source is None:
-            return None
-        if not isinstance(source, dict):
-            self.problems.append(Problem("graphic", "It is not a JSON object."))
-            return None
-        values = self.values("graphic", source, _GRAPHIC, ("host",))
-        if ("width" in values) != ("height" in values):
-            self.problems.append(Problem("graphic", "width and height must both be given, or neither."))
-        elif "width" in values and not (640 <= values["width"] <= 3840 and 480 <= values["height"] <= 2160):
-            self.problems.append(Problem("graphic", "width and height must be 640x480 to 3840x2160."))
-        if len(values.get("password", "")) > 8:
-            self.problems.append(Problem("graphic", "password: VNC uses only its first 8 characters."))
-        if values.get("vga") not in {None, "io", "off"}:
-            self.problems.append(Problem("graphic", "vga: bhyve serves no screen unless it is io or off."))
-        if self.problems:
-            return None
-        return Graphic(**{"port": 5900, **values})
+    if top.get("fw_cfg") and top.get("fwcfg") == "bhyve":
+        reader.complain("vm", 'fwcfg: Firmware items need "qemu".')
+    if sum(top.get(key) == "stdio" for key in COMS) > 1:
+        reader.complain("vm", "com1: Only one serial port can be stdio.")
+    if "loader" in top and not any(device.drives for device in devices) and "disk" not in top["loader"]:
+        reader.complain("loader", "disk: There is no disk to load a system from.")

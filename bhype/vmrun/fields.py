@@ -12,9 +12,18 @@ from bhype.freebsd.bhyve import Address, Topology, word
 
 Field = Callable[[Any], Any]
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+PAGE = 4096
 _SIZE = re.compile(r"([0-9]{1,15})([KMGT])(I?B)?", re.IGNORECASE)
+_RATE = re.compile(r"([0-9]{1,15})([KMGT])?(bit/?s?)?", re.IGNORECASE)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _GDB = re.compile(r"w?([A-Za-z0-9.:\[\]-]+:)?[0-9]{1,5}")
+_IP4 = r"(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\.){3}(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"
+_IP6 = r"(?=[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:)[0-9A-Fa-f:.]{2,45}"
+_ADDRESS = re.compile(rf"{_IP4}|{_IP6}")
+_TCP = re.compile(rf"tcp=({_IP4}|\[{_IP6}\]):([0-9]{{1,5}})")
+_NMDM = re.compile(r"/dev/nmdm[A-Za-z0-9_.-]*[AB]")
+_VARIABLE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_CPUS = re.compile(r"[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*")
 
 
 def text(value: Any) -> str:
@@ -57,7 +66,48 @@ def memory(value: Any) -> int:
     number = count(value)
     if number < 1 << 20:
         raise ValueError(f"{number} bytes are too little memory for a VM.")
+    # Whole pages: vmm(4) has no others.
+    return -(-number // PAGE) * PAGE
+
+
+def size(value: Any) -> int:
+    """Bytes, from a number or a text such as 10M: K, M, G or T of 1024, in either case."""
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+        return int(match[1]) * UNITS[match[2].upper()]
+    return count(value)
+
+
+def rate(value: Any) -> int:
+    """Bits per second, from a number or a text such as 10M: K, M, G or T of 1000, as networks count."""
+    match = _RATE.fullmatch(str(value).strip()) if not isinstance(value, bool) else None
+    number = int(match[1]) * 1000 ** " KMGT".index((match[2] or " ").upper()) if match else 0
+    if not 1000 <= number <= 10**12:
+        raise ValueError(f"{value!r} is not a rate in bits per second; write it as 10M or 1G.")
     return number
+
+
+def limited(low: int, high: int) -> Field:
+    """A whole number of a range."""
+
+    def check(value: Any) -> int:
+        number = count(value)
+        if not low <= number <= high:
+            raise ValueError(f"{number} is not between {low} and {high}.")
+        return number
+
+    return check
+
+
+def letters(limit: int) -> Field:
+    """A text of at most that many printable ASCII characters, as ATA's and NVMe's identities are."""
+
+    def check(value: Any) -> str:
+        name = text(value)
+        if not name.isascii() or len(name) > limit:
+            raise ValueError(f"{name!r} is not a text of at most {limit} ASCII characters.")
+        return name
+
+    return check
 
 
 def topology(value: Any) -> Topology:
@@ -112,14 +162,37 @@ def path(value: Any) -> str:
     return name
 
 
-def serial(value: Any) -> str:
-    """``stdio`` or a null-modem device, nmdm(4)."""
-    name = text(value)
-    if name != "stdio" and not re.fullmatch(r"/dev/nmdm[A-Za-z0-9_.-]*[AB]", name):
-        raise ValueError(
-            f'{name!r} is not a serial line; write "stdio" or a device such as /dev/nmdm-web1.1A.'
-        )
+def absolute(value: Any) -> str:
+    """A path from the root on."""
+    name = path(value)
+    if not name.startswith("/") or ".." in name.split("/"):
+        raise ValueError(f"{name!r} is not an absolute path.")
     return name
+
+
+def serial(value: Any) -> str:
+    """``stdio``, a null-modem device (nmdm(4)) or ``tcp=IP:PORT`` (FreeBSD 15)."""
+    name = text(value)
+    if name == "stdio" or _NMDM.fullmatch(name):
+        return name
+    match = _TCP.fullmatch(name)
+    if match:
+        port(match[2])
+        return name
+    rule = 'write "stdio", a device such as /dev/nmdm-web1.1A, or tcp=127.0.0.1:4001.'
+    raise ValueError(f"{name!r} is not a serial line; {rule}")
+
+
+def address(value: Any) -> str:
+    """An IP address in numbers, the only kind that bhyve listens on."""
+    if not isinstance(value, str) or not _ADDRESS.fullmatch(value):
+        raise ValueError(f"{value!r} is not an IP address such as 127.0.0.1.")
+    return value
+
+
+def vga(value: Any) -> str:
+    """UCL reads a bare ``off`` and ``on`` as false and true."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else text(value)
 
 
 def identity(value: Any) -> str:
@@ -149,12 +222,134 @@ def words(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def ports(value: Any) -> tuple[str, ...]:
-    """The sockets of a virtio-console, at most 16; each a path, or an object with a path."""
-    found = value if isinstance(value, list) else [value]
-    if not 1 <= len(found) <= 16:
-        raise ValueError("a virtio-console has 1 to 16 ports.")
-    return tuple(path(one["path"] if isinstance(one, dict) and "path" in one else one) for one in found)
+def variables(value: Any) -> tuple[tuple[str, str], ...]:
+    """Settings by name, bhyve_config(5) and loader(8)."""
+    if not isinstance(value, dict):
+        raise ValueError("it is not a JSON object.")
+    return tuple((_variable(key), _setting(key, one)) for key, one in value.items())
+
+
+def options(value: Any) -> tuple[tuple[str, str], ...]:
+    """Settings of bhyve_config(5), but for those that would make it another VM, or none."""
+    found = variables(value)
+    for key, _ in found:
+        if key in {"name", "config.dump"}:
+            raise ValueError(f"{key} cannot be set here.")
+    return found
+
+
+def _variable(key: str) -> str:
+    if not _VARIABLE.fullmatch(key):
+        raise ValueError(f"{key!r} is not the name of a setting.")
+    return key
+
+
+def _setting(key: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str | int) or not str(value) or not str(value).isprintable():
+        raise ValueError(f"{value!r} is not a value for {key}.")
+    return str(value)
+
+
+def pinning(value: Any) -> tuple[tuple[int, int], ...]:
+    """Pairs of a virtual CPU and a CPU of the host, from ``{"0": [2, 3], "1": "4-5"}``."""
+    if not isinstance(value, dict):
+        raise ValueError("it is not a JSON object.")
+    return tuple((limited(0, 65534)(vcpu), cpu) for vcpu, cpus in value.items() for cpu in _cpu_list(cpus))
+
+
+def _cpu_list(value: Any) -> list[int]:
+    if isinstance(value, str):
+        if not _CPUS.fullmatch(value):
+            raise ValueError(f'{value!r} is not a list of CPUs; write [2, 3] or "2-3,6".')
+        ends = [
+            (int(first), int(last or first))
+            for first, _, last in (p.partition("-") for p in value.split(","))
+        ]
+        value = [cpu for first, last in ends for cpu in range(first, last + 1)]
+    cpus = [limited(0, 1023)(cpu) for cpu in (value if isinstance(value, list) else [value])]
+    if not cpus:
+        raise ValueError("a virtual CPU needs at least one CPU of the host.")
+    return sorted(set(cpus))
+
+
+def statuses(value: Any) -> frozenset[int]:
+    """Exit statuses of bhyve."""
+    if not isinstance(value, list):
+        raise ValueError(f"{value!r} is not a list of exit statuses such as [0].")
+    return frozenset(limited(0, 255)(one) for one in value)
+
+
+def layout(value: Any) -> str:
+    """The name of a file in bhyve's folder of keyboard layouts."""
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", value):
+        raise ValueError(f"{value!r} is not the name of a keyboard layout such as de_noacc.")
+    return value
+
+
+def name(pattern: str, what: str) -> Field:
+    """A text of that form; ``what`` says what it is, as "a hook"."""
+
+    def check(value: Any) -> str:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise ValueError(f"{value!r} is not {what}.")
+        return value
+
+    return check
+
+
+def forwards(value: Any) -> tuple[str, ...]:
+    """Ports that slirp passes on: ``tcp:127.0.0.1:2222-10.0.2.15:22``, several as a list."""
+    found = value.split(";") if isinstance(value, str) else value
+    form = r"(tcp|udp):[0-9.]*:[0-9]{1,5}-[0-9.]*:[0-9]{1,5}"
+    rule = 'write it as "tcp:127.0.0.1:2222-10.0.2.15:22".'
+    if not isinstance(found, list) or not all(
+        isinstance(one, str) and re.fullmatch(form, one) for one in found
+    ):
+        raise ValueError(f"{value!r} is not a forwarded port; {rule}")
+    return tuple(found)
+
+
+def sector(value: Any) -> int:
+    """The size of a disk's sectors in bytes: a power of two from 512."""
+    number = count(value)
+    if number < 512 or number & (number - 1) or number > 1 << 20:
+        raise ValueError(f"{number} is not a sector size such as 512 or 4096.")
+    return number
+
+
+def note(value: Any) -> str:
+    """Free text of several lines, as the file of a boot loader."""
+    if not isinstance(value, str) or len(value) > 1 << 16 or "\0" in value:
+        raise ValueError("it is not a text of at most 65536 characters.")
+    return value
+
+
+def firmware_data(value: Any) -> str:
+    """The content of a fw_cfg item: one line."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, str | int)
+        or not str(value).isprintable()
+        or value == ""
+    ):
+        raise ValueError(f"{value!r} is not one line of text.")
+    return str(value)
+
+
+def nice(value: Any) -> int:
+    """A priority, nice(1): -20 (first) to 20 (last)."""
+    if isinstance(value, bool) or not isinstance(value, int) or not -20 <= value <= 20:
+        raise ValueError(f"{value!r} is not a number from -20 to 20.")
+    return value
+
+
+def identifier(value: Any) -> str:
+    """Two 16-bit numbers as ``0x8086153a``: a PCI device's, then its subsystem's (vmrun's own order)."""
+    if not isinstance(value, str) or not re.fullmatch(r"0x[0-9A-Fa-f]{8}", value):
+        raise ValueError(f'{value!r} is not a number such as "0x8086153a".')
+    return value.lower()
 
 
 def pci_device(value: Any) -> str:

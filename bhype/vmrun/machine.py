@@ -8,22 +8,32 @@ from itertools import product
 from bhype.freebsd.bhyve import Address, Machine, Slot
 from bhype.vmrun.config import Config, Graphic
 from bhype.vmrun.problems import Problem, Unfit
+from bhype.vmrun.rundir import RUN_DIR
+
+# In the VM's run directory: where its own swtpm listens.
+TPM_SOCKET = "tpm.sock"
 
 
-def machine(config: Config, *, secret_file: str | None = None, wait: bool = True) -> Machine:
-    """The VM as bhyve is told. secret_file: where the VNC password will lie; wait: whether the guest may
-    wait for a viewer (only before its first start). Raises Unfit when the devices do not fit on the bus."""
+def machine(
+    config: Config, *, secret_file: str | None = None, tpm_socket: str | None = None, wait: bool = True
+) -> Machine:
+    """The VM as bhyve is told. secret_file: where the VNC password will lie; tpm_socket: where our own swtpm will
+    listen; wait: whether the guest may wait for a viewer (only before its first start). Raises Unfit when the
+    devices do not fit on the bus."""
     slots = tuple(_slots(config, wait=wait))
     _check(config, slots)
-    rom = f"bootrom,{config.bootrom}" + (f",{config.varfile}" if config.varfile else "")
     return Machine(
         name=config.name,
         topology=config.cpu,
         memory=config.memory,
         slots=slots,
-        lpc=(rom, *(f"{key},{value}" for key, value in config.com)),
+        lpc=tuple(_lpc(config, tpm_socket)),
         uuid=config.uuid,
         gdb=config.gdb,
+        keyboard=config.keyboard,
+        pins=config.pinning,
+        fw_cfg=tuple(f"{name},{kind}={content}" for name, kind, content in config.fw_cfg),
+        variables=tuple(_variables(config)),
         options=config.extra_options,
         secret_file=secret_file,
         acpi=config.flags["generate_acpi"],
@@ -36,23 +46,51 @@ def machine(config: Config, *, secret_file: str | None = None, wait: bool = True
         utc_clock=config.flags["utc_clock"],
         ignore_msr=config.flags["ignore_msr"],
         destroy_on_poweroff=config.flags["power_off_destroy_vm"],
+        guest_in_core=config.flags["guest_in_core"],
+        x2apic=config.flags["x2apic"],
+        strict_io=config.flags["strict_io"],
     )
+
+
+def _lpc(config: Config, tpm_socket: str | None) -> Iterator[str]:
+    """The words of -l: the boot ROM unless a loader has put a system into the memory, ports and TPM."""
+    if config.loader is None:
+        words = ["bootrom", config.bootrom]
+        if config.varfile:
+            words.append(config.varfile)
+        if config.fwcfg != "bhyve":
+            words.append(f"fwcfg={config.fwcfg}")
+        yield ",".join(words)
+    yield from (f"{key},{value}" for key, value in config.com)
+    if config.tpm:
+        kind, version = config.tpm["type"], config.tpm.get("version", "2.0")
+        path = config.tpm.get("path") or tpm_socket or f"{RUN_DIR}/{config.name}/{TPM_SOCKET}"
+        yield f"tpm,{kind},{path},version={version}"
+
+
+def _variables(config: Config) -> Iterator[tuple[str, str]]:
+    """The words of -o. Without a boot ROM there is no other place for its interface."""
+    if config.loader is not None and config.fwcfg != "bhyve":
+        yield "lpc.fwcfg", config.fwcfg
+    yield from config.options
 
 
 def _slots(config: Config, *, wait: bool) -> Iterator[Slot]:
     """Explicit slots are kept; the rest go in order to the next that nobody names."""
+    screen = config.graphic
     taken = {device.slot for device in config.devices} | {config.lpc_slot or Address(0, 31)}
+    if screen:
+        taken |= {screen.slot, *((screen.xhci_slot,) if screen.xhci_table else ())}
     free = (place for place in _places() if place not in taken)
     yield Slot(next(free), config.hostbridge)
     yield Slot(config.lpc_slot or Address(0, 31), "lpc")
     for device in config.devices:
         yield Slot(device.slot or _next(config, free), device.argument)
-    if config.graphic:
-        password = config.graphic.password
-        secrets = (("password", password),) if password else ()
-        yield Slot(_next(config, free), _frame_buffer(config.graphic, wait=wait), secrets)
-        if config.graphic.xhci_table:
-            yield Slot(_next(config, free), "xhci,tablet")
+    if screen:
+        secrets = (("password", screen.password),) if screen.password else ()
+        yield Slot(screen.slot or _next(config, free), _frame_buffer(screen, wait=wait), secrets)
+        if screen.xhci_table:
+            yield Slot(screen.xhci_slot or _next(config, free), "xhci,tablet")
 
 
 def _places() -> Iterator[Address]:

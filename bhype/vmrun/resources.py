@@ -148,7 +148,7 @@ def make_variables(host: Host, config: Config) -> None:
 def remove_sockets(host: Host, config: Config) -> None:
     """bhyve makes the sockets of a virtio-console and fails when they are there. Other files stay."""
     for device in config.devices:
-        for path in device.values.get("ports", ()):
+        for path in device.sockets:
             place = local(host, path)
             try:
                 if stat.S_ISSOCK(os.lstat(place).st_mode):

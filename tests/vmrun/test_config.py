@@ -132,7 +132,7 @@ def test_other_cpus_are_refused(cpu):
          "virtio-net,tap1,type=tap,mtu=9000,mac=58:9c:fc:00:00:01"),
         ({"device": "virtio-net", "name": "netgraph,x", "type": "tap"}, None),
         ({"device": "virtio-net", "name": "vale0:1"}, "virtio-net,vale0:1,type=vale"),
-        ({"device": "e1000", "name": "tap1", "mtu": 1400}, "e1000,tap1"),
+        ({"device": "e1000", "name": "tap1", "mtu": 1400}, "e1000,tap1,type=tap"),
         ({"device": "virtio-blk", "path": "/d", "nodelete": True, "logical_sector_size": 512,
           "physical_sector_size": 4096},
          "virtio-blk,/d,nodelete,sectorsize=512/4096"),
@@ -276,7 +276,7 @@ def test_all_mistakes_are_told_at_once():
                 {"device": "nvme"},
                 7,
             ],
-            "graphic": {"port": 0, "password": "longer than 8", "width": 10, "vga": "on"},
+            "graphic": {"port": 0, "password": "longer than 8", "width": 10, "vga": "maybe"},
         }
     ) == [
         "vm: name: A name starts with a lower-case letter and has only a-z, 0-9 and '-', "
@@ -284,20 +284,20 @@ def test_all_mistakes_are_told_at_once():
         "vm: cpu: 'many' is not a number.",
         "vm: uuid: '1' is not a UUID.",
         "vm: com1: '/etc/passwd' is not a serial line; "
-        'write "stdio" or a device such as /dev/nmdm-web1.1A.',
+        'write "stdio", a device such as /dev/nmdm-web1.1A, or tcp=127.0.0.1:4001.',
         "vm: utc_clock: 'yes' is not true or false.",
-        "vm: mem is missing.",
+        "graphic: port: 0 is not a port.",
+        "graphic: password: VNC uses only its first 8 characters.",
+        "graphic: width: 10 is not between 640 and 3840.",
+        "graphic: vga: 'maybe' is none of io, off, on.",
+        "graphic: host: It is missing.",
+        "vm: mem: It is missing.",
         "emulations[0] virtio-blk: path: '/a,ro' has a character that bhyve does not take literally "
         "(one of , % \\).",
-        "emulations[1]: 'floppy' is not a device that can be emulated.",
-        "emulations[2] virtio-net: name is missing.",
-        "emulations[3] nvme: It needs a path or ram.",
-        "emulations[4]: None is not a device that can be emulated.",
-        "graphic: port: 0 is not a port.",
-        "graphic: host is missing.",
-        "graphic: width and height must both be given, or neither.",
-        "graphic: password: VNC uses only its first 8 characters.",
-        "graphic: vga: bhyve serves no screen unless it is io or off.",
+        "emulations[1]: device: 'floppy' is not a device that can be emulated.",
+        "emulations[2] virtio-net: name: It is missing.",
+        "emulations[3] nvme: path: It needs a path or ram.",
+        "emulations[4]: device: None is not a device that can be emulated.",
     ]
 
 
