@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from bhype.freebsd.bhyve import Address, Topology
@@ -43,11 +43,57 @@ class Graphic:
 
 
 @dataclass(frozen=True, slots=True)
+class Loader:
+    """What puts the guest's system into its memory instead of a boot ROM. type: bhyveload or grub; disk: of
+    bhyveload, the first one already put in when none was named; config: the text of a grub.cfg."""
+
+    type: str
+    disk: str | None = None
+    os_loader: str | None = None
+    env: tuple[tuple[str, str], ...] = ()
+    root: str | None = None
+    directory: str | None = None
+    config: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tpm:
+    """type: passthru or swtpm; path: the device, or somebody else's socket; state: the folder of our own swtpm."""
+
+    type: str
+    path: str | None = None
+    state: str | None = None
+    version: str = "2.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """For rctl(8). pcpu: percent of one CPU; the others per second, in bytes and operations; None: no limit."""
+
+    pcpu: int | None = None
+    readbps: int | None = None
+    writebps: int | None = None
+    readiops: int | None = None
+    writeiops: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """When the guest is started again: after which exit statuses, after crashes, how often within how many
+    seconds (limit None: no end), and how many seconds to wait first."""
+
+    reboot_on: frozenset[int] = frozenset({0})
+    on_crash: bool = False
+    limit: int | None = None
+    within: int = 600
+    delay: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """One VM with one target chosen. memory: bytes; pinning: pairs of a virtual CPU and one of the host;
-    fw_cfg: name, "string" or "file", and content; options: settings of bhyve_config(5); loader, tpm, limits
-    (bytes and operations per second) and restart: their keys as in the document, checked; unknown: the keys that
-    nothing reads. With a loader bootrom and varfile are not used; its disk is put in when none was named."""
+    fw_cfg: name, "string" or "file", and content; options: settings of bhyve_config(5); unknown: the keys that
+    nothing reads. With a loader bootrom and varfile are not used."""
 
     name: str
     cpu: Topology
@@ -68,15 +114,15 @@ class Config:
     unknown: tuple[str, ...]
     fwcfg: str = "bhyve"
     fw_cfg: tuple[tuple[str, str, str], ...] = ()
-    loader: Values | None = None
-    tpm: Values | None = None
+    loader: Loader | None = None
+    tpm: Tpm | None = None
     keyboard: str | None = None
     pinning: tuple[tuple[int, int], ...] = ()
     options: tuple[tuple[str, str], ...] = ()
-    limits: Values = field(default_factory=dict)
+    limits: Limits = Limits()
     nice: int | None = None
     protect: bool = False
-    restart: Values | None = None
+    restart: Restart | None = None
 
     @property
     def drives(self) -> tuple[tuple[str, str], ...]:
@@ -154,14 +200,14 @@ def parse(document: Document) -> Config:
         fwcfg=top.get("fwcfg", "qemu" if top.get("fw_cfg") else "bhyve"),
         fw_cfg=tuple(_item(item) for item in top.get("fw_cfg", ())),
         loader=_loader(top["loader"], devices) if "loader" in top else None,
-        tpm=top.get("tpm"),
+        tpm=Tpm(**top["tpm"]) if "tpm" in top else None,
         keyboard=top.get("keyboard"),
         pinning=top.get("pinning", ()),
         options=top.get("options", ()),
-        limits=top.get("limits", {}),
+        limits=Limits(**top.get("limits", {})),
         nice=top.get("nice"),
         protect=top.get("protect", False),
-        restart=top.get("restart"),
+        restart=Restart(**top["restart"]) if "restart" in top else None,
     )
 
 
@@ -252,10 +298,10 @@ def _item(item: Document) -> tuple[str, str, str]:
     )
 
 
-def _loader(values: Values, devices: tuple[Device, ...]) -> Values:
-    if values["type"] == "bhyveload" and "disk" not in values:
-        return {**values, "disk": _boot_disk(devices)}
-    return values
+def _loader(values: Values, devices: tuple[Device, ...]) -> Loader:
+    if values["type"] == "bhyveload":
+        values = {"disk": _boot_disk(devices), **values}
+    return Loader(**values)
 
 
 def _boot_disk(devices: tuple[Device, ...]) -> str | None:

@@ -14,7 +14,7 @@ Field = Callable[[Any], Any]
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 PAGE = 4096
 _SIZE = re.compile(r"([0-9]{1,15})([KMGT])(I?B)?", re.IGNORECASE)
-_RATE = re.compile(r"([0-9]{1,15})([KMGT])?(bit/?s?)?", re.IGNORECASE)
+_RATE = re.compile(r"([0-9]{1,15})([KMG])?(bit/?s?)?", re.IGNORECASE)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _GDB = re.compile(r"w?([A-Za-z0-9.:\[\]-]+:)?[0-9]{1,5}")
 _IP4 = r"(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\.){3}(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"
@@ -78,11 +78,12 @@ def size(value: Any) -> int:
 
 
 def rate(value: Any) -> int:
-    """Bits per second, from a number or a text such as 10M: K, M, G or T of 1000, as networks count."""
+    """Bits per second, from a number or a text such as 10M: K, M or G of 1000, as networks count. ng_pipe(4) has
+    no more than a gigabit."""
     match = _RATE.fullmatch(str(value).strip()) if not isinstance(value, bool) else None
-    number = int(match[1]) * 1000 ** " KMGT".index((match[2] or " ").upper()) if match else 0
-    if not 1000 <= number <= 10**12:
-        raise ValueError(f"{value!r} is not a rate in bits per second; write it as 10M or 1G.")
+    number = int(match[1]) * 1000 ** " KMG".index((match[2] or " ").upper()) if match else 0
+    if not 1000 <= number <= 10**9:
+        raise ValueError(f"{value!r} is not a rate of 1K to 1G bits per second; write it as 10M.")
     return number
 
 

@@ -160,11 +160,11 @@ LOADER = by_key(
     Option("env", fields.variables, "Loader variables", "As autoboot_delay, for loader(8).", kind="table"),
     Option(
         "root", fields.name(r"(hd|cd)[0-9]{1,2}(,[a-z]{0,6}[0-9]{1,2})?|host", "a place such as hd0,msdos1"),
-        "Root", "Where GRUB finds its configuration.", default="hd0,msdos1",
+        "Root", "Where GRUB finds its configuration.",
     ),
     Option(
         "directory", fields.name(r"/[A-Za-z0-9_./-]{0,100}", "a folder such as /boot/grub"), "Folder",
-        "Of grub.cfg on that place.", default="/boot/grub",
+        "Of grub.cfg on that place.",
     ),
     Option("config", fields.note, "grub.cfg", "The file itself, instead of the guest's.", kind="text"),
 )  # fmt: skip

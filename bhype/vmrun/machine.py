@@ -63,9 +63,8 @@ def _lpc(config: Config, tpm_socket: str | None) -> Iterator[str]:
         yield ",".join(words)
     yield from (f"{key},{value}" for key, value in config.com)
     if config.tpm:
-        kind, version = config.tpm["type"], config.tpm.get("version", "2.0")
-        path = config.tpm.get("path") or tpm_socket or f"{RUN_DIR}/{config.name}/{TPM_SOCKET}"
-        yield f"tpm,{kind},{path},version={version}"
+        path = config.tpm.path or tpm_socket or f"{RUN_DIR}/{config.name}/{TPM_SOCKET}"
+        yield f"tpm,{config.tpm.type},{path},version={config.tpm.version}"
 
 
 def _variables(config: Config) -> Iterator[tuple[str, str]]:
