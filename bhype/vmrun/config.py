@@ -51,7 +51,7 @@ class Loader:
     disk: str | None = None
     os_loader: str | None = None
     env: tuple[tuple[str, str], ...] = ()
-    root: str | None = None
+    root: str = "hd0,1"
     directory: str | None = None
     config: str | None = None
 

@@ -160,7 +160,7 @@ LOADER = by_key(
     Option("env", fields.variables, "Loader variables", "As autoboot_delay, for loader(8).", kind="table"),
     Option(
         "root", fields.name(r"(hd|cd)[0-9]{1,2}(,[a-z]{0,6}[0-9]{1,2})?|host", "a place such as hd0,msdos1"),
-        "Root", "Where GRUB finds its configuration.",
+        "Root", "Where GRUB finds its configuration.", default="hd0,1",
     ),
     Option(
         "directory", fields.name(r"/[A-Za-z0-9_./-]{0,100}", "a folder such as /boot/grub"), "Folder",
