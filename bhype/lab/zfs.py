@@ -10,8 +10,9 @@ MODULES = {
     **dict.fromkeys(("create", "clone", "snapshot", "hold", "release", "version"), "making"),
     **dict.fromkeys(("set", "inherit", "rename", "promote"), "changing"),
     **dict.fromkeys(("destroy", "rollback"), "destroying"),
+    **{"send": "sending", "receive": "receiving", "mount": "mounting", "unmount": "mounting"},
 }
-ALIASES = {"snap": "snapshot"}
+ALIASES = {"snap": "snapshot", "recv": "receive", "umount": "unmount"}
 # Python has words of these names.
 FUNCTIONS = {"list": "list_", "set": "set_"}
 

@@ -44,7 +44,7 @@ def _copy_file(source: str, target: str) -> None:
             pass
         size = os.fstat(inward).st_size
         os.truncate(outward, size)
-        for start, end in _extents(inward, size):
+        for start, end in extents(inward, size):
             place = start
             while place < end:
                 block = os.pread(inward, min(CHUNK, end - place), place)
@@ -57,7 +57,7 @@ def _copy_file(source: str, target: str) -> None:
         os.close(outward)
 
 
-def _extents(handle: int, size: int) -> list[tuple[int, int]]:
+def extents(handle: int, size: int) -> list[tuple[int, int]]:
     """The parts of a sparse file that hold data."""
     found = []
     place = 0

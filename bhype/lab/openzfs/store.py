@@ -214,6 +214,11 @@ class Store:
     def number(self, name: str, prop: str) -> int:
         return int(self.lookup(name, prop)[0] or 0)
 
+    def guid(self, name: str) -> int:
+        """The guid that zfs(8) tells: a snapshot has that of the one it was sent from, also in the same pool."""
+        dataset = self.datasets[name]
+        return int(dataset.get("came_as") or dataset["guid"])
+
     # -- bytes ---------------------------------------------------------------------------------------
 
     def shelf(self, name: str) -> str:

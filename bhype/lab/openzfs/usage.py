@@ -30,6 +30,23 @@ TEXTS = {
         "\trename -u [-f] <filesystem> <filesystem>\n"
         "\trename -r <snapshot> <snapshot>\n"
     ),
+    "mount": "\tmount\n\tmount [-flvO] [-o opts] <-a | filesystem>\n",
+    "unmount": "\tunmount [-fu] <-a | filesystem|mountpoint>\n",
+    "send": (
+        "\tsend [-DLPbcehnpsVvw] [-i|-I snapshot]\n"
+        "\t     [-R [-X dataset[,dataset]...]]     <snapshot>\n"
+        "\tsend [-DnVvPLecw] [-i snapshot|bookmark] <filesystem|volume|snapshot>\n"
+        "\tsend [-DnPpVvLec] [-i bookmark|snapshot] --redact <bookmark> <snapshot>\n"
+        "\tsend [-nVvPe] -t <receive_resume_token>\n"
+        "\tsend [-PnVv] --saved filesystem\n"
+    ),
+    "receive": (
+        "\treceive [-vMnsFhu] [-o <property>=<value>] ... [-x <property>] ...\n"
+        "\t    <filesystem|volume|snapshot>\n"
+        "\treceive [-vMnsFhu] [-o <property>=<value>] ... [-x <property>] ... \n"
+        "\t    [-d | -e] <filesystem>\n"
+        "\treceive -A <filesystem|volume>\n"
+    ),
     "list": (
         "\tlist [-Hp] [-r|-d max] [-o property[,...]] [-s property]...\n\t    "
         "[-S property]... [-t type[,...]] [filesystem|volume|snapshot] ...\n"

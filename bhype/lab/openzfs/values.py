@@ -98,7 +98,7 @@ class Values:
             case "creation":
                 return str(dataset["creation"]) if self.exact else sizes.date(dataset["creation"])
             case "guid" | "objsetid":
-                return str(dataset["guid"] if prop == "guid" else dataset["txg"] + 50)
+                return str(store.guid(name) if prop == "guid" else dataset["txg"] + 50)
             case "createtxg":
                 return str(dataset["txg"])
             case "compressratio" | "refcompressratio":
