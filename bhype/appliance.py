@@ -127,6 +127,11 @@ def prepare(layout: Layout) -> None:
         if layout.privileged:
             os.chown(folder, 0, group)
         folder.chmod(mode)
+    # Recorded console sessions: the gateway writes them, the web process shows them, nobody else reads them.
+    recordings = layout.state / "recordings"
+    recordings.mkdir(mode=0o700, exist_ok=True)
+    if layout.privileged:
+        os.chown(recordings, pwd.getpwnam(layout.user).pw_uid, group, follow_symlinks=False)
     # Supervisors write their run directories as root; the gateway reads the VNC port and the serial socket there.
     guests = Path(layout.root + "/var/run/bhype/vms")
     guests.mkdir(parents=True, exist_ok=True)

@@ -31,6 +31,7 @@ class User(AbstractBaseUser):
     class Role(models.TextChoices):
         NONE = "", "Own VMs only"
         VIEWER = "viewer", "Viewer"
+        WATCHER = "watcher", "Watcher"
         OPERATOR = "operator", "Operator"
         ADMIN = "admin", "Admin"
 

@@ -53,13 +53,24 @@ class Relay(asyncio.Protocol):
         self.stuck_since: float | None = None
 
     @classmethod
-    async def open(cls, gateway: Path, key_file: Path, name: str, kind: str) -> Relay:
-        """Connect to console ``kind`` of ``name``. Raises Refused."""
+    async def open(
+        cls,
+        gateway: Path,
+        key_file: Path,
+        name: str,
+        kind: str,
+        *,
+        watch: bool = False,
+        record: str = "",
+        size: tuple[int, int] = (80, 24),
+    ) -> Relay:
+        """Connect to console ``kind`` of ``name``; for the rest see ``signing.Note``. Raises Refused."""
         loop = asyncio.get_running_loop()
         relay: Relay | None = None
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                note = sign(await asyncio.to_thread(read_key, key_file), name, kind)
+                key = await asyncio.to_thread(read_key, key_file)
+                note = sign(key, name, kind, watch=watch, record=record, size=size)
                 _, relay = await loop.create_unix_connection(cls, str(gateway))
                 await relay._upgrade(note)
         except (OSError, TimeoutError) as error:

@@ -8,7 +8,7 @@ from .consumers import ConsoleConsumer
 
 websocket_urlpatterns = [
     re_path(
-        r"^ws/console/(?P<what>[a-z]+)/(?P<name>[^/]+)/(?P<kind>vnc|serial)$",
+        r"^ws/console/(?P<what>[a-z]+)/(?P<name>[^/]+)/(?P<kind>vnc|serial[234]?)$",
         ConsoleConsumer.as_asgi(),
     ),
 ]

@@ -13,15 +13,20 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 LIFETIME = 10.0
+# Names of recordings: of serial lines in asciicast format, of screens as the server's bytes with times.
+RECORD = re.compile(r"[0-9a-f]{32}\.(cast|rfb)")
 # However the clocks and the signer behave, nothing lives longer than this.
 LIFETIME_MAX = 30.0
-KINDS = frozenset({"vnc", "serial"})
+CONSOLES = frozenset({"vnc", "serial", "serial2", "serial3", "serial4"})
+# Besides consoles: "picture" of the screen, and "log" of a serial line, "log3" of the third.
+KINDS = CONSOLES | {"picture", "log", "log2", "log3", "log4"}
 
 
 class BadNote(ValueError):
@@ -30,12 +35,19 @@ class BadNote(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Dial the console ``kind`` of the guest whose run directory is ``name``; ``jti`` makes it single-use."""
+    """Dial the console ``kind`` of the guest whose run directory is ``name``; ``jti`` makes it single-use.
+
+    watch: let nothing through that writes. record: name of the file to record to, "" for none.
+    size: columns and rows of the terminal, for the recording.
+    """
 
     name: str
     kind: str
     jti: str
     expires: float
+    watch: bool = False
+    record: str = ""
+    size: tuple[int, int] = (80, 24)
 
 
 def ensure_key(path: Path) -> None:
@@ -70,9 +82,21 @@ def _signature(key: bytes, payload: str) -> str:
     return _encode(hmac.digest(key, payload.encode(), hashlib.sha256))
 
 
-def sign(key: bytes, name: str, kind: str, *, lifetime: float = LIFETIME) -> str:
-    """A note for one connection within ``lifetime`` seconds."""
-    claims = {"name": name, "kind": kind, "jti": secrets.token_hex(16), "exp": time.time() + lifetime}
+def sign(
+    key: bytes,
+    name: str,
+    kind: str,
+    *,
+    lifetime: float = LIFETIME,
+    watch: bool = False,
+    record: str = "",
+    size: tuple[int, int] = (80, 24),
+) -> str:
+    """A note for one connection within ``lifetime`` seconds. For the rest see ``Note``."""
+    claims = {
+        "name": name, "kind": kind, "jti": secrets.token_hex(16), "exp": time.time() + lifetime,
+        "watch": watch, "record": record, "size": size,
+    }  # fmt: skip
     payload = _encode(json.dumps(claims, separators=(",", ":")).encode())
     return f"{payload}.{_signature(key, payload)}"
 
@@ -84,11 +108,17 @@ def verify(key: bytes, text: str) -> Note:
         raise BadNote("not signed by this installation")
     try:
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        note = Note(str(claims["name"]), str(claims["kind"]), str(claims["jti"]), float(claims["exp"]))
+        columns, rows = claims["size"]
+        note = Note(
+            str(claims["name"]), str(claims["kind"]), str(claims["jti"]), float(claims["exp"]),
+            watch=claims["watch"] is not False, record=str(claims["record"]), size=(int(columns), int(rows)),
+        )  # fmt: skip
     except (binascii.Error, ValueError, KeyError, TypeError) as error:
         raise BadNote("not a note") from error
     if not 0 < note.expires - time.time() <= LIFETIME_MAX:
         raise BadNote("expired")
+    if note.record and not RECORD.fullmatch(note.record):
+        raise BadNote("not a note")
     if note.kind not in KINDS or not note.jti.isalnum() or len(note.jti) > 64:
         raise BadNote("not a note")
     return note

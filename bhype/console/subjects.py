@@ -11,7 +11,7 @@ such object or the user may not know of it: both look the same from outside.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ class Subject:
     is_on: whether there is somebody to talk to now; ``state`` is the same in words for people: "Running".
     password: what its VNC server asks for. It travels only with a ticket.
     action_url: takes ``POST action=start|stop|restart|reset|poweroff``; empty if this user may not.
+    may_write: whether this user may use the consoles; else they are for watching only. Set by ``find``.
+    keyboard: layout of its VNC server, a name of /usr/share/bhyve/kbdlayout; empty for the US one.
+    is_recorded: whether what its consoles show is kept.
+    has_picture: whether a picture may be taken of its screen while nobody views it.
     """
 
     topic: str
@@ -39,6 +43,10 @@ class Subject:
     state: str
     password: str = field(default="", repr=False)
     action_url: str = ""
+    may_write: bool = True
+    keyboard: str = ""
+    is_recorded: bool = False
+    has_picture: bool = True
 
 
 Resolver = Callable[["User", str, str], Subject | None]
@@ -48,17 +56,39 @@ Resolver = Callable[["User", str, str], Subject | None]
 class _Entry:
     resolve: Resolver
     right: str
+    watch: str
+    change: str
 
 
 _entries: dict[str, _Entry] = {}
 
 
-def register(kind: str, resolve: Resolver, right: str = "vms.console") -> None:
-    """Let objects of ``kind`` ("vm") have consoles for those who hold ``right`` on them."""
-    _entries[kind] = _Entry(resolve, right)
+def register(
+    kind: str,
+    resolve: Resolver,
+    right: str = "vms.console",
+    watch: str = "vms.watch",
+    change: str = "vms.change",
+) -> None:
+    """Let objects of ``kind`` ("vm") have consoles for those who hold ``right`` on them.
+
+    watch: the right to look at them without writing; change: the right to all that was recorded of them.
+    """
+    _entries[kind] = _Entry(resolve, right, watch, change)
 
 
 def find(user: User, kind: str, name: str) -> Subject | None:
-    """The subject if it exists and ``user`` may open its consoles now, else None."""
+    """The subject if it exists and ``user`` may open its consoles now, if only to watch; else None."""
     entry = _entries.get(kind)
-    return entry.resolve(user, name, entry.right) if entry else None
+    if entry is None:
+        return None
+    if subject := entry.resolve(user, name, entry.right):
+        return subject
+    subject = entry.resolve(user, name, entry.watch)
+    return replace(subject, may_write=False) if subject else None
+
+
+def may_change(user: User, kind: str, name: str) -> bool:
+    """Whether ``user`` may change the object, and so has all that was recorded of it."""
+    entry = _entries.get(kind)
+    return entry is not None and entry.resolve(user, name, entry.change) is not None

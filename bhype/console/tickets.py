@@ -10,23 +10,37 @@ from django.utils import timezone
 
 from bhype.accounts.models import User, digest
 
-from .models import Ticket
+from .models import Right, Ticket
 
 # Spent and forgotten tickets stay this long, for whoever reads the table after an incident.
 KEEP = timedelta(hours=1)
 
 
-def issue(user: User, session: str, subject: str, kind: str, *, take_over: bool = False) -> str:
+def issue(
+    user: User,
+    session: str,
+    subject: str,
+    kind: str,
+    *,
+    right: str = Right.CONSOLE,
+    take_over: bool = False,
+) -> str:
     """Make a ticket and return its secret, which is shown once and stored hashed.
 
     session: digest of the session key or of the API token that asks.
-    subject: topic of the object, "vm:12"; kind: a word of ``models.Kind``.
-    take_over: closes the screen that somebody else has open.
+    subject: topic of the object, "vm:12"; kind and right: words of ``models.Kind`` and ``models.Right``.
+    take_over: closes the screen that somebody else has open, or takes the control of a serial line.
     """
     Ticket.objects.filter(created_at__lt=timezone.now() - KEEP).delete()
     secret = secrets.token_urlsafe(32)
     Ticket.objects.create(
-        digest=digest(secret), user=user, session=session, subject=subject, kind=kind, take_over=take_over
+        digest=digest(secret),
+        user=user,
+        session=session,
+        subject=subject,
+        kind=kind,
+        right=right,
+        take_over=take_over,
     )
     return secret
 

@@ -14,6 +14,7 @@ import django
 django.setup()
 
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from django.utils import timezone  # noqa: E402
 
 from bhype.console import admission, consumers  # noqa: E402
 from bhype.console.models import Viewer  # noqa: E402
@@ -41,7 +42,11 @@ class Silence:
 
 def admit(scope):
     return admission.Admission(
-        SignIn("x"), Viewer(pk=1), SUBJECT, ("vm", "web1"), scope["url_route"]["kwargs"]["kind"]
+        SignIn("x"),
+        Viewer(pk=1, writes_since=timezone.now()),
+        SUBJECT,
+        ("vm", "web1"),
+        scope["url_route"]["kwargs"]["kind"],
     )
 
 

@@ -25,6 +25,7 @@ def main() -> int:
     parser.add_argument("--socket", type=Path, required=True, help="unix socket to listen on (0600)")
     parser.add_argument("--key-file", type=Path, required=True, help="key shared with the web process")
     parser.add_argument("--root", default="/", help="where FreeBSD's / is seen")
+    parser.add_argument("--recordings", type=Path, help="folder of recorded sessions (beside the key file)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("websocket").setLevel(logging.WARNING)
@@ -37,7 +38,12 @@ def main() -> int:
     except (OSError, BadNote) as error:
         logging.getLogger("bhype.gateway").error("%s", error)
         return 1
-    Gateway(arguments.socket, book).start_server()
+    recordings = arguments.recordings or arguments.key_file.parent / "recordings"
+    try:
+        recordings.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        logging.getLogger("bhype.gateway").warning("sessions will not be recorded: %s", error)
+    Gateway(arguments.socket, book, recordings).start_server()
     return 0
 
 

@@ -18,14 +18,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import parse_qs, urlsplit
 
 from websockify.websocket import WebSocketWantReadError, WebSocketWantWriteError
 from websockify.websocketproxy import ProxyRequestHandler, WebSocketProxy
 from websockify.websockifyserver import CompatibleWebSocket
 
-from bhype.console.signing import LIFETIME_MAX, BadNote, Note, verify
+from bhype.console.signing import CONSOLES, LIFETIME_MAX, BadNote, Note, verify
 
-from . import targets
+from . import picture, targets
+from .onlooker import Hostile, ScreenInput
+from .recorder import Recorder
+from .screens import Busy, Screens
 
 log = logging.getLogger("bhype.gateway")
 
@@ -40,6 +44,8 @@ NO_MASK = b"\0\0\0\0"
 # Seconds for the upgrade request to arrive.
 HANDSHAKE_SECONDS = 10.0
 CONSOLES_MAX = 256
+# At most so much of a log is given at once; a supervisor keeps twice 1 MiB of each line.
+LOG_MAX = 4 * 1024 * 1024
 
 
 class Socket(CompatibleWebSocket):  # type: ignore[misc]
@@ -108,7 +114,7 @@ class NoteBook:
         """Spend a note and tell where it leads; None if it leads nowhere."""
         try:
             note = self.take(text)
-            return targets.locate(self.root, note.name, note.kind)
+            return targets.locate(self.root, note.name, note.kind, watch=note.watch)
         except (BadNote, targets.Unreachable):
             return None
 
@@ -124,12 +130,16 @@ class NoteBook:
 
 
 class Handler(ProxyRequestHandler):  # type: ignore[misc]
-    """One console, in a process of its own."""
+    """One console, or one question about a guest, in a process of its own."""
 
     SocketClass = Socket
     timeout = HANDSHAKE_SECONDS
     buffer_size = 65536
     title = "console"
+    note: Note
+    target: socket.socket | None = None
+    recorder: Recorder | None = None
+    screen_input: ScreenInput | None = None
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: websockify logs request lines, and those hold notes."""
@@ -149,25 +159,91 @@ class Handler(ProxyRequestHandler):  # type: ignore[misc]
             # Skips websockify's own check and dial: both are done.
             super(ProxyRequestHandler, self).handle_upgrade()
         finally:
-            self.target.close()
+            if self.target is not None:
+                self.target.close()
+            if self.recorder is not None:
+                self.recorder.close()
 
     def validate_connection(self) -> None:
         """Spend the note and dial, before the upgrade is answered."""
-        if getattr(self, "target", None) is not None:
+        if self.target is not None:
             return
         _, _, query = self.path.partition("?token=")
         book = self.server.token_plugin
         note = book.take(query)
-        self.title = f"{note.kind} of {note.name}"
-        self.target = targets.dial(book.root, note.name, targets.locate(book.root, note.name, note.kind))
+        if note.kind not in CONSOLES:
+            raise BadNote("a note for something else")
+        self.note, self.title = note, f"{note.kind} of {note.name}"
+        if note.kind == "vnc":
+            self.server.screens.view(note.name)  # until this process ends
+            self.screen_input = ScreenInput() if note.watch else None
+        address = targets.locate(book.root, note.name, note.kind, watch=note.watch)
+        if note.record:
+            self.recorder = self.record(note)
+        self.target = targets.dial(book.root, note.name, address)
+
+    def record(self, note: Note) -> Recorder | None:
+        try:
+            return Recorder(self.server.recordings, note)
+        except OSError as error:
+            log.error("%s: not recorded: %s", self.title, error)
+            return None
+
+    def do_GET(self) -> None:
+        """Answer with the picture of a screen, or with the end of a log."""
+        query = parse_qs(urlsplit(self.path).query)
+        if "token" not in query:
+            super().do_GET()
+            return
+        try:
+            note = self.server.token_plugin.take(query["token"][0])
+            if note.kind == "picture":
+                self.answer(self.take_picture(note), "image/png")
+            elif note.kind.startswith("log"):
+                tail = query.get("tail", ["0"])[0]
+                size = min(int(tail), LOG_MAX) if tail.isdecimal() and len(tail) < 10 else LOG_MAX
+                root = self.server.token_plugin.root
+                self.answer(targets.read_log(root, note.name, note.kind, size), "application/octet-stream")
+            else:
+                raise BadNote("a note for something else")
+        except BadNote:
+            self.send_error(403)
+        except Busy:
+            self.send_error(409)
+        except (targets.Unreachable, picture.NoPicture, OSError) as error:
+            log.info("%s", error)
+            self.send_error(404)
+
+    def take_picture(self, note: Note) -> bytes:
+        """Of a screen that nobody views. Raises Busy, Unreachable, NoPicture, OSError."""
+        book, screens = self.server.token_plugin, self.server.screens
+        lock = screens.spare(note.name)
+        try:
+            address = targets.locate(book.root, note.name, note.kind)
+            with targets.dial(book.root, note.name, address, picture.SECONDS) as connection:
+                password = self.headers.get("X-Password", "")
+                return picture.take(connection, password, lambda: screens.is_wanted(note.name))
+        finally:
+            os.close(lock)
+
+    def answer(self, body: bytes, kind: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
 
     def new_websocket_client(self) -> None:
         started = time.monotonic()
         log.info("%s: opened", self.title)
         try:
-            self.do_proxy(self.target)
+            self.do_proxy(cast("socket.socket", self.target))
         except OSError as error:
             log.info("%s: %s", self.title, error)
+        except Hostile as error:
+            log.warning("%s: a watcher sent %s", self.title, error)
+            self.send_close(1008, "You may only watch.")
         finally:
             log.info("%s: closed after %.0f s", self.title, time.monotonic() - started)
 
@@ -216,7 +292,7 @@ class Handler(ProxyRequestHandler):  # type: ignore[misc]
                 send(*pending)
             if from_viewer & (IN | ENDED):
                 for data in self.receive(viewer):
-                    queue += data
+                    queue += self.allowed(data)
             if queue:
                 with contextlib.suppress(BlockingIOError):
                     del queue[: target.send(queue)]
@@ -228,6 +304,12 @@ class Handler(ProxyRequestHandler):  # type: ignore[misc]
             if beat and not pending and time.monotonic() > next_beat:
                 next_beat = time.monotonic() + beat
                 send(viewer.ping, b"")
+
+    def allowed(self, data: bytes) -> bytes:
+        """The part of what the viewer has sent that it may send. Raises Hostile."""
+        if not self.note.watch:
+            return data
+        return self.screen_input.feed(data) if self.screen_input is not None else b""
 
     def receive(self, viewer: Socket) -> list[bytes]:
         """What the viewer has sent. Raises CClose when it has closed."""
@@ -252,6 +334,10 @@ class Handler(ProxyRequestHandler):  # type: ignore[misc]
             return
         if not data:
             raise self.CClose(1000, "The guest closed the console.")
+        if self.screen_input is not None:
+            self.screen_input.served(data)
+        if self.recorder is not None:
+            self.recorder.output(data)
         send(viewer.sendmsg, data)
 
     def send_close(self, code: int = 1000, reason: str = "") -> None:
@@ -260,11 +346,24 @@ class Handler(ProxyRequestHandler):  # type: ignore[misc]
 
 
 class Gateway(WebSocketProxy):  # type: ignore[misc]
-    """Listens on a unix socket that only the web process can reach; forks a process per console."""
+    """Listens on a unix socket that only the web process can reach; forks a process per console.
+
+    recordings: the folder that recorded sessions go to.
+    """
 
     full = False
 
-    def __init__(self, path: Path, book: NoteBook, *, heartbeat: int = 20, handler: type = Handler) -> None:
+    def __init__(
+        self,
+        path: Path,
+        book: NoteBook,
+        recordings: Path,
+        *,
+        heartbeat: int = 20,
+        handler: type = Handler,
+    ) -> None:
+        self.screens = Screens(path.parent / "gateway.screens")
+        self.recordings = recordings
         super().__init__(
             handler, unix_listen=str(path), unix_listen_mode=0o600, token_plugin=book, heartbeat=heartbeat
         )

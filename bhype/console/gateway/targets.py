@@ -17,7 +17,6 @@ from bhype.freebsd.names import BadName, vm_name
 # As bhype.vmrun.client has it; not imported from there, to keep this process small.
 RUN_DIR = "/var/run/bhype/vms"
 STATE_MAX = 256 * 1024
-SERIAL_SOCKET = "serial1.sock"
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
 # States in which a supervisor answers for the ports in its state file.
 ALIVE = frozenset({"starting", "running", "stopping"})
@@ -86,50 +85,98 @@ def vnc_address(state: dict[str, Any]) -> tuple[str, int]:
     return host, port
 
 
-def locate(root: str, name: str, kind: str) -> tuple[str, int | str]:
+def serial_line(kind: str) -> str:
+    """The supervisor's word for the line of a console or log: "serial" and "log" are "serial1"."""
+    return f"serial{kind[-1] if kind[-1].isdigit() else 1}"
+
+
+def _serial_socket(directory: int, kind: str, *, watch: bool) -> str:
+    """Name of the line's socket; of the one for listeners only if it is there. Raises Unreachable."""
+    line = serial_line(kind)
+    reason = "no serial console"
+    for name in ([f"{line}-watch.sock"] if watch else []) + [f"{line}.sock"]:
+        try:
+            if stat.S_ISSOCK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+                return name
+            reason = f"{name} is not a socket"
+        except OSError as error:
+            reason = f"no serial socket: {error}"
+    raise Unreachable(reason)
+
+
+def locate(root: str, name: str, kind: str, *, watch: bool = False) -> tuple[str, int | str]:
     """Where a console listens, as websockify's token plugins say it. Raises Unreachable.
 
+    watch: of a serial line, the socket of those who only listen.
     Returns ``(host, port)`` or ``("unix_socket", path)``.
     """
     directory = open_directory(root, name)
     try:
         state = read_state(directory)
-        if kind == "vnc":
+        if kind in {"vnc", "picture"}:
             return vnc_address(state)
-        try:
-            mode = os.stat(SERIAL_SOCKET, dir_fd=directory, follow_symlinks=False).st_mode
-        except OSError as error:
-            raise Unreachable(f"no serial socket: {error}") from error
-        if not stat.S_ISSOCK(mode):
-            raise Unreachable(f"{SERIAL_SOCKET} is not a socket")
-        return "unix_socket", f"{root.rstrip('/')}{RUN_DIR}/{name}/{SERIAL_SOCKET}"
+        line = _serial_socket(directory, kind, watch=watch)
+        return "unix_socket", f"{root.rstrip('/')}{RUN_DIR}/{name}/{line}"
     finally:
         os.close(directory)
 
 
-def dial(root: str, name: str, address: tuple[str, int | str]) -> socket.socket:
+def dial(
+    root: str, name: str, address: tuple[str, int | str], seconds: float = CONNECT_SECONDS
+) -> socket.socket:
     """Connect to what ``locate`` found. Changes the working directory: one process serves one console.
 
     Raises OSError, Unreachable.
     """
     host, port = address
     if host != "unix_socket":
-        connection = socket.create_connection((host, int(port)), CONNECT_SECONDS)
+        connection = socket.create_connection((host, int(port)), seconds)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
+    line = str(port).rpartition("/")[2]
     # From inside the directory: no link on the way counts, and the name always fits sockaddr_un (104 bytes).
     directory = open_directory(root, name)
     try:
         os.fchdir(directory)
     finally:
         os.close(directory)
-    if not stat.S_ISSOCK(os.lstat(SERIAL_SOCKET).st_mode):
-        raise Unreachable(f"{SERIAL_SOCKET} is not a socket")
+    if not stat.S_ISSOCK(os.lstat(line).st_mode):
+        raise Unreachable(f"{line} is not a socket")
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(CONNECT_SECONDS)
+    connection.settimeout(seconds)
     try:
-        connection.connect(SERIAL_SOCKET)
+        connection.connect(line)
     except OSError:
         connection.close()
         raise
     return connection
+
+
+def read_log(root: str, name: str, kind: str, tail: int) -> bytes:
+    """The last ``tail`` bytes of what a serial line has said; b"" if it has no log. Works on a guest that is off.
+
+    kind: "log" of the first line, "log2" of the second. Raises Unreachable.
+    """
+    directory = open_directory(root, name)
+    try:
+        text = b""
+        log = f"{serial_line(kind)}.log"
+        # The supervisor moves what is too long aside, to NAME.1.
+        for file in (log, f"{log}.1"):
+            if len(text) < tail:
+                text = _end_of(directory, file, tail - len(text)) + text
+        return text
+    finally:
+        os.close(directory)
+
+
+def _end_of(directory: int, file: str, size: int) -> bytes:
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+    except OSError:
+        return b""
+    with os.fdopen(descriptor, "rb") as log:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return b""
+        log.seek(max(0, log.seek(0, os.SEEK_END) - size))
+        return log.read(size)
