@@ -17,6 +17,7 @@ PROGRAMS = {
     **{f"sbin/{name}": name for name in ("zfs", "zpool", "ifconfig", "kldload", "kldstat", "sysctl")},
     **{"bin/ps": "ps", "bin/freebsd-version": "freebsd_version", "usr/bin/uname": "uname"},
     **{"usr/sbin/bhyve": "bhyve", "usr/sbin/bhyvectl": "bhyvectl"},
+    **{"usr/bin/zstream": "zstream", "usr/bin/limits": "limits", "usr/local/bin/qemu-img": "qemu_img"},
 }
 FOLDERS = ("dev", "dev/zvol", "etc", "tmp", "var/run", "var/log", "var/db", "usr/local/etc")
 FIRMWARE = "usr/local/share/uefi-firmware"
