@@ -160,13 +160,15 @@ def path(value: Any) -> str:
     name = text(value)
     if name.startswith("-"):
         raise ValueError(f"{name!r} would be taken for an option.")
+    if name.startswith("/") and ".." in name.split("/"):
+        raise ValueError(f"{name!r} goes back by '..'.")
     return name
 
 
 def absolute(value: Any) -> str:
     """A path from the root on."""
     name = path(value)
-    if not name.startswith("/") or ".." in name.split("/"):
+    if not name.startswith("/"):
         raise ValueError(f"{name!r} is not an absolute path.")
     return name
 
