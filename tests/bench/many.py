@@ -7,6 +7,7 @@ panel adds is the ratio of the two. BHYPE_BENCH_VMS sets another number.
 from __future__ import annotations
 
 import concurrent.futures
+import itertools
 import os
 import shlex
 import subprocess
@@ -67,7 +68,7 @@ def start_all(panel: Panel, token: str, names: list[str]) -> float:
     took = max(seen.values())
     show(f"{COUNT} VMs running", f"{took:.1f} s", f"first after {min(seen.values()):.1f} s")
     ordered = sorted(seen.values())
-    spread("from one VM running to the next", [b - a for a, b in zip(ordered, ordered[1:], strict=False)])
+    spread("from one VM running to the next", [b - a for a, b in itertools.pairwise(ordered)])
     weights = [weigh(int(vm_state(panel, name)["supervisor"])) for name in names]
     show(
         f"memory of {COUNT} supervisors, each",
