@@ -174,6 +174,14 @@ def set_description(name: str, description: str) -> Command:
     return _change(name, "descr", _text(description))
 
 
+def rename(name: str, new_name: str) -> Command:
+    return _change(name, "name", names.interface(new_name))
+
+
+def set_group(name: str, group: str) -> Command:
+    return _change(name, "group", names.interface(group))
+
+
 def set_mtu(name: str, mtu: int) -> Command:
     return _change(name, "mtu", str(_mtu(mtu)))
 

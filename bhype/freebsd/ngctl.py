@@ -1,5 +1,5 @@
 """ngctl(8): netgraph(4) nodes. Each has a name, and hooks that join it to others; a path names a node directly
-("tap1:") or the one behind a hook ("tap1:lower")."""
+("tap1:") or the one behind a hook ("tap1:lower"), or behind several ("tap1:lower.upper")."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bhype.freebsd.names import BadName
 PROGRAM = "/usr/sbin/ngctl"
 # ng_pipe(4) passes over bandwidths outside of these bounds (sys/netgraph/ng_pipe.c), and takes -1 for none.
 SLOWEST, FASTEST = 100, 1_000_000_000
-_PATH = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}:[a-z0-9]{0,31}")
+_PATH = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}:([a-z0-9]{1,31}(\.[a-z0-9]{1,31})*)?")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}")
 _WORD = re.compile(r"[a-z][a-z0-9]{0,30}")
 

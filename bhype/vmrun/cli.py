@@ -202,10 +202,13 @@ def _run(host: Host, document: Document, options: Options) -> int:
     return Supervisor(rundir, document, policy, report).run()
 
 
-def _statuses(options: Options) -> frozenset[int]:
+def _statuses(options: Options) -> frozenset[int] | None:
+    """None when the command line does not say: then the configuration does."""
     if "no_reboot" in options.flags:
         return frozenset()
-    words = options.values.get("reboot_on", "0").split(",")
+    if "reboot_on" not in options.values:
+        return None
+    words = options.values["reboot_on"].split(",")
     if not all(word.strip().isdigit() for word in words):
         raise Misuse("--reboot-on wants exit statuses such as 0,2.")
     return frozenset(int(word) for word in words)

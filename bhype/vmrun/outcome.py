@@ -12,12 +12,8 @@ STARTING, RUNNING, STOPPING = "starting", "running", "stopping"
 STOPPED, FAILED, CRASHED = "stopped", "failed", "crashed"
 ON = frozenset({STARTING, RUNNING, STOPPING})
 
-# A guest that reboots more often than this within the time is not going to come up.
-REBOOTS = 10
-WITHIN = 60.0
 # A guest that ran shorter than this is given a little more time before each further start.
 SHORT = 10.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 # Written by healthy runs, too.
 _NOISE = re.compile(r"(rdmsr|wrmsr) (to|from) register|fbuf frame buffer base")
@@ -42,31 +38,52 @@ def judge(code: int | None, said: str, *, asked: bool = False, forced: bool = Fa
         return Outcome(STOPPED if asked else CRASHED, "bhyve ended while nobody watched how.")
     if code == ExitStatus.POWEROFF and "Usage: bhyve [" in said:
         return Outcome(FAILED, "bhyve refused its command line.")
+    if code == ExitStatus.POWEROFF and "is swtpm running?" in said:
+        # It asks so in the same breath as it exits (usr.sbin/bhyve/tpm_emul_swtpm.c).
+        return Outcome(CRASHED, "bhyve ended because the TPM emulator did.")
     if asked or code in {ExitStatus.REBOOT, ExitStatus.POWEROFF, ExitStatus.HALT}:
         return Outcome(STOPPED, meaning(code))
     # Shells and abort(3) report a signal as 128 and its number.
     state = CRASHED if code < 0 or code > 128 else FAILED
-    return Outcome(state, meaning(code) + _last_words(said, code))
+    return Outcome(state, meaning(code) + ("" if code == ExitStatus.TRIPLE_FAULT else last_words(said)))
 
 
-def _last_words(said: str, code: int) -> str:
-    if code == ExitStatus.TRIPLE_FAULT:
-        return ""
+def last_words(said: str) -> str:
+    """The last line of a program that failed, as the end of a message; "" when it said nothing."""
     lines = [line.strip() for line in said.splitlines() if line.strip() and not _NOISE.match(line.strip())]
     return f" It said: {lines[-1]}" if lines else ""
 
 
-class Reboots:
-    """Counts a guest's reboots, to tell how long to wait before the next and when to give up."""
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How a guest is started again. limit: how often within ``within`` seconds, None: without end; delay:
+    seconds to wait first, doubled up to ``longest`` while it does not even run for a while."""
 
-    def __init__(self) -> None:
+    limit: int | None = 10
+    within: float = 60.0
+    delay: float = 0.05
+    longest: float = 1.0
+
+
+class Restarts:
+    """Counts the starts of a guest, to tell how long to wait before the next and when to give up."""
+
+    def __init__(self, patience: Patience) -> None:
+        self.patience = patience
         self._times: list[float] = []
         self._short = 0
 
     def pause(self, now: float, ran: float) -> float | None:
-        """Seconds to wait before the guest is started again, or None when it rebooted too often."""
-        self._times = [time for time in self._times if now - time < WITHIN] + [now]
-        if len(self._times) > REBOOTS:
+        """Seconds to wait before the guest is started again, or None when that happened too often."""
+        patience = self.patience
+        self._times = [time for time in self._times if now - time < patience.within] + [now]
+        if patience.limit is not None and len(self._times) > patience.limit:
             return None
         self._short = self._short + 1 if ran < SHORT else 0
-        return float(min(_FIRST_PAUSE * 2 ** (self._short - 1), _LONGEST_PAUSE)) if self._short else 0.0
+        # Beyond some doublings it is the longest pause anyway.
+        return float(min(patience.delay * 2 ** min(max(0, self._short - 1), 20), patience.longest))
+
+    @property
+    def too_often(self) -> str:
+        """The end of a sentence."""
+        return f"more than {self.patience.limit} times within {self.patience.within:g} s"

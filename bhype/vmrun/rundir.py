@@ -13,6 +13,8 @@ from bhype.host import Host
 RUN_DIR = "/var/run/bhype/vms"
 # What bhyve must know and ps(1) must not show.
 SECRETS = "secret.conf"
+# The configuration that the running bhyve was started with, without its secrets.
+DOCUMENT = "vm.json"
 LOG_LIMIT = 1 << 20
 
 State = dict[str, Any]
@@ -78,6 +80,18 @@ class RunDir:
         """Replace the state file as a whole."""
         self.host.write_text(self.file("state.json"), json.dumps(state) + "\n", 0o640)
         self.share("state.json")
+
+    def read_document(self) -> dict[str, Any] | None:
+        """The configuration of the running bhyve, or None when there is none that can be read."""
+        try:
+            document = json.loads(self.host.read_text(self.file(DOCUMENT)))
+        except (OSError, ValueError):
+            return None
+        return document if isinstance(document, dict) else None
+
+    def write_document(self, document: dict[str, Any]) -> None:
+        """Root's alone: whoever reads it there sees the whole VM."""
+        self.host.write_text(self.file(DOCUMENT), json.dumps(document) + "\n", 0o600)
 
     def open_log(self, name: str) -> int:
         """A descriptor that appends to a log; what is too long becomes NAME.1 first."""

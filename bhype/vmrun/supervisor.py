@@ -1,56 +1,59 @@
 """The supervisor of one VM: starts bhyve, starts it again when the guest reboots, cleans up when it is off.
 
-bhyve lives in a session of its own with its stderr in a file, so it goes on when its supervisor dies; a
-successor finds it by the run directory's state and by its title.
+A start has steps: what the VM needs is made, its loader runs where there is no boot ROM, its TPM emulator opens
+its socket, bhyve starts, limits are applied. bhyve lives in a session of its own with its stderr in a file, so it
+goes on when its supervisor dies; a successor finds it by its title and the run directory, and ends what was left
+of a start that had not come so far.
 """
 
 from __future__ import annotations
 
 import os
-import selectors
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bhype.freebsd import bhyve, bhyvectl, ps
+from bhype.freebsd import bhyve, ps
 from bhype.freebsd.bhyve import ExitStatus, Machine
 from bhype.freebsd.command import Command, ParseError
-from bhype.host import CommandError, Host, Process, Watch
+from bhype.host import CommandError, Host, Process
+from bhype.vmrun import changes, limits, loader, nics, outcome, resources, tpm
 from bhype.vmrun import config as configuration
-from bhype.vmrun import outcome, resources
 from bhype.vmrun.check import check
+from bhype.vmrun.child import Child
 from bhype.vmrun.config import Config, Document
-from bhype.vmrun.control import Answer, Control
+from bhype.vmrun.control import Control
+from bhype.vmrun.loader import NoLoader
 from bhype.vmrun.loop import Loop
 from bhype.vmrun.machine import machine
-from bhype.vmrun.outcome import ON, Outcome
+from bhype.vmrun.nics import Unmade
+from bhype.vmrun.outcome import ON, Outcome, Patience, Restarts
 from bhype.vmrun.problems import Unfit, tree
-from bhype.vmrun.resources import Unmade
-from bhype.vmrun.rundir import SECRETS, RunDir, State
-from bhype.vmrun.serial import SerialLine
+from bhype.vmrun.rundir import DOCUMENT, SECRETS, RunDir, State
+from bhype.vmrun.serial import SerialLine, is_served
+from bhype.vmrun.verbs import Verbs
 
 LOG = "bhyve.log"
 # How often bhyve is looked for while it initialises, and after how long it counts as running all the same.
 PROBE = 0.15
 PROBE_FOR = 30.0
-# What bhyvectl --force-poweroff is given before SIGKILL.
-FORCE = 5.0
-RESTART = 60.0
 IDLE = 5.0
+# The longest wait before a guest is started again by its own policy.
+LONGEST = 60.0
 # What a successor takes over from the state of a guest that still runs.
-KEPT = ("started_at", "restarts", "command", "vnc", "target")
-TROUBLE = (CommandError, ParseError, Unmade, OSError)
+KEPT = ("started_at", "restarts", "command", "vnc", "target", "warnings", "settled")
+TROUBLE = (CommandError, ParseError, Unmade, NoLoader, OSError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """reboot_on: the exit statuses after which the guest is started again; reboot_count: how often at most;
-    adopt: take over a bhyve that runs, but start none."""
+    """What the command line says. reboot_on: the exit statuses after which the guest is started again, None: as
+    its configuration says; reboot_count: how often at most; adopt: take over a bhyve that runs, but start none."""
 
     target: str | None = None
-    reboot_on: frozenset[int] = frozenset({ExitStatus.REBOOT})
+    reboot_on: frozenset[int] | None = None
     reboot_count: int | None = None
     adopt: bool = False
 
@@ -66,16 +69,19 @@ class Supervisor:
         self.document = document
         self.policy = policy
         self.report: Callable[[str], None] | None = report
-        self.selected = configuration.select(document, policy.target)
-        self.config: Config = configuration.parse(self.selected)
+        self.selected: Document = {}
+        self.restarts = Restarts(Patience())
+        self.take(configuration.select(document, policy.target))
         self.machine: Machine = self._machine(first=True)
-        self.loop = Loop({signal.SIGTERM: self._leave, signal.SIGINT: self._interrupt})
+        self.verbs = Verbs(self)
+        self.loop = Loop({signal.SIGTERM: self._leave, signal.SIGINT: self.verbs.interrupt})
         self.lines: list[SerialLine] = []
         self.helpers: list[Process] = []
         self.control: Control | None = None
-        self.process: Process | None = None
-        self.watch: Watch | None = None
-        self.reboots = outcome.Reboots()
+        self.bhyve: Child | None = None
+        self.loader: Child | None = None
+        self.emulator: Child | None = None
+        self.warnings: dict[str, list[str]] = {}
         self.intent = ""  # "off" or "again", when somebody asked
         self.forced = False
         self.spawned = 0.0
@@ -85,14 +91,19 @@ class Supervisor:
             "name": self.config.name,
             "uuid": self.config.uuid,
             "state": outcome.STARTING,
+            "phase": "",
             "reason": "",
             "pid": None,
             "supervisor": None,
+            "helpers": {},
             "started_at": time.time(),
             "exit_code": None,
             "restarts": 0,
+            "next_start": None,
             "target": policy.target,
             "taps": [],
+            "warnings": [],
+            "settled": None,
         }
         self._describe()
 
@@ -102,19 +113,22 @@ class Supervisor:
         """Start or take over the VM and attend it to its end. Returns bhyve's exit status, 1 otherwise."""
         old = self.rundir.read() or {}
         try:
-            running = resources.find_bhyve(self.host, self.config.name)
+            processes = self.host.query(ps.processes())
         except TROUBLE as error:
             # The state stays as it was: a bhyve may be there all the same, and a second one must not start.
             self._tell(str(error))
             return 1
-        if running is None and self.policy.adopt:
-            return self._clear(old)
+        running = resources.find_bhyve(processes, self.config.name)
+        if running is None:
+            self._sweep(processes)
+            if self.policy.adopt:
+                return self._clear(old)
         self.state.update(supervisor=os.getpid(), taps=old.get("taps", []))
         if running is not None:
             # Before the first write: one that is killed now must not know less than the last one did.
-            self.state.update(
-                {key: old[key] for key in KEPT if key in old}, state=outcome.RUNNING, pid=running
-            )
+            kept = {key: old[key] for key in KEPT if key in old}
+            self.state.update(kept, state=outcome.RUNNING, pid=running)
+            self._resume()
         try:
             self.rundir.write(self.state)
             self._open()
@@ -123,7 +137,7 @@ class Supervisor:
             self._tell(f"The run directory cannot be used: {error}.")
             return 1
         if running is not None:
-            self._adopt(running)
+            self._adopt(running, processes)
         else:
             self._start()
         while not self.loop.ended:
@@ -134,23 +148,23 @@ class Supervisor:
             self.rundir.rotate_open(LOG)
         return self.exit_code
 
-    def save(self, **changes: Any) -> None:
+    def save(self, **changed: Any) -> None:
         """Change the state and write it down; on a full disk the guest goes on, and writing is tried again."""
-        self.state.update(changes)
+        self.state.update(changed)
+        self.state["helpers"] = {
+            name: child.pid for name, child in (("loader", self.loader), ("swtpm", self.emulator)) if child
+        }
+        self.state["warnings"] = [sentence for found in self.warnings.values() for sentence in found]
         try:
             self.rundir.write(self.state)
         except OSError:
             self.loop.later("save", IDLE, self.save)
 
     def _open(self) -> None:
-        self.control = Control(self.rundir, self.loop.selector, self.handle)
+        self.control = Control(self.rundir, self.loop.selector, self.verbs.handle)
         for com, device in self.config.com:
-            if device != "stdio":
+            if is_served(device):
                 self.lines.append(SerialLine(self.rundir, self.loop.selector, com, device))
-
-    def _interrupt(self) -> None:
-        """Ctrl-C presses the power button; a second one pulls the plug."""
-        self.handle({"verb": "poweroff" if self.intent else "stop"})
 
     def _leave(self) -> None:
         """End without the guest: a successor takes over."""
@@ -158,12 +172,21 @@ class Supervisor:
         self._tell("The supervisor was asked to leave.")
         self._close()
 
+    def _sweep(self, processes: list[ps.Process]) -> None:
+        """End what is left of a start that never came to a bhyve."""
+        left = [*loader.running(processes, self.config.name), *tpm.running(processes, self.rundir)]
+        for pid in left:
+            try:
+                Child(self.loop, pid, lambda code: None).end(signal.SIGTERM, signal.SIGKILL)
+            except OSError:
+                continue
+
     def _clear(self, old: State) -> int:
         """No bhyve to take over: write down that it is off and remove what it left."""
         self.state.update({key: value for key, value in old.items() if key in self.state})
         if old.get("state") in ON:
             there = self.host.exists(f"/dev/vmm/{self.config.name}")
-            self._finish(outcome.judge(None, "", asked=not there), None)
+            self.finish(outcome.judge(None, "", asked=not there), None)
         self._tell("")
         return 0
 
@@ -180,64 +203,99 @@ class Supervisor:
             self.report(message)
             self.report = None
 
-    # Starting.
+    # What it runs with.
+
+    def take(self, selected: Document) -> None:
+        """From now on this is the VM's configuration, with its target laid over. Raises Unfit."""
+        self.config: Config = configuration.parse(selected)
+        self.selected = selected
+        wish = self.config.restart
+        if wish is None:
+            self.restarts.patience = Patience()
+        else:
+            self.restarts.patience = Patience(wish.limit, wish.within, wish.delay, max(wish.delay, LONGEST))
+
+    def keep(self) -> None:
+        """Write down what bhyve runs with. Raises OSError."""
+        self.rundir.write_document(changes.without_secrets(self.selected))
 
     def _machine(self, *, first: bool) -> Machine:
-        return machine(self.config, secret_file=self.rundir.file(SECRETS), wait=first)
+        return machine(
+            self.config, secret_file=self.rundir.file(SECRETS), tpm_socket=tpm.socket(self.rundir), wait=first
+        )
 
     def _select(self, target: str | None, base: Document | None = None) -> None:
         """Lay a target over the configuration. Raises Unfit."""
-        selected = configuration.select(self.document, target, base)
-        self.config = configuration.parse(selected)
-        self.selected = selected
+        self.take(configuration.select(self.document, target, base))
         self.state["target"] = target
 
     def _describe(self) -> None:
         graphic = self.config.graphic
         self.state.update(
             vnc={"host": graphic.host, "port": graphic.port} if graphic else None,
-            serial=[com for com, device in self.config.com if device != "stdio"],
+            serial=[com for com, device in self.config.com if is_served(device)],
             command=list(bhyve.command(self.machine).argv),
         )
 
-    def _adopt(self, pid: int) -> None:
+    # Taking over.
+
+    def _resume(self) -> None:
+        """Take what the running bhyve was started with: the file may have been changed since."""
+        ran_with = self.rundir.read_document()
         try:
-            self.watch = Watch(pid)
+            if ran_with is not None:
+                self.take(changes.with_secrets(ran_with, self.selected))
+            elif self.state["target"] != self.policy.target:
+                self._select(self.state["target"])
+        except Unfit as error:
+            self.warnings["configuration"] = [f"What it runs with is not understood any more: {error}"]
+        self.warnings["before"] = list(self.state["warnings"])
+
+    def _adopt(self, pid: int, processes: list[ps.Process]) -> None:
+        try:
+            self.bhyve = Child(self.loop, pid, self._ended)
         except OSError:
             self._ended(None)
             return
-        if self.state["target"] != self.policy.target:
-            self._select(self.state["target"])
-        self.loop.selector.register(self.watch, selectors.EVENT_READ, lambda mask: self._end_seen())
+        for emulator in tpm.running(processes, self.rundir)[:1]:
+            self._attend_emulator(emulator)
         self.spawned = time.monotonic()
         self.log_offset = self.rundir.log_size(LOG)
         self.save(reason="Taken over from an earlier supervisor.")
+        if self.state["settled"] != pid:
+            self._settle()
         self._tell("")
 
+    # Starting.
+
     def _start(self, *, again: bool = False) -> None:
-        """Make what the VM needs and start bhyve; what fails ends the supervisor with the reason."""
+        """The first steps: make what the VM needs, then its loader or what comes after it."""
+        self._step(lambda: self._prepare(again=again), self._load if self.config.loader else self._emulate)
+
+    def _step(self, *actions: Callable[[], None]) -> None:
+        """What fails ends the supervisor with the reason."""
         try:
-            self._prepare(again=again)
-            self._spawn()
+            for action in actions:
+                action()
         except Unfit as error:
-            self._finish(Outcome(outcome.FAILED, str(error)), None, tree(self.config.name, error.problems))
+            self.finish(Outcome(outcome.FAILED, str(error)), None, tree(self.config.name, error.problems))
         except TROUBLE as error:
-            self._finish(Outcome(outcome.FAILED, str(error)), None)
+            self.finish(Outcome(outcome.FAILED, str(error)), None)
 
     def _prepare(self, *, again: bool) -> None:
         host, config = self.host, self.config
+        self.warnings = {}
         if not again:
             resources.load_modules(host, config)
             problems = check(host, config, self.machine)
+            problems += [*loader.check(host, config), *tpm.check(self.rundir, config)]
             if problems:
                 raise Unfit(config.name, problems)
-        resources.prepare(host, config, self._note_taps)
+        self.warnings["network"] = resources.prepare(host, config, self._note_taps)
         if self.machine.secrets:
             host.write_text(self.rundir.file(SECRETS), self.machine.secrets, 0o600)
         if not again:
-            failures = resources.destroy_machine(host, config.name)
-            if failures:
-                raise Unmade(failures[0])
+            self._forget_machine()
 
     def _note_taps(self, taps: list[str]) -> None:
         """Written down before they exist: whatever happens, a successor knows what to remove."""
@@ -245,19 +303,100 @@ class Supervisor:
         if known != set(self.state["taps"]):
             self.save(taps=sorted(known))
 
-    def _spawn(self) -> None:
-        command = bhyve.command(self.machine)
-        stdio = {"stdin": 0, "stdout": 1} if ("stdio" in dict(self.config.com).values()) else {}
-        log = self.rundir.open_log(LOG)
+    def _forget_machine(self) -> None:
+        """Make the kernel's VM anew. Raises Unmade."""
+        failures = resources.destroy_machine(self.host, self.config.name)
+        if failures:
+            raise Unmade(failures[0])
+
+    def _load(self) -> None:
+        """Load a system into the VM's memory; what it had there is of no use any more."""
+        self._forget_machine()
+        command = loader.command(self.host, self.rundir, self.config)
+        process = self._spawn(command, LOG, also_stdout=True)
+        self.loader = Child(self.loop, process.pid, self._loaded, process)
+        self.save(phase="loader", next_start=None)
+        self.loop.later("loader", loader.PATIENCE, lambda: self._end_loader(f"within {loader.PATIENCE:g} s"))
+
+    def _end_loader(self, when: str) -> None:
+        if self.loader:
+            self.loader.end(signal.SIGKILL)
+            self.loader = None
+            self.finish(Outcome(outcome.FAILED, f"The loader did not load a system {when}."), None)
+
+    def _loaded(self, code: int | None) -> None:
+        self.loader = None
+        self.loop.cancel("loader")
+        if code == 0:
+            self._step(self._emulate)
+            return
+        said = outcome.last_words(self.rundir.log_since(LOG, self.log_offset))
+        end = (
+            f"was killed by signal {-code}" if code is not None and code < 0 else f"failed with status {code}"
+        )
+        self.finish(Outcome(outcome.FAILED, f"The loader {end}.{said}"), None)
+
+    def _emulate(self) -> None:
+        """Have a TPM emulator listen before bhyve connects to it."""
+        if not tpm.is_ours(self.config):
+            self._launch()
+            return
+        process = self._spawn(tpm.command(self.rundir, self.config), tpm.LOG)
+        self._attend_emulator(process.pid, process)
+        self.save(phase="tpm", next_start=None)
+        self._await_emulator(time.monotonic() + tpm.PATIENCE)
+
+    def _attend_emulator(self, pid: int, process: Process | None = None) -> None:
+        try:
+            self.emulator = Child(self.loop, pid, self._emulator_ended, process)
+        except OSError:
+            self._emulator_ended(None)
+
+    def _await_emulator(self, deadline: float) -> None:
+        if self.emulator is None or time.monotonic() > deadline:
+            said = outcome.last_words(self.rundir.log_since(tpm.LOG, 0))
+            self.finish(Outcome(outcome.FAILED, f"The TPM emulator does not come up.{said}"), None)
+        elif tpm.is_ready(self.rundir):
+            self._step(self._launch)
+        else:
+            self.loop.later("tpm", 0.02, lambda: self._await_emulator(deadline))
+
+    def _emulator_ended(self, _code: int | None) -> None:
+        """It ends with bhyve's connection, so it is no news while bhyve ends, too."""
+        self.emulator = None
+        if self.state["state"] != outcome.STARTING:
+            self.loop.later("tpm", 1.0, self._miss_emulator)
+
+    def _miss_emulator(self) -> None:
+        sentence = "The TPM emulator ended: the guest has no TPM until the VM is stopped and started."
+        self.warnings["tpm"] = [sentence]
+        self.save()
+
+    def _spawn(self, command: Command, log_name: str, *, also_stdout: bool = False) -> Process:
+        """Start a program with its words in a log, and on this terminal if a serial line of the guest is there."""
+        is_here = "stdio" in dict(self.config.com).values() and log_name == LOG
+        log = self.rundir.open_log(log_name)
+        stdio = {"stdin": 0, "stdout": 1} if is_here else {"stdout": log} if also_stdout else {}
         try:
             self.log_offset = self.rundir.log_size(LOG)
-            self.process = self.host.spawn(command, stderr=log, **stdio)
+            return self.host.spawn(command, stderr=log, **stdio)
         finally:
             os.close(log)
+
+    def _launch(self) -> None:
+        self.keep()
+        command = bhyve.command(self.machine)
+        process = self._spawn(command, LOG)
         self.spawned = time.monotonic()
-        self.watch = Watch(self.process.pid)
-        self.loop.selector.register(self.watch, selectors.EVENT_READ, lambda mask: self._end_seen())
-        self.save(pid=self.process.pid, command=list(command.argv), exit_code=None)
+        self.bhyve = Child(self.loop, process.pid, self._ended, process)
+        self.save(
+            pid=process.pid,
+            phase="",
+            command=list(command.argv),
+            exit_code=None,
+            next_start=None,
+            settled=None,
+        )
         self.loop.later("probe", PROBE, self._probe)
 
     def _probe(self) -> None:
@@ -273,25 +412,25 @@ class Supervisor:
             return
         if self.state["state"] == outcome.STARTING:
             self.save(state=outcome.RUNNING, reason="")
+        self._settle()
         self._tell("")
         if self.config.post_start_script:
-            self._help(Command((self.config.post_start_script, self.config.name)))
+            self.help(Command((self.config.post_start_script, self.config.name)))
+
+    def _settle(self) -> None:
+        """What can only be done to a bhyve that runs."""
+        if self.bhyve is None:
+            return
+        self.warnings["limits"] = limits.apply(self.host, self.bhyve.pid, self.config)
+        self.warnings["links"] = nics.pull_cables(self.host, self.config)
+        self.save(settled=self.bhyve.pid)
 
     # Ending.
 
-    def _end_seen(self) -> None:
-        watch, process = self.watch, self.process
-        if watch is None or not watch.ended():
-            return
-        code = process.wait() if process else watch.status
-        self.loop.selector.unregister(watch)
-        watch.close()
-        self.watch = self.process = None
-        self._ended(code)
-
     def _ended(self, code: int | None) -> None:
+        self.bhyve = None
         ran = time.monotonic() - self.spawned
-        self.loop.cancel("probe", "kill", "restart")
+        self.loop.cancel("probe", "kill", "restart", "tpm")
         if code is None and self.config.flags["power_off_destroy_vm"]:
             # Nobody tells the status, but bhyve -D leaves the VM in the kernel unless the guest powered off.
             there = self.host.exists(f"/dev/vmm/{self.config.name}")
@@ -299,123 +438,93 @@ class Supervisor:
         said = self.rundir.log_since(LOG, self.log_offset)
         again = self.intent == "again"
         verdict = outcome.judge(code, said, asked=self.intent == "off", forced=self.forced and not again)
-        limit = self.policy.reboot_count
-        spent = limit is not None and self.state["restarts"] >= limit
         if again:
             self._restart(0.0)
-        elif self.intent == "off" or code not in self.policy.reboot_on or spent:
-            self._finish(verdict, code)
+        elif self.intent == "off" or not self._is_wanted_again(code, verdict):
+            self.finish(verdict, code)
         else:
-            pause = self.reboots.pause(time.monotonic(), ran)
+            pause = self.restarts.pause(time.monotonic(), ran)
             if pause is None:
-                many = f"The guest rebooted more than {outcome.REBOOTS} times within {outcome.WITHIN:g} s."
-                self._finish(Outcome(outcome.FAILED, many), code)
+                how = (
+                    "The guest rebooted"
+                    if verdict.state == outcome.STOPPED
+                    else f"{verdict.reason} It ended so"
+                )
+                self.finish(Outcome(outcome.FAILED, f"{how} {self.restarts.too_often}."), code)
             else:
-                self._restart(pause)
+                self._restart(pause, verdict)
 
-    def _restart(self, pause: float) -> None:
+    def _is_wanted_again(self, code: int | None, verdict: Outcome) -> bool:
+        """The command line's wish counts before the configuration's."""
+        limit, wish = self.policy.reboot_count, self.config.restart
+        if limit is not None and self.state["restarts"] >= limit:
+            return False
+        reboot_on = self.policy.reboot_on
+        if reboot_on is None:
+            reboot_on = wish.reboot_on if wish else frozenset({ExitStatus.REBOOT})
+        # A bhyve that never came up would fail again in the same way.
+        crashed = verdict.state != outcome.STOPPED and self.state["state"] == outcome.RUNNING
+        return code in reboot_on or bool(wish and wish.on_crash and crashed)
+
+    def _restart(self, pause: float, verdict: Outcome | None = None) -> None:
+        """verdict: why, when it is a crash that the guest is started again after."""
         self.intent, self.forced = "", False
-        changed = False
+        changed = verdict is not None and verdict.state != outcome.STOPPED
+        reason = f"{verdict.reason} It is started again." if verdict and changed else ""
+        self._end_emulator()
         if self.config.next_target:
             try:
                 self._select(self.config.next_target, self.selected)
                 changed = True
             except Unfit as error:
-                self._finish(Outcome(outcome.FAILED, str(error)), None)
+                self.finish(Outcome(outcome.FAILED, str(error)), None)
                 return
         self.machine = self._machine(first=False)
         self._describe()
-        self.save(state=outcome.STARTING, reason="", pid=None, restarts=self.state["restarts"] + 1)
+        self.save(
+            state=outcome.STARTING, reason=reason, pid=None, restarts=self.state["restarts"] + 1,
+            next_start=time.time() + pause,
+        )  # fmt: skip
         if changed:
             # Another size of memory or set of devices: the kernel's VM is made anew.
             resources.destroy_machine(self.host, self.config.name)
         self.loop.later("start", pause, lambda: self._start(again=True))
 
-    def _finish(self, verdict: Outcome, code: int | None, message: str = "") -> None:
+    def _end_emulator(self) -> None:
+        if self.emulator:
+            self.emulator.end(signal.SIGTERM, signal.SIGKILL)
+            self.emulator = None
+
+    def finish(self, verdict: Outcome, code: int | None, message: str = "") -> None:
         """Clean up, write down how it ended, and end the loop."""
         self.loop.cancel_all()
+        if self.loader:
+            self.loader.end(signal.SIGKILL)
+            self.loader = None
+        self._end_emulator()
         failures = resources.destroy_machine(self.host, self.config.name)
-        failures += resources.destroy_taps(self.host, self.state["taps"])
+        failures += nics.destroy(self.host, self.state["taps"])
         resources.remove_sockets(self.host, self.config)
-        self.host.unlink(self.rundir.file(SECRETS))
+        for name in (
+            SECRETS,
+            DOCUMENT,
+            loader.DEVICE_MAP,
+            loader.GRUB_CONFIG,
+            os.path.basename(tpm.socket(self.rundir)),
+        ):
+            self.host.unlink(self.rundir.file(name))
         self._close()
         reason = " ".join([verdict.reason, *failures])
+        self.warnings = {}
         self.save(
-            state=verdict.state, reason=reason, pid=None, supervisor=None, exit_code=code,
-            taps=self.state["taps"] if failures else [],
+            state=verdict.state, phase="", reason=reason, pid=None, supervisor=None, exit_code=code,
+            next_start=None, settled=None, taps=self.state["taps"] if failures else [],
         )  # fmt: skip
         if not self.policy.adopt:
             self._tell(message or reason)
         self.exit_code = code if code is not None and code >= 0 else 1
 
-    # Being told.
-
-    def handle(self, request: Answer) -> Answer:
-        """Answer one request; what takes time is begun here and seen in the state later."""
-        verbs: dict[str, Callable[[Answer], str | None]] = {
-            "status": lambda request: None,
-            "stop": self._stop,
-            "poweroff": self._poweroff,
-            "reset": self._reset,
-            "restart": self._stop_and_start,
-        }
-        verb = verbs.get(str(request.get("verb")))
-        error = verb(request) if verb else f"There is no verb {request.get('verb')!r}."
-        return {"ok": error is None, "error": error, "state": self.state}
-
-    def _stop(self, request: Answer) -> str | None:
-        """Press the power button."""
-        self.intent = "off"
-        self.loop.cancel("restart")
-        if self.watch is None:
-            self._finish(Outcome(outcome.STOPPED, "It was stopped before it started again."), None)
-            return None
-        self._signal(signal.SIGTERM)
-        self.save(state=outcome.STOPPING)
-        return None
-
-    def _poweroff(self, request: Answer) -> str | None:
-        """Pull the plug."""
-        if self.watch is None:
-            return self._stop(request)
-        self.intent = "off"
-        self.save(state=outcome.STOPPING)
-        self._pull()
-        return None
-
-    def _pull(self) -> None:
-        self.forced = True
-        self._help(bhyvectl.force_poweroff(self.config.name))
-        self.loop.later("kill", FORCE, lambda: self._signal(signal.SIGKILL))
-
-    def _reset(self, request: Answer) -> str | None:
-        if self.state["state"] != outcome.RUNNING:
-            return f"It is {self.state['state']}, not running."
-        self.reboots = outcome.Reboots()
-        self._help(bhyvectl.force_reset(self.config.name))
-        return None
-
-    def _stop_and_start(self, request: Answer) -> str | None:
-        if self.watch is None:
-            return "It is being started already."
-        seconds = request.get("timeout", RESTART)
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= 3600:
-            return "timeout is not a number of seconds up to 3600."
-        self.intent = "again"
-        self._signal(signal.SIGTERM)
-        self.save(state=outcome.STOPPING)
-        self.loop.later("restart", seconds, self._pull)
-        return None
-
-    def _signal(self, number: int) -> None:
-        """Signal bhyve, child or not; its watch keeps the process's number from meaning another."""
-        if self.watch is not None and not self.watch.ended():
-            try:
-                os.kill(self.watch.pid, number)
-            except ProcessLookupError:
-                return
-
-    def _help(self, command: Command) -> None:
+    def help(self, command: Command) -> None:
         """Run a short command beside the loop: serial lines and requests must not wait for it."""
         try:
             self.helpers.append(self.host.spawn(command))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bhype.vmrun.outcome import CRASHED, FAILED, REBOOTS, STOPPED, Reboots, judge
+from bhype.vmrun.outcome import CRASHED, FAILED, STOPPED, Patience, Restarts, judge
 
 
 @pytest.mark.parametrize(
@@ -39,14 +39,31 @@ def test_what_was_asked_for_is_no_crash():
 
 
 def test_a_guest_that_reboots_now_and_then_is_started_at_once():
-    reboots = Reboots()
-    assert [reboots.pause(now=100.0 * n, ran=100.0) for n in range(50)] == [0.0] * 50
+    restarts = Restarts(Patience())
+    assert max(restarts.pause(now=100.0 * n, ran=100.0) for n in range(50)) < 0.1
 
 
 def test_a_guest_that_cannot_come_up_is_given_up():
-    reboots = Reboots()
-    pauses = [reboots.pause(now=float(n), ran=1.0) for n in range(REBOOTS + 1)]
+    restarts = Restarts(Patience())
+    pauses = [restarts.pause(now=float(n), ran=1.0) for n in range(Patience().limit + 1)]
     assert pauses[-1] is None
     assert pauses[0] > 0
     assert pauses[:-1] == sorted(pauses[:-1])
     assert max(pauses[:-1]) <= 1.0
+
+
+def test_the_wait_doubles_to_its_longest_and_is_short_again_after_a_long_run():
+    restarts = Restarts(Patience(limit=None, delay=1, longest=60))
+    pauses = [restarts.pause(now=0.0, ran=0.5) for _ in range(8)]
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert restarts.pause(now=0.0, ran=3600.0) == 1
+    assert [restarts.pause(now=0.0, ran=0.5) for _ in range(2000)][-1] == 60
+
+
+def test_a_limit_of_none_at_all_starts_nothing_again():
+    assert Restarts(Patience(limit=0)).pause(now=0.0, ran=100.0) is None
+
+
+def test_a_bhyve_that_lost_its_tpm_did_not_power_off():
+    said = "bhyve: tpm_swtpm_execute_cmd: cmd send failed, is swtpm running?: Broken pipe"
+    assert judge(1, said).state == CRASHED
