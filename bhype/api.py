@@ -20,6 +20,7 @@ from bhype.accounts.api_auth import Bearer, Session
 from bhype.accounts.errors import ApiError
 from bhype.hosts.api import router as hosts_router
 from bhype.tasks.api import router as tasks_router
+from bhype.tasks.api_schedules import router as schedules_router
 from bhype.tasks.errors import Refused
 from network.api import router as network_router
 from storage.api import router as storage_router
@@ -53,6 +54,7 @@ api.add_router("", storage_router, tags=["storage"])
 api.add_router("/switches", network_router, tags=["network"])
 api.add_router("/hosts", hosts_router, tags=["hosts"])
 api.add_router("/tasks", tasks_router, tags=["tasks"])
+api.add_router("/schedules", schedules_router, tags=["tasks"])
 api.add_router("/users", users_router, tags=["accounts"])
 api.add_router("/tokens", tokens_router, tags=["accounts"])
 api.add_router("/audit", audit_router, tags=["accounts"])

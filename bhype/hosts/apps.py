@@ -12,5 +12,6 @@ class HostsConfig(AppConfig):
         from . import observe, observer
 
         observer.register(observe.observe)
+        observer.register(observe.run_schedules, "schedules")
         for prefix in ("host", "hosts"):
             live.register(prefix, lambda user, _topic: bool(user.can("hosts.view")))

@@ -9,6 +9,7 @@ from django.db import transaction
 
 from bhype.freebsd import kld, sysctl
 from bhype.live import publish
+from bhype.tasks import schedules
 from bhype.tasks.queue import mark_interrupted
 
 from .models import Host
@@ -48,6 +49,11 @@ def observe(sweep: Sweep) -> None:
             sweep.every(3) and gauges != _gauges(row)
         ):
             publish(f"host:{row.pk}")
+
+
+def run_schedules(sweep: Sweep) -> None:
+    """Ask for the scheduled operations of this host that are due."""
+    schedules.tick(sweep.now)
 
 
 def _gauges(row: Host) -> tuple[int, ...]:

@@ -30,10 +30,12 @@ def ask(
     user: User | None,
     *,
     retry_of: Task | None = None,
+    pool: tuple[str, int] = ("", 0),
 ) -> Task:
     """Queue one run of an operation, in the caller's transaction; the worker starts it after the commit.
 
-    user: who asks; None is the system itself, which may do everything. Asking twice for the same while the
+    user: who asks; None is the system itself, which may do everything. pool: a name, and how many of the tasks
+    asked for with it run at a time. Asking twice for the same while the
     first still waits returns the first. Raises Refused, and LookupError for an unknown operation.
     """
     from .models import Task
@@ -51,6 +53,8 @@ def ask(
         user=user,
         by_system=user is None,
         retry_of=retry_of,
+        pool=pool[0],
+        pool_size=pool[1],
         **found.words(valid, target),
     )
     with transaction.atomic():

@@ -46,6 +46,9 @@ class Task(models.Model):
     subject = models.CharField(max_length=80, blank=True)
     # Of the tasks with the same lock one runs at a time, in the order they were asked.
     lock = models.CharField(max_length=120, blank=True)
+    # Of the tasks of one pool at most pool_size run at a time: a hundred starts do not run the host down.
+    pool = models.CharField(max_length=64, blank=True)
+    pool_size = models.PositiveSmallIntegerField(default=0)
     status = models.CharField(max_length=16, choices=Status, default=Status.QUEUED)
     stage = models.CharField(max_length=120, blank=True)
     percent = models.PositiveSmallIntegerField(default=0)
@@ -131,3 +134,46 @@ class TaskLine(models.Model):
 
     def __str__(self) -> str:
         return self.text
+
+
+class ScheduleQuerySet(models.QuerySet["Schedule"]):
+    def visible_to(self, user: object, right: str = "self") -> ScheduleQuerySet:
+        """As of tasks: all for those who see all tasks, else the user's own."""
+        return self if user.can("tasks.view_all") else self.filter(owner=user)  # type: ignore[attr-defined,misc]
+
+
+class Schedule(models.Model):
+    """An operation that is asked for again and again, in the name of its owner and with the owner's rights."""
+
+    host = models.CharField(max_length=64)
+    operation = models.CharField(max_length=64)
+    title = models.CharField(max_length=200)
+    params = models.JSONField(default=dict)
+    # As in the tasks that come of it.
+    subject = models.CharField(max_length=80, blank=True)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="schedules"
+    )
+    # As the person wrote it: "every day 08:00", or the five fields of crontab(5); in time_zone.
+    when = models.CharField(max_length=120)
+    time_zone = models.CharField(max_length=64, default="UTC")
+    is_enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    # Written by the observer.
+    next_run = models.DateTimeField(null=True, blank=True)
+    last_run = models.DateTimeField(null=True, blank=True)
+    last_task = models.ForeignKey(Task, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    # Why nothing was asked the last time, as a sentence.
+    problem = models.TextField(blank=True)
+
+    objects = ScheduleQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["title", "pk"]
+        indexes = [
+            models.Index(fields=["host", "is_enabled", "next_run"], name="schedule_due"),
+            models.Index(fields=["subject"], name="schedule_subject"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.title}, {self.when}"

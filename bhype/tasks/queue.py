@@ -42,7 +42,7 @@ def claim(workers: int) -> tuple[int, str] | None:
     ones are not looked at.
     """
     for _ in range(ROUNDS):
-        running: list[tuple[int | None, str]] = list(_mine(*Task.STARTED).values_list("user_id", "lock"))
+        running = list(_mine(*Task.STARTED).only("user_id", "lock", "pool", "pool_size"))
         if len(running) >= workers:
             return None
         candidates = _candidates(running)
@@ -60,18 +60,25 @@ def _mine(*statuses: str) -> models.QuerySet[Task]:
     return Task.objects.filter(host=settings.HOST_NAME, status__in=statuses)
 
 
-def _candidates(running: list[tuple[int | None, str]]) -> list[int]:
+def _candidates(running: list[Task]) -> list[int]:
     """The next task of each user, in the order in which the users are served."""
-    held = {lock for _, lock in running if lock}
-    busy = Counter(user for user, _ in running)
+    held = {task.lock for task in running if task.lock}
+    busy = Counter(task.user_id for task in running)
+    pools = Counter(task.pool for task in running if task.pool)
+    full = {task.pool for task in running if task.pool and pools[task.pool] >= task.pool_size}
     queued = Task.objects.filter(host=settings.HOST_NAME, status=Task.Status.QUEUED).exclude(lock__in=held)
+    if full:
+        queued = queued.exclude(pool__in=full)
     oldest = list(queued.order_by().values_list("user_id").annotate(first=Min("id")))
     oldest.sort(key=lambda row: (busy[row[0]], row[1]))
     return list(dict.fromkeys(_first_of_its_lock(first) for _, first in oldest))
 
 
 def _first_of_its_lock(key: int) -> int:
-    """The task that must run before this one: the oldest queued with the same lock, maybe another user's."""
+    """The task that must run before this one: the oldest queued with the same lock, maybe another user's.
+
+    It runs even when its pool is full: somebody outside the pool waits for it.
+    """
     row = Task.objects.filter(pk=key).values_list("lock", flat=True).first()
     if not row:
         return key

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 CANCEL_SECONDS = 0.4
+WAIT_POLL = 0.2
 
 
 class Stop:
@@ -88,6 +89,24 @@ class Run:
             self._look()
             self._written()
         return self._cancelled or Stop.worker_ends
+
+    def wait(self, *tasks: Task) -> list[Task]:
+        """The tasks as they ended, in their order. A process that is its own worker runs them itself.
+
+        Raises Cancelled when this task is to stop; the others go on. Only an operation of which one runs at a time
+        may wait, or waiting ones could take all workers.
+        """
+        from .models import Task
+        from .runner import run_queued
+
+        keys = [task.pk for task in tasks]
+        while Task.objects.filter(pk__in=keys).unfinished().exists():
+            self.check_cancelled()
+            if self._ticker is None and run_queued():
+                continue
+            time.sleep(WAIT_POLL)
+        ended = Task.objects.in_bulk(keys)
+        return [ended[key] for key in keys if key in ended]
 
     @property
     def cancelled(self) -> bool:
