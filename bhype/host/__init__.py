@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bhype.host.errors import CommandError, CommandFailed, CommandStopped, CommandTimeout, Result
 from bhype.host.local import Host, Listener, LocalHost
+from bhype.host.pipeline import FileSink, FileSource
 from bhype.host.process import Process, Watch
 from bhype.host.sockets import connect_unix, listen_unix
 
@@ -12,6 +13,8 @@ __all__ = [
     "CommandFailed",
     "CommandStopped",
     "CommandTimeout",
+    "FileSink",
+    "FileSource",
     "Host",
     "Listener",
     "LocalHost",

@@ -6,12 +6,15 @@ import os
 import selectors
 import time
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from bhype.freebsd.command import Command, Query
 from bhype.host.errors import CommandFailed, CommandStopped, CommandTimeout, Result
 from bhype.host.files import Files
 from bhype.host.process import NULL, PIPE, Process, spawn
+
+if TYPE_CHECKING:
+    from bhype.host.pipeline import FileSink, FileSource
 
 T = TypeVar("T")
 
@@ -36,7 +39,13 @@ class Host(Protocol):
 
     root: str
 
-    def run(self, command: Command) -> Result: ...
+    def run(self, command: Command, *, heard: Callable[[str], None] | None = ...) -> Result: ...
+    def pipe(
+        self,
+        source: Command | FileSource,
+        sink: Command | FileSink,
+        told: Callable[[int], None] | None = ...,
+    ) -> int: ...
     def query(self, query: Query[T]) -> T: ...
     def spawn(
         self, command: Command, *, stdin: int = ..., stdout: int = ..., stderr: int = ...
@@ -68,13 +77,38 @@ class LocalHost(Files):
     ) -> None:
         self.root = os.path.abspath(root)
         self._leashed = leashed
-        self._patience = patience
-        self._listener = listener
-        self._should_stop = should_stop
+        self.patience = patience
+        self.listener = listener
+        self.should_stop = should_stop
 
-    def run(self, command: Command) -> Result:
-        """Run to the end. Raises CommandFailed, CommandTimeout or CommandStopped."""
-        return self._run(command, KEPT)
+    def run(self, command: Command, *, heard: Callable[[str], None] | None = None) -> Result:
+        """Run to the end; ``heard`` gets its output piece by piece, also what stands before a line's end.
+
+        Raises CommandFailed, CommandTimeout or CommandStopped.
+        """
+        return self._run(command, KEPT, heard) if heard else self._run(command, KEPT)
+
+    def pipe(
+        self,
+        source: Command | FileSource,
+        sink: Command | FileSink,
+        told: Callable[[int], None] | None = None,
+    ) -> int:
+        """Let ``source`` write what ``sink`` reads, see bhype.host.pipeline. Returns the count of bytes."""
+        from bhype.host import pipeline  # a supervisor does not need it
+
+        return pipeline.pipe(self, source, sink, told)
+
+    def start(self, command: Command, *, stdin: int | None = None) -> Process:
+        """Start one side of a pipe: its output is PIPE, and its input where asked. Raises CommandFailed."""
+        return spawn(
+            command,
+            self._argv(command),
+            stdin=NULL if stdin is None else stdin,
+            stdout=PIPE,
+            stderr=PIPE,
+            leashed=self._leashed,
+        )
 
     def query(self, query: Query[T]) -> T:
         """Ask the host. Raises as run() does, and ParseError when the answer is not understood."""
@@ -95,12 +129,12 @@ class LocalHost(Files):
         program = command.argv[0] if command.native else self.path(command.argv[0])
         return [program, *command.argv[1:]]
 
-    def _run(self, command: Command, kept: int) -> Result:
-        command = command.with_timeout(command.timeout * self._patience)
-        if self._listener:
-            self._listener.started(command)
+    def _run(self, command: Command, kept: int, heard: Callable[[str], None] | None = None) -> Result:
+        command = command.with_timeout(command.timeout * self.patience)
+        if self.listener:
+            self.listener.started(command)
         start = time.monotonic()
-        running = _Running(command, self._listener, kept)
+        running = _Running(command, self.listener, kept, heard)
         try:
             process = spawn(
                 command,
@@ -111,20 +145,20 @@ class LocalHost(Files):
                 leashed=self._leashed,
             )
         except CommandFailed as error:
-            if self._listener:
-                self._listener.finished(command, error.result)
+            if self.listener:
+                self.listener.finished(command, error.result)
             raise
         failure: type[CommandTimeout | CommandStopped] | None = None
         try:
-            failure = running.attend(process, start + command.timeout, self._should_stop)
+            failure = running.attend(process, start + command.timeout, self.should_stop)
         finally:
             # Also when the worker itself is interrupted: nothing goes on unseen.
             if process.poll() is None or failure:
                 process.kill_group()
             running.close(process)
         result = running.result(process.wait() or 0, time.monotonic() - start)
-        if self._listener:
-            self._listener.finished(command, result)
+        if self.listener:
+            self.listener.finished(command, result)
         if failure:
             raise failure(command, result)
         if result.code not in command.ok_codes:
@@ -135,9 +169,12 @@ class LocalHost(Files):
 class _Running:
     """The streams of one running command: fed and drained together, so that no full pipe can block it."""
 
-    def __init__(self, command: Command, listener: Listener | None, kept: int) -> None:
+    def __init__(
+        self, command: Command, listener: Listener | None, kept: int, heard: Callable[[str], None] | None
+    ) -> None:
         self._listener = listener
-        self._tails = {"stdout": _Tail(kept), "stderr": _Tail(kept)}
+        self._heard = heard
+        self._tails = {"stdout": Tail(kept), "stderr": Tail(kept)}
         self._input = memoryview(command.stdin or b"")
         self._selector = selectors.DefaultSelector()
 
@@ -182,6 +219,8 @@ class _Running:
                 done = not self._input
             else:
                 block = os.read(descriptor, 65536)
+                if self._heard and block:
+                    self._heard(_text(block))
                 self._tell(name, self._tails[name].add(block))
                 done = not block
         except BlockingIOError:
@@ -214,7 +253,7 @@ class _Running:
         return Result(code, out.text(), err.text(), seconds, out.truncated or err.truncated)
 
 
-class _Tail:
+class Tail:
     """The last ``kept`` bytes of a stream, and its lines as they become complete."""
 
     def __init__(self, kept: int) -> None:
