@@ -92,32 +92,32 @@ def add_schedule(request: HttpRequest, payload: ScheduleIn) -> Status[Schedule]:
     return Status(201, row)
 
 
-@router.get("/{int:schedule_id}", response=ScheduleOut, summary="One schedule")
-def get_schedule(request: HttpRequest, schedule_id: int) -> Schedule:
-    return lookup(signed_in(request), Schedule, "self", pk=schedule_id)
+@router.get("/{int:pk}", response=ScheduleOut, summary="One schedule")
+def get_schedule(request: HttpRequest, pk: int) -> Schedule:
+    return lookup(signed_in(request), Schedule, "self", pk=pk)
 
 
-@router.patch("/{int:schedule_id}", response=ScheduleOut, summary="Switch it on or off")
-def change_schedule(request: HttpRequest, schedule_id: int, payload: ScheduleChange) -> Schedule:
-    row = _mine(request, schedule_id)
+@router.patch("/{int:pk}", response=ScheduleOut, summary="Switch it on or off")
+def change_schedule(request: HttpRequest, pk: int, payload: ScheduleChange) -> Schedule:
+    row = _mine(request, pk)
     schedules.enable(row, enabled=payload.is_enabled)
     audit.record(request, "schedules.change", str(row), {"is_enabled": payload.is_enabled})
     row.refresh_from_db()
     return row
 
 
-@router.delete("/{int:schedule_id}", response={204: None}, summary="Remove it")
-def remove_schedule(request: HttpRequest, schedule_id: int) -> Status[None]:
-    row = _mine(request, schedule_id)
+@router.delete("/{int:pk}", response={204: None}, summary="Remove it")
+def remove_schedule(request: HttpRequest, pk: int) -> Status[None]:
+    row = _mine(request, pk)
     audit.record(request, "schedules.remove", str(row))
     row.delete()
     return Status(204, None)
 
 
-def _mine(request: HttpRequest, schedule_id: int) -> Schedule:
+def _mine(request: HttpRequest, pk: int) -> Schedule:
     """The schedule, if the caller may change it; else it looks as if it were not there."""
     user = signed_in(request)
-    row = lookup(user, Schedule, "self", pk=schedule_id)
+    row = lookup(user, Schedule, "self", pk=pk)
     if not schedules.may_change(user, row):
         raise not_found()
     return row
