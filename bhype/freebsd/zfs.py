@@ -17,6 +17,8 @@ ID_PROPERTY = "org.bhype:id"
 # zfs(8) walks all children on some calls, and waits for the pool's transaction group on all changes.
 LIST_TIMEOUT = 60.0
 CHANGE_TIMEOUT = 120.0
+# A stream is as long as the disks in it.
+STREAM_TIMEOUT = 24 * 3600.0
 
 _PROPERTY = re.compile(r"[a-z0-9][a-z0-9:+._-]{0,254}")
 
@@ -173,6 +175,53 @@ def rollback(name: str, *, destroy_newer: bool = False) -> Command:
 def clone(source: str, name: str, properties: Mapping[str, str] = {}) -> Command:
     """A new dataset from a snapshot of the same pool. It inherits from its parent, not from the snapshot."""
     return _change("clone", *_options(properties), names.snapshot(source), names.dataset(name))
+
+
+def promote(name: str) -> Command:
+    """Make a clone independent of its origin: that, and all older snapshots, become its own."""
+    return _change("promote", names.dataset(name))
+
+
+def mount(name: str) -> Command:
+    """Mount a filesystem that is not mounted."""
+    return _change("mount", names.dataset(name))
+
+
+def send(name: str, *, replicate: bool = False) -> Command:
+    """The snapshot as a stream on standard output, without properties.
+
+    replicate: with everything below, all older snapshots, and what is set on them (zfs-send(8) -R).
+    """
+    flags = ["-R"] if replicate else []
+    words = (PROGRAM, "send", *flags, names.snapshot(name))
+    return Command(words, timeout=STREAM_TIMEOUT)
+
+
+def send_size(name: str, *, replicate: bool = False) -> Query[int]:
+    """About how many bytes `send` will write."""
+    flags = "-nPR" if replicate else "-nP"
+    return Query(Command((PROGRAM, "send", flags, names.snapshot(name)), timeout=CHANGE_TIMEOUT), _send_size)
+
+
+def _send_size(text: str) -> int:
+    for row in rows(text, 2):
+        if row[0] == "size":
+            return number(row[1], row)
+    raise ParseError(f"no size in what zfs send tells: {text[:200]!r}")
+
+
+def receive(
+    name: str, properties: Mapping[str, str] = {}, *, without: Sequence[str] = (), mounted: bool = True
+) -> Command:
+    """Make the dataset ``name``, which must not be there, from a stream on standard input.
+
+    properties: set on it, whatever the stream says; what is below inherits them. without: taken from the stream by
+    nobody (zfs-receive(8) -o and -x). There is no -F: nothing that exists is overwritten.
+    """
+    flags = [*_options(properties), *(word for key in without for word in ("-x", _key(key)))]
+    if not mounted:
+        flags.append("-u")
+    return Command((PROGRAM, "receive", *flags, names.dataset(name)), timeout=STREAM_TIMEOUT)
 
 
 def rename(name: str, new_name: str) -> Command:
