@@ -109,7 +109,7 @@ def _parts(host: Host, config: Config) -> Iterator[Problem]:
         mend = f"Choose one of {LAYOUTS}."
         yield from missing(host, "keyboard", f"{LAYOUTS}/{config.keyboard}", mend)
     if config.post_start_script:
-        yield from missing(host, "script", config.post_start_script)
+        yield from missing(host, "post_start_script", config.post_start_script[0])
     if config.tpm and config.tpm.path:
         mend = "Run: kldload tpm" if config.tpm.type == "passthru" else "Start its swtpm."
         yield from missing(host, "tpm", config.tpm.path, mend)

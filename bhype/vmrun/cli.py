@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from bhype.freebsd import bhyve
-from bhype.host import Host, LocalHost
+from bhype.freebsd.command import ParseError
+from bhype.host import CommandError, Host, LocalHost
 from bhype.vmrun import config as configuration
 from bhype.vmrun.config import Document, Graphic
 from bhype.vmrun.problems import Problem, Unfit, tree
@@ -16,6 +18,7 @@ from bhype.vmrun.rundir import RUN_DIR, SECRETS, Busy, RunDir
 
 USAGE = """\
 usage: python -m bhype.vmrun -c FILE|- [options] [-- BHYVE_OPTIONS]
+       python -m bhype.vmrun --schema
 
   -c, --config FILE     the VM's configuration, JSON; - reads standard input
   -t, --target NAME     lay this target over the configuration
@@ -28,12 +31,16 @@ usage: python -m bhype.vmrun -c FILE|- [options] [-- BHYVE_OPTIONS]
       --reboot-on CSV   exit statuses of bhyve after which the guest is started again (default: 0)
       --reboot-count N  start the guest again at most N times
       --adopt           take over a running bhyve, or clean up what it left; start none
-  -f, --force           make missing taps also without "fix"
+  -f, --force           make what the devices need also without "fix"
+  -p FILE               write the number of the bhyve process there
+  -P FILE               write the number of the supervisor's process there
+      --schema          print the JSON Schema of a configuration
 """
 
 _VALUES = {
     "-c": "config", "--config": "config", "-t": "target", "--target": "target", "--root": "root",
     "--run-dir": "run_dir", "--reboot-on": "reboot_on", "--reboot-count": "reboot_count",
+    "-p": "pid_file", "-P": "supervisor_pid_file",
 }  # fmt: skip
 _FLAGS = {
     "-d": "dry_run", "--dry-run": "dry_run", "--debug": "debug", "--detach": "detach", "--adopt": "adopt",
@@ -85,6 +92,11 @@ def main(argv: list[str]) -> int:
     if "-h" in argv or "--help" in argv:
         print(USAGE, end="")
         return 0
+    if argv == ["--schema"]:
+        from bhype.vmrun import schema
+
+        print(schema.text(), end="")
+        return 0
     try:
         options = read_options(argv)
         root = options.values.get("root") or default_root()
@@ -100,7 +112,7 @@ def main(argv: list[str]) -> int:
         return 64
     except Unfit as error:
         print(tree(error.name, error.problems), file=sys.stderr)
-    except Busy as error:
+    except (Busy, CommandError, ParseError) as error:
         print(f"vmrun: {error}", file=sys.stderr)
     except OSError as error:
         print(f"vmrun: {error.filename or 'the run directory'}: {error.strerror or error}", file=sys.stderr)
@@ -153,13 +165,19 @@ def _show(host: Host, document: Document, options: Options) -> int:
     """The dry run: the command on one line of stdout, everything else on stderr."""
     import shlex
 
-    from bhype.vmrun.check import check
-    from bhype.vmrun.machine import machine
+    from bhype.vmrun.check import check, locate, running
+    from bhype.vmrun.machine import TPM_SOCKET, machine
 
     config = configuration.parse(configuration.select(document, options.values.get("target")))
     rundir = RunDir(host, config.name, options.values.get("run_dir", RUN_DIR))
-    plan = machine(config, secret_file=rundir.file(SECRETS))
-    problems = [*check(host, config, plan), *_unattended(config, options)]
+    problems = [*running(host, config), *_unattended(config, options)]
+    try:
+        config = locate(host, config)
+    except (CommandError, ParseError) as error:
+        # The line is printed all the same.
+        problems.append(Problem("passthru", str(error)))
+    plan = machine(config, secret_file=rundir.file(SECRETS), tpm_socket=rundir.file(TPM_SOCKET))
+    problems += check(host, config, plan)
     print(shlex.join(bhyve.command(plan).argv))
     if problems:
         print(tree(config.name, problems), file=sys.stderr)
@@ -175,6 +193,7 @@ def _unattended(config: configuration.Config, options: Options) -> list[Problem]
 
 def _run(host: Host, document: Document, options: Options) -> int:
     from bhype.vmrun.daemon import detach
+    from bhype.vmrun.files import write_pid
     from bhype.vmrun.machine import machine
     from bhype.vmrun.supervisor import Policy, Supervisor
 
@@ -188,18 +207,34 @@ def _run(host: Host, document: Document, options: Options) -> int:
         reboot_on=_statuses(options),
         reboot_count=_limit(options),
         adopt="adopt" in options.flags,
+        pid_file=_pid_file(options, "pid_file"),
     )
+    own_pid_file = _pid_file(options, "supervisor_pid_file")
     rundir = RunDir(host, config.name, options.values.get("run_dir", RUN_DIR))
     rundir.take()
 
+    def supervise(report: Callable[[str], None]) -> int:
+        if own_pid_file:
+            write_pid(own_pid_file, os.getpid())
+        return Supervisor(rundir, document, policy, report).run()
+
     if "detach" in options.flags:
-        return detach(rundir, lambda report: Supervisor(rundir, document, policy, report).run())
+        return detach(rundir, supervise)
 
     def report(message: str) -> None:
         if message:
             print(message, file=sys.stderr)
 
-    return Supervisor(rundir, document, policy, report).run()
+    return supervise(report)
+
+
+def _pid_file(options: Options, key: str) -> str | None:
+    """The absolute path of a file that can be written; one that cannot is better told now. Raises OSError."""
+    path = options.values.get(key)
+    if path is None:
+        return None
+    with open(path, "a", encoding="ascii"):
+        return os.path.abspath(path)
 
 
 def _statuses(options: Options) -> frozenset[int] | None:

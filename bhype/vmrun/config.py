@@ -92,7 +92,8 @@ class Restart:
 @dataclass(frozen=True, slots=True)
 class Config:
     """One VM with one target chosen. memory: bytes; pinning: pairs of a virtual CPU and one of the host;
-    fw_cfg: name, "string" or "file", and content; options: settings of bhyve_config(5); unknown: the keys that
+    fw_cfg: name, "string" or "file", and content; options: settings of bhyve_config(5);
+    post_start_script: a program and its words; unknown: the keys that
     nothing reads. With a loader bootrom and varfile are not used."""
 
     name: str
@@ -109,7 +110,7 @@ class Config:
     gdb: str | None
     extra_options: tuple[str, ...]
     next_target: str | None
-    post_start_script: str | None
+    post_start_script: tuple[str, ...] | None
     flags: dict[str, bool]
     unknown: tuple[str, ...]
     fwcfg: str = "bhyve"

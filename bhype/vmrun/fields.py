@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from bhype.freebsd import names
 from bhype.freebsd.bhyve import Address, Topology, word
 
 Field = Callable[[Any], Any]
+F = TypeVar("F", bound=Callable[[Any], Any])
+# What JSON Schema can say of each check's values.
+SHAPES: dict[Field, dict[str, Any]] = {}
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 PAGE = 4096
 _SIZE = re.compile(r"([0-9]{1,15})([KMGT])(I?B)?", re.IGNORECASE)
@@ -26,6 +29,17 @@ _VARIABLE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _CPUS = re.compile(r"[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*")
 
 
+def shape(**keywords: Any) -> Callable[[F], F]:
+    """Says in the words of JSON Schema which values a check takes; what they cannot say, the check says."""
+
+    def keep(check: F) -> F:
+        SHAPES[check] = keywords
+        return check
+
+    return keep
+
+
+@shape(type=["string", "integer"], pattern=r"^[^,%\\\x00-\x1f\x7f]+$")
 def text(value: Any) -> str:
     """One word of a bhyve option; numbers may be written without quotes."""
     if isinstance(value, bool) or not isinstance(value, str | int):
@@ -33,12 +47,14 @@ def text(value: Any) -> str:
     return word(str(value))
 
 
+@shape(type="boolean")
 def flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{value!r} is not true or false.")
     return value
 
 
+@shape(type=["integer", "string"], minimum=0, pattern="^[0-9]{1,15}$")
 def count(value: Any) -> int:
     """A whole number from 0; the seed's files write it as a text, too."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
@@ -48,6 +64,7 @@ def count(value: Any) -> int:
     return value
 
 
+@shape(type=["integer", "string"], minimum=1, maximum=65535, pattern="^[0-9]{1,5}$")
 def port(value: Any) -> int:
     number = count(value)
     if not 1 <= number <= 65535:
@@ -55,6 +72,7 @@ def port(value: Any) -> int:
     return number
 
 
+@shape(type=["integer", "string"], minimum=1 << 20, pattern=r"^\s*[0-9]{1,15}[KMGTkmgt]([Ii]?[Bb])?\s*$")
 def memory(value: Any) -> int:
     """Bytes, from a number of bytes or a text such as 512M: K, M, G or T of 1024, in either case."""
     if isinstance(value, str):
@@ -70,6 +88,7 @@ def memory(value: Any) -> int:
     return -(-number // PAGE) * PAGE
 
 
+@shape(type=["integer", "string"], minimum=0, pattern=r"^\s*[0-9]{1,15}([KMGTkmgt]([Ii]?[Bb])?)?\s*$")
 def size(value: Any) -> int:
     """Bytes, from a number or a text such as 10M: K, M, G or T of 1024, in either case."""
     if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
@@ -77,6 +96,12 @@ def size(value: Any) -> int:
     return count(value)
 
 
+@shape(
+    type=["integer", "string"],
+    minimum=1000,
+    maximum=10**9,
+    pattern=r"^\s*[0-9]{1,15}[KMGkmg]?([Bb][Ii][Tt]/?[Ss]?)?\s*$",
+)
 def rate(value: Any) -> int:
     """Bits per second, from a number or a text such as 10M: K, M or G of 1000, as networks count. ng_pipe(4) has
     no more than a gigabit."""
@@ -90,6 +115,7 @@ def rate(value: Any) -> int:
 def limited(low: int, high: int) -> Field:
     """A whole number of a range."""
 
+    @shape(type=["integer", "string"], minimum=low, maximum=high, pattern="^[0-9]{1,15}$")
     def check(value: Any) -> int:
         number = count(value)
         if not low <= number <= high:
@@ -102,6 +128,7 @@ def limited(low: int, high: int) -> Field:
 def letters(limit: int) -> Field:
     """A text of at most that many printable ASCII characters, as ATA's and NVMe's identities are."""
 
+    @shape(type=["string", "integer"], pattern=rf"^[ -$&-+\--\[\]-~]{{1,{limit}}}$")
     def check(value: Any) -> str:
         name = text(value)
         if not name.isascii() or len(name) > limit:
@@ -111,6 +138,19 @@ def letters(limit: int) -> Field:
     return check
 
 
+@shape(
+    anyOf=[
+        {"type": ["integer", "string"], "minimum": 1, "maximum": 65535, "pattern": "^[0-9]{1,5}$"},
+        {
+            "type": "object",
+            "required": ["sockets", "cores", "threads"],
+            "properties": {
+                key: {"type": ["integer", "string"], "minimum": 1, "pattern": "^[0-9]{1,5}$"}
+                for key in ("sockets", "cores", "threads")
+            },
+        },
+    ]
+)
 def topology(value: Any) -> Topology:
     """A number of CPUs, or an object with sockets, cores and threads."""
     if not isinstance(value, dict):
@@ -125,6 +165,7 @@ def topology(value: Any) -> Topology:
     return Topology(sockets * cores * threads, sockets, cores, threads)
 
 
+@shape(type=["integer", "string"], minimum=0, maximum=31, pattern="^[0-9]+(:[0-9]+){0,2}$")
 def slot(value: Any) -> Address:
     """``S``, ``S:F`` or ``B:S:F``, as bhyve(8) takes it."""
     parts = str(value).split(":")
@@ -140,10 +181,12 @@ def slot(value: Any) -> Address:
     return Address(0, *numbers)
 
 
+@shape(type="string", pattern="^[a-z][a-z0-9._-]{0,14}$")
 def interface(value: Any) -> str:
     return names.interface(text(value))
 
 
+@shape(type="string", pattern="^[a-z][A-Za-z0-9_:.{}*^/@,=;-]*$")
 def network(value: Any) -> str:
     """The name of a backend: an interface, or netmap's and netgraph's own words."""
     if isinstance(value, str) and re.fullmatch(r"(netgraph|netmap:|vale)[A-Za-z0-9_:.{}*^/@-]*", value):
@@ -151,10 +194,12 @@ def network(value: Any) -> str:
     return interface(value)
 
 
+@shape(type="string", pattern="^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$")
 def mac(value: Any) -> str:
     return names.mac(text(value))
 
 
+@shape(type=["string", "integer"], pattern=r"^[^,%\\\x00-\x1f\x7f-][^,%\\\x00-\x1f\x7f]*$")
 def path(value: Any) -> str:
     """A file as bhyve opens it, with no character that it would expand; relative to the caller's folder."""
     name = text(value)
@@ -165,6 +210,7 @@ def path(value: Any) -> str:
     return name
 
 
+@shape(type="string", pattern=r"^/[^,%\\\x00-\x1f\x7f]*$")
 def absolute(value: Any) -> str:
     """A path from the root on."""
     name = path(value)
@@ -173,6 +219,7 @@ def absolute(value: Any) -> str:
     return name
 
 
+@shape(type="string", pattern="^(stdio|/dev/nmdm[A-Za-z0-9_.-]*[AB]|tcp=.+:[0-9]{1,5})$")
 def serial(value: Any) -> str:
     """``stdio``, a null-modem device (nmdm(4)) or ``tcp=IP:PORT`` (FreeBSD 15)."""
     name = text(value)
@@ -186,6 +233,7 @@ def serial(value: Any) -> str:
     raise ValueError(f"{name!r} is not a serial line; {rule}")
 
 
+@shape(type="string", pattern="^[0-9A-Fa-f:.]+$")
 def address(value: Any) -> str:
     """An IP address in numbers, the only kind that bhyve listens on."""
     if not isinstance(value, str) or not _ADDRESS.fullmatch(value):
@@ -193,11 +241,13 @@ def address(value: Any) -> str:
     return value
 
 
+@shape(type=["string", "boolean"], enum=["io", "off", "on", True, False])
 def vga(value: Any) -> str:
     """UCL reads a bare ``off`` and ``on`` as false and true."""
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else text(value)
 
 
+@shape(type="string", pattern="^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$")
 def identity(value: Any) -> str:
     """A UUID in lower case."""
     number = str(value).lower()
@@ -206,12 +256,14 @@ def identity(value: Any) -> str:
     return number
 
 
+@shape(type=["string", "integer"], pattern=r"^w?([A-Za-z0-9.:\[\]-]+:)?[0-9]{1,5}$")
 def gdb(value: Any) -> str:
     if isinstance(value, bool) or not _GDB.fullmatch(str(value)):
         raise ValueError(f"{value!r} is not [w][address:]port.")
     return str(value)
 
 
+@shape(type=["array", "string"], items={"type": "string", "minLength": 1})
 def words(value: Any) -> tuple[str, ...]:
     """Extra options for bhyve: a list of words, or one text split as a shell would."""
     if isinstance(value, str):
@@ -225,6 +277,7 @@ def words(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+@shape(type="object", additionalProperties={"type": ["string", "integer", "boolean"]})
 def variables(value: Any) -> tuple[tuple[str, str], ...]:
     """Settings by name, bhyve_config(5) and loader(8)."""
     if not isinstance(value, dict):
@@ -232,6 +285,7 @@ def variables(value: Any) -> tuple[tuple[str, str], ...]:
     return tuple((_variable(key), _setting(key, one)) for key, one in value.items())
 
 
+@shape(type="object", additionalProperties={"type": ["string", "integer", "boolean"]})
 def options(value: Any) -> tuple[tuple[str, str], ...]:
     """Settings of bhyve_config(5), but for those that would make it another VM, or none."""
     found = variables(value)
@@ -255,6 +309,15 @@ def _setting(key: str, value: Any) -> str:
     return str(value)
 
 
+@shape(
+    type="object",
+    propertyNames={"pattern": "^[0-9]{1,5}$"},
+    additionalProperties={
+        "type": ["array", "string", "integer"],
+        "items": {"type": ["integer", "string"], "minimum": 0, "maximum": 1023},
+        "minItems": 1,
+    },
+)
 def pinning(value: Any) -> tuple[tuple[int, int], ...]:
     """Pairs of a virtual CPU and a CPU of the host, from ``{"0": [2, 3], "1": "4-5"}``."""
     if not isinstance(value, dict):
@@ -277,6 +340,7 @@ def _cpu_list(value: Any) -> list[int]:
     return sorted(set(cpus))
 
 
+@shape(type="array", items={"type": ["integer", "string"], "minimum": 0, "maximum": 255})
 def statuses(value: Any) -> frozenset[int]:
     """Exit statuses of bhyve."""
     if not isinstance(value, list):
@@ -284,6 +348,7 @@ def statuses(value: Any) -> frozenset[int]:
     return frozenset(limited(0, 255)(one) for one in value)
 
 
+@shape(type="string", pattern="^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")
 def layout(value: Any) -> str:
     """The name of a file in bhyve's folder of keyboard layouts."""
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", value):
@@ -294,6 +359,7 @@ def layout(value: Any) -> str:
 def name(pattern: str, what: str) -> Field:
     """A text of that form; ``what`` says what it is, as "a hook"."""
 
+    @shape(type="string", pattern=f"^({pattern})$")
     def check(value: Any) -> str:
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
             raise ValueError(f"{value!r} is not {what}.")
@@ -302,6 +368,7 @@ def name(pattern: str, what: str) -> Field:
     return check
 
 
+@shape(type=["array", "string"], items={"type": "string"})
 def forwards(value: Any) -> tuple[str, ...]:
     """Ports that slirp passes on: ``tcp:127.0.0.1:2222-10.0.2.15:22``, several as a list."""
     found = value.split(";") if isinstance(value, str) else value
@@ -314,6 +381,7 @@ def forwards(value: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
+@shape(type=["integer", "string"], minimum=512, pattern="^[0-9]{3,7}$")
 def sector(value: Any) -> int:
     """The size of a disk's sectors in bytes: a power of two from 512."""
     number = count(value)
@@ -322,6 +390,16 @@ def sector(value: Any) -> int:
     return number
 
 
+@shape(type="string", pattern="^/")
+def script(value: Any) -> tuple[str, ...]:
+    """A program of the host by its absolute path, and words for it, split as a shell would."""
+    found = words(value)
+    if not isinstance(value, str) or not found or not found[0].startswith("/") or ".." in found[0].split("/"):
+        raise ValueError(f"{value!r} is not a program with an absolute path.")
+    return found
+
+
+@shape(type="string", maxLength=1 << 16)
 def note(value: Any) -> str:
     """Free text of several lines, as the file of a boot loader."""
     if not isinstance(value, str) or len(value) > 1 << 16 or "\0" in value:
@@ -329,6 +407,7 @@ def note(value: Any) -> str:
     return value
 
 
+@shape(type=["string", "integer"], minLength=1)
 def firmware_data(value: Any) -> str:
     """The content of a fw_cfg item: one line."""
     if (
@@ -341,6 +420,7 @@ def firmware_data(value: Any) -> str:
     return str(value)
 
 
+@shape(type="integer", minimum=-20, maximum=20)
 def nice(value: Any) -> int:
     """A priority, nice(1): -20 (first) to 20 (last)."""
     if isinstance(value, bool) or not isinstance(value, int) or not -20 <= value <= 20:
@@ -348,6 +428,7 @@ def nice(value: Any) -> int:
     return value
 
 
+@shape(type="string", pattern="^0x[0-9A-Fa-f]{8}$")
 def identifier(value: Any) -> str:
     """Two 16-bit numbers as ``0x8086153a``: a PCI device's, then its subsystem's (vmrun's own order)."""
     if not isinstance(value, str) or not re.fullmatch(r"0x[0-9A-Fa-f]{8}", value):
@@ -355,11 +436,13 @@ def identifier(value: Any) -> str:
     return value.lower()
 
 
+@shape(type=["string", "integer"], pattern="^[0-9]+([:/][0-9]+){0,2}$")
 def pci_device(value: Any) -> str:
     """A device of the host: ``B:S:F`` or ``B/S/F``; bhyve wants slashes."""
     return str(slot(str(value).replace("/", ":"))).replace(":", "/")
 
 
+@shape(type="string", minLength=1)
 def raw(value: Any) -> str:
     """A device in bhyve's own words, commas included."""
     if not isinstance(value, str) or not value or not value.isprintable():

@@ -45,3 +45,9 @@ def shared(host: Host, where: str, path: str) -> Iterator[Problem]:
     """Whether ``path`` is no folder that a guest can be given."""
     if not os.path.isdir(local(host, path)):
         yield Problem(where, f"The folder {path} is missing.", "Make it, or give another path.")
+
+
+def write_pid(path: str, pid: int) -> None:
+    """Write the number of a process for those who want to signal it. Raises OSError."""
+    with open(path, "w", encoding="ascii") as file:
+        file.write(f"{pid}\n")

@@ -112,6 +112,7 @@ def _tpm_rule(values: Values) -> Iterator[str]:
         yield "state: It needs state or path, and not both."
 
 
+@fields.shape(type=["string", "integer"], maxLength=8)
 def _password(value: Any) -> str:
     found = fields.text(value)
     if len(found) > 8:
@@ -310,7 +311,7 @@ KEYS: dict[str, Option] = by_key(
         group=HOST, equals_root=True,
     ),
     Option(
-        "post_start_script", names.path, "Script", "Run as root after each start, with the VM's name.",
+        "post_start_script", fields.script, "Script", "Run as root after each start, with the VM's name.",
         kind="path", group=LIFE, equals_root=True,
     ),
     Option("next_target", fields.text, "Next target", "What a restart lays over this configuration.", group=LIFE),

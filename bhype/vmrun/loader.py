@@ -12,7 +12,6 @@ from bhype.freebsd.command import Command
 from bhype.freebsd.ps import Process
 from bhype.host import Host
 from bhype.vmrun.config import Config, Loader
-from bhype.vmrun.problems import Problem
 from bhype.vmrun.rundir import RunDir
 
 # Somebody may sit at its menu; one that asks nobody ends within seconds.
@@ -65,18 +64,6 @@ def _grub(host: Host, rundir: RunDir, config: Config, loader: Loader) -> Command
     )  # fmt: skip
 
 
-def check(host: Host, config: Config) -> list[Problem]:
-    """Whether the program is there."""
-    if config.loader is None:
-        return []
-    program, mend = (
-        (loaders.BHYVELOAD, "It is part of FreeBSD's base system.")
-        if config.loader.type == "bhyveload"
-        else (loaders.GRUB, "Run: pkg install grub2-bhyve")
-    )
-    return [] if host.exists(program) else [Problem("loader", f"{program} is missing.", mend)]
-
-
 def running(processes: list[Process], name: str) -> list[int]:
     """The loaders that are at work for the VM, whoever started them."""
     words = ((one.pid, one.command.split()) for one in processes)
@@ -87,11 +74,6 @@ def running(processes: list[Process], name: str) -> list[int]:
         and argv[-1] == name
         and any(os.path.basename(word) in PROGRAMS for word in argv[:-1])
     ]
-
-
-def remove_files(rundir: RunDir) -> None:
-    for name in (DEVICE_MAP, GRUB_CONFIG):
-        rundir.host.unlink(rundir.file(name))
 
 
 def _console(config: Config) -> str:

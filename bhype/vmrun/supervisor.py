@@ -8,6 +8,7 @@ of a start that had not come so far.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -21,10 +22,11 @@ from bhype.freebsd.command import Command, ParseError
 from bhype.host import CommandError, Host, Process
 from bhype.vmrun import changes, limits, loader, nics, outcome, resources, tpm
 from bhype.vmrun import config as configuration
-from bhype.vmrun.check import check
+from bhype.vmrun.check import check, locate
 from bhype.vmrun.child import Child
 from bhype.vmrun.config import Config, Document
 from bhype.vmrun.control import Control
+from bhype.vmrun.files import write_pid
 from bhype.vmrun.loader import NoLoader
 from bhype.vmrun.loop import Loop
 from bhype.vmrun.machine import machine
@@ -50,12 +52,14 @@ TROUBLE = (CommandError, ParseError, Unmade, NoLoader, OSError, ValueError)
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What the command line says. reboot_on: the exit statuses after which the guest is started again, None: as
-    its configuration says; reboot_count: how often at most; adopt: take over a bhyve that runs, but start none."""
+    its configuration says; reboot_count: how often at most; adopt: take over a bhyve that runs, but start none;
+    pid_file: where the number of bhyve's process is written for others."""
 
     target: str | None = None
     reboot_on: frozenset[int] | None = None
     reboot_count: int | None = None
     adopt: bool = False
+    pid_file: str | None = None
 
 
 class Supervisor:
@@ -283,12 +287,13 @@ class Supervisor:
             self.finish(Outcome(outcome.FAILED, str(error)), None)
 
     def _prepare(self, *, again: bool) -> None:
-        host, config = self.host, self.config
-        self.warnings = {}
+        host, self.warnings = self.host, {}
+        # What was in another slot of the host before its last boot is found again.
+        config = self.config = locate(host, self.config)
+        self.machine = self._machine(first=not again)
         if not again:
             resources.load_modules(host, config)
             problems = check(host, config, self.machine)
-            problems += [*loader.check(host, config), *tpm.check(self.rundir, config)]
             if problems:
                 raise Unfit(config.name, problems)
         self.warnings["network"] = resources.prepare(host, config, self._note_taps)
@@ -389,6 +394,10 @@ class Supervisor:
         process = self._spawn(command, LOG)
         self.spawned = time.monotonic()
         self.bhyve = Child(self.loop, process.pid, self._ended, process)
+        if self.policy.pid_file:
+            # The guest runs all the same when nobody can read its number.
+            with contextlib.suppress(OSError):
+                write_pid(self.policy.pid_file, process.pid)
         self.save(
             pid=process.pid,
             phase="",
@@ -415,7 +424,7 @@ class Supervisor:
         self._settle()
         self._tell("")
         if self.config.post_start_script:
-            self.help(Command((self.config.post_start_script, self.config.name)))
+            self.help(Command((*self.config.post_start_script, self.config.name)))
 
     def _settle(self) -> None:
         """What can only be done to a bhyve that runs."""

@@ -7,7 +7,6 @@ from bhype.freebsd.command import Command
 from bhype.freebsd.ps import Process
 from bhype.vmrun.config import Config
 from bhype.vmrun.machine import TPM_SOCKET
-from bhype.vmrun.problems import Problem
 from bhype.vmrun.rundir import RunDir
 
 LOG = "swtpm.log"
@@ -22,13 +21,6 @@ def is_ours(config: Config) -> bool:
 
 def socket(rundir: RunDir) -> str:
     return rundir.file(TPM_SOCKET)
-
-
-def check(rundir: RunDir, config: Config) -> list[Problem]:
-    """Whether the program is there."""
-    if is_ours(config) and not rundir.host.exists(swtpm.PROGRAM):
-        return [Problem("tpm", f"{swtpm.PROGRAM} is missing.", "Run: pkg install swtpm")]
-    return []
 
 
 def command(rundir: RunDir, config: Config) -> Command:
