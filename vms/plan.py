@@ -50,6 +50,8 @@ CD_SLOT, DISK_SLOT, NIC_SLOT, OTHER_SLOT, LPC_SLOT = 3, 4, 10, 20, 31
 DISKS_MAX, NICS_MAX = 32, 16
 # In the settings of a VM: a serial line on its own null-modem device, named after the VM.
 OWN_LINE = "nmdm"
+# Settings that become part of something else in the document.
+_ELSEWHERE = frozenset({"com1", "graphic", "tpm", "loader", "bootrom", "varfile"})
 
 
 def config_path(vm: VM) -> str:
@@ -60,6 +62,11 @@ def config_path(vm: VM) -> str:
 def vars_path(vm: VM) -> str:
     """The VM's own writable copy of the UEFI variables."""
     return f"/{vm.dataset}/uefi-vars.fd"
+
+
+def tpm_path(vm: VM) -> str:
+    """Where the TPM of the VM keeps its memory, when swtpm makes it."""
+    return f"/{vm.dataset}/tpm"
 
 
 def tap_description(vm: VM, index: int) -> str:
@@ -79,7 +86,7 @@ def document(vm: VM) -> Document:
     wanted: Document = {
         # Unknown MSRs are ignored, as on hardware that lacks them; many systems probe.
         "ignore_msr": True,
-        **{key: value for key, value in vm.settings.items() if key not in {"com1", "graphic", "tpm"}},
+        **{key: value for key, value in vm.settings.items() if key not in _ELSEWHERE},
         "bhype": {"id": str(vm.uuid), "revision": vm.revision},
         "name": names.vm_name(vm.name),
         "uuid": str(vm.uuid),
@@ -89,7 +96,8 @@ def document(vm: VM) -> Document:
         # A supervisor that took over tells by this whether the guest powered off or rebooted.
         "power_off_destroy_vm": True,
         "lpc_slot": _slot(LPC_SLOT),
-        "emulations": [*_drives(vm), *_disks(vm), *_nics(vm), *_others(vm)],
+        # By their places, as the guest and boot loaders find them.
+        "emulations": sorted([*_drives(vm), *_disks(vm), *_nics(vm), *_others(vm)], key=_place),
     }
     wanted.setdefault("hostbridge", "hostbridge")
     wanted |= _boot(vm)
@@ -101,7 +109,7 @@ def document(vm: VM) -> Document:
         else:
             wanted[key] = f"/dev/nmdm-{vm.name}.{number}A" if line == OWN_LINE else line
     if tpm := vm.settings.get("tpm"):
-        own = {"state": f"/{vm.dataset}/tpm"} if tpm.get("type") == "swtpm" and "path" not in tpm else {}
+        own = {"state": tpm_path(vm)} if tpm.get("type") == "swtpm" and "path" not in tpm else {}
         wanted["tpm"] = {**own, **tpm}
     if vm.has_screen:
         wanted["graphic"] = {
@@ -119,7 +127,11 @@ def document(vm: VM) -> Document:
 
 def _boot(vm: VM) -> Document:
     if vm.firmware == vm.Firmware.UEFI:
-        return {"bootrom": FIRMWARE_CODE, "varfile": names.path(vars_path(vm))}
+        rom = {"bootrom": vm.settings.get("bootrom", FIRMWARE_CODE)}
+        # null: a ROM that keeps no variables.
+        return (
+            rom if vm.settings.get("varfile", "") is None else {**rom, "varfile": names.path(vars_path(vm))}
+        )
     if vm.firmware == vm.Firmware.CSM:
         return {"bootrom": FIRMWARE_CSM}
     kind = "grub" if vm.firmware == vm.Firmware.GRUB else "bhyveload"
@@ -131,6 +143,11 @@ def _device(kind: str, slot: str, options: Document) -> Document:
     if slot:
         found["slot"] = slot
     return {**found, **options}
+
+
+def _place(entry: Document) -> tuple[int, ...]:
+    slot = str(entry.get("slot") or "999:0:0")
+    return tuple(int(part) if part.isdecimal() else 0 for part in slot.split(":"))
 
 
 def _drives(vm: VM) -> list[Document]:
@@ -160,7 +177,7 @@ def _nics(vm: VM) -> list[Document]:
             continue
         options: Document = {"mac": nic.mac, **nic.options}
         if nic.switch is None:
-            options["name"] = nic.backend
+            options |= {"name": nic.backend} if nic.backend else {}
         else:
             options |= {
                 "type": "tap",

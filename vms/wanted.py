@@ -1,0 +1,456 @@
+"""From a vm.json to the rows of a VM: the inverse of `plan.document`.
+
+Forms, the API, reverts, edits by hand and importers all come through `apply`, so that what is written was checked
+by one set of rules (T9): vmrun's tables, the limits of the host, what is whose, and the right vms.root.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import uuid
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import F
+
+from bhype.accounts.models import User
+from bhype.tasks import ask
+from bhype.tasks.models import Task
+from bhype.vmrun import fields
+from bhype.vmrun.config import COMS, Config, parse, select
+from bhype.vmrun.devices import CD, DISK, KINDS, NETWORK_GROUP
+from bhype.vmrun.machine import machine
+from bhype.vmrun.problems import Problem, Unfit
+
+from . import place, plan
+from .models import VM, Disk
+from .sizes import MIB, TIB, text
+from .wanted_devices import write_devices
+
+Document = dict[str, Any]
+DOCUMENT_MAX = 1 << 18
+HIDDEN = "********"
+STALE = "Somebody else changed this VM meanwhile. Look at it again, then repeat your change."
+ROOT_RIGHT = "this is as much as being root on the host; only who holds the right vms.root may set it."
+# The keys that are columns, or that the panel decides; all others are kept in VM.settings as they are.
+_COLUMNS = frozenset(
+    {
+        "$schema", "bhype", "name", "uuid", "cpu", "mem", "utc_clock", "power_off_destroy_vm", "lpc_slot",
+        "emulations", "bootrom", "varfile", "graphic", "com1",
+    }
+)  # fmt: skip
+_FIRST_SLOT = {CD: plan.CD_SLOT, DISK: plan.DISK_SLOT, NETWORK_GROUP: plan.NIC_SLOT}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong. where: "vm", "graphic" or "emulations[3] nvme"; field: the key, "" when it is about
+    all of it; message: a sentence."""
+
+    where: str
+    field: str
+    message: str
+
+    @classmethod
+    def of(cls, problem: Problem) -> Fault:
+        """vmrun's problems begin with their key."""
+        key, colon, rest = problem.what.partition(": ")
+        is_key = bool(colon) and key.replace("_", "").isalnum() and key == key.lower()
+        sentence = rest if is_key else problem.what
+        return cls(problem.where, key if is_key else "", " ".join(filter(None, (sentence, problem.mend))))
+
+
+class WantedError(Exception):
+    """The document cannot become this VM; nothing was changed. Holds all faults."""
+
+    def __init__(self, faults: Iterable[Fault], *, is_stale: bool = False) -> None:
+        self.faults = tuple(faults)
+        self.is_stale = is_stale
+        super().__init__("; ".join(f"{fault.where}: {fault.field}: {fault.message}" for fault in self.faults))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What `apply` has done. before and after: the documents; new_disks: rows whose volume or file has still to be
+    made on the host, which the operation vms.configure (or vms.create) does."""
+
+    vm: VM
+    before: Document
+    after: Document
+    new_disks: tuple[Disk, ...] = ()
+
+    @property
+    def is_change(self) -> bool:
+        """Whether vm.json differs."""
+        return _plain(self.before) != _plain(self.after)
+
+
+def apply(
+    vm: VM,
+    document: Document,
+    user: User | None,
+    *,
+    create: bool = False,
+    sizes: Mapping[str, int] | None = None,
+    revision: int | None = None,
+) -> Change:
+    """Make the rows of ``vm`` say what ``document`` says, all or nothing.
+
+    user: who wants it; without the right vms.root nothing that equals root can be added or changed. None is the
+    panel itself. create: ``vm`` is not saved yet and has host, pool and owner; its name and UUID are the document's
+    unless it has a name, and where the panel decides (screen port, files) its own values replace the document's.
+    sizes: of new disks, in bytes, by path. revision: the one that was looked at.
+
+    A disk or port that the document lacks is detached, not forgotten. Raises WantedError.
+    """
+    for _ in range(8):
+        try:
+            with transaction.atomic():
+                # A new VM that another one has forestalled begins again as it was.
+                row = copy.copy(vm) if create else _locked(vm, revision)
+                return _apply(row, document, user, create=create, sizes=sizes or {})
+        except IntegrityError:
+            # Somebody else took a MAC address or the port of the screen between the check and the write.
+            continue
+    raise WantedError([Fault("vm", "", "Too many VMs are being changed at once. Try again.")])
+
+
+def save(vm: VM, document: Document, user: User | None, **more: Any) -> tuple[Change, Task | None]:
+    """`apply`, and ask for what it needs on the host. Raises WantedError and Refused."""
+    with transaction.atomic():
+        change = apply(vm, document, user, **more)
+        needed = change.is_change or change.new_disks
+        return change, ask("vms.configure", {"vm_id": change.vm.pk}, user) if needed else None
+
+
+def load(pk: int) -> VM:
+    """The VM with all that a document is made of."""
+    return VM.objects.select_related("pool", "host", "owner").prefetch_related(*PARTS).get(pk=pk)
+
+
+PARTS = ("disks", "nics__switch", "devices__iso__pool", "host__pools", "host__switches")
+
+
+def _plain(document: Document) -> Document:
+    return {key: value for key, value in document.items() if key != "bhype"}
+
+
+def _locked(vm: VM, revision: int | None) -> VM:
+    VM.objects.select_for_update().get(pk=vm.pk)
+    row = load(vm.pk)
+    if revision is not None and revision != row.revision:
+        raise WantedError([Fault("vm", "", STALE)], is_stale=True)
+    return row
+
+
+def _apply(
+    vm: VM, document: Document, user: User | None, *, create: bool, sizes: Mapping[str, int]
+) -> Change:
+    before = {} if create else plan.document(vm)
+    draft = _Draft(vm, _read(document), create=create)
+    config = draft.check()
+    draft.faults += _reach(vm, draft.document, before, user)
+    if draft.faults or config is None:
+        raise WantedError(draft.faults)
+    _write_columns(vm, draft.document, config, create=create)
+    vm.save()
+    new_disks, faults = write_devices(vm, draft.document["emulations"], sizes)
+    if faults:
+        raise WantedError(Fault(*fault) for fault in faults)
+    written = load(vm.pk)
+    change = Change(written, before, plan.document(written), tuple(new_disks))
+    if change.is_change and not create:
+        VM.objects.filter(pk=vm.pk).update(revision=F("revision") + 1)
+        written.revision += 1
+        change.after["bhype"]["revision"] = written.revision
+    return change
+
+
+def _read(document: Document) -> Document:
+    """A copy, of what JSON and a database can hold. null is as if the key were not there."""
+    try:
+        text_ = json.dumps(document, allow_nan=False, ensure_ascii=False)
+        size = len(text_.encode())
+    except (ValueError, TypeError, RecursionError) as error:
+        raise WantedError([Fault("vm", "", f"This is not a document: {error}.")]) from error
+    if size > DOCUMENT_MAX:
+        raise WantedError([Fault("vm", "", f"A vm.json has at most {DOCUMENT_MAX >> 10} KiB.")])
+    if "\\u0000" in text_:
+        raise WantedError([Fault("vm", "", "A vm.json has no NUL characters.")])
+    if not isinstance(document, dict):
+        raise WantedError([Fault("vm", "", "It is not a JSON object.")])
+    found: Document = json.loads(text_)
+    return {
+        key: value for key, value in found.items() if value is not None and key not in {"bhype", "$schema"}
+    }
+
+
+def _reach(vm: VM, document: Document, before: Document, user: User | None) -> list[Fault]:
+    """What this user may not add: what nobody may have, and what equals root. What was there may stay."""
+    may = user is None or user.can("vms.root")
+    known = {need.identity for need in place.needs(vm, before)}
+    return [
+        Fault(need.where, need.key, need.never or ROOT_RIGHT)
+        for need in place.needs(vm, document)
+        if need.never or not (may or need.identity in known)
+    ]
+
+
+class _Draft:
+    """The document made whole: with slots, with what the panel decides, and with all that is wrong with it."""
+
+    def __init__(self, vm: VM, document: Document, *, create: bool) -> None:
+        self.vm, self.create = vm, create
+        self.faults: list[Fault] = []
+        self.document = document
+        self._identity()
+        self._firmware()
+        self._lines()
+        self._screen()
+        self._entries()
+
+    def fault(self, field_: str, message: str, where: str = "vm") -> None:
+        self.faults.append(Fault(where, field_, message))
+
+    def _identity(self) -> None:
+        vm, document = self.vm, self.document
+        self.named = document.get("name")
+        if self.create:
+            vm.name = vm.name or str(self.named or "")
+            if VM.objects.filter(host=vm.host, name=vm.name).exists():
+                self.fault("name", "There is already a VM of this name.")
+            self._take_uuid(document.get("uuid"))
+        elif self.named not in {None, vm.name}:
+            self.fault("name", f"This VM is {vm.name}; it is renamed on its own page.")
+        elif str(document.get("uuid", vm.uuid)).lower() != str(vm.uuid):
+            self.fault("uuid", f"This VM is {vm.uuid}; a VM keeps its UUID.")
+        fixed = {"lpc_slot": f"0:{plan.LPC_SLOT}:0", "power_off_destroy_vm": True}
+        for key, value in fixed.items():
+            if not self.create and document.get(key, value) != value:
+                self.fault(key, f"The panel keeps it at {json.dumps(value)}.")
+        document |= {"name": vm.name, "uuid": str(vm.uuid), **fixed}
+
+    def _take_uuid(self, value: Any) -> None:
+        """Licences of guests hang on it; two VMs never have the same."""
+        try:
+            wanted = uuid.UUID(str(value))
+        except ValueError:
+            return
+        if not VM.objects.filter(uuid=wanted).exists():
+            self.vm.uuid = wanted
+
+    def _firmware(self) -> None:
+        document = self.document
+        if "loader" in document:
+            document.pop("bootrom", None)
+            document.pop("varfile", None)
+            return
+        if "bootrom" not in document:
+            document |= {"bootrom": plan.FIRMWARE_CODE, "varfile": plan.vars_path(self.vm)}
+        elif self.create and "varfile" in document:
+            document["varfile"] = plan.vars_path(self.vm)
+        if document["bootrom"] == plan.FIRMWARE_CSM and document.pop("varfile", None) and not self.create:
+            self.fault("varfile", "The legacy firmware keeps no variables.")
+
+    def _lines(self) -> None:
+        """The lines of a VM that came under another name become its own."""
+        for number, key in enumerate(COMS, 1):
+            if self.create and self.document.get(key) == f"/dev/nmdm-{self.named}.{number}A":
+                self.document[key] = f"/dev/nmdm-{self.vm.name}.{number}A"
+
+    def _screen(self) -> None:
+        vm, graphic = self.vm, self.document.get("graphic")
+        if not isinstance(graphic, dict):
+            if self.create:
+                self._take_port(None)
+            return
+        graphic = {key: value for key, value in graphic.items() if value is not None}
+        if graphic.get("password") in {None, "", HIDDEN}:
+            graphic["password"] = vm.vnc_password = vm.vnc_password or plan.new_vnc_password()
+        if self.create:
+            self._take_port(graphic.get("port"))
+            graphic |= {"host": plan.VNC_ADDRESS, "port": vm.vnc_port}
+        graphic.setdefault("host", plan.VNC_ADDRESS)
+        graphic.setdefault("port", vm.vnc_port)
+        if not graphic.keys() & {"width", "height"}:
+            graphic |= {"width": vm.screen_width, "height": vm.screen_height}
+        self.document["graphic"] = graphic
+
+    def _take_port(self, wanted: Any) -> None:
+        used = set(VM.objects.filter(host=self.vm.host).values_list("vnc_port", flat=True))
+        if isinstance(wanted, int) and wanted in plan.VNC_PORTS and wanted not in used:
+            self.vm.vnc_port = wanted
+        elif not self.vm.vnc_port or self.vm.vnc_port in used:
+            self.vm.vnc_port = plan.free_vnc_port(used, settings.VNC_FIRST_PORT)
+        self.vm.vnc_password = self.vm.vnc_password or plan.new_vnc_password()
+
+    def _entries(self) -> None:
+        entries = self.document.setdefault("emulations", [])
+        if not isinstance(entries, list):
+            return
+        entries[:] = [self._entry(number, entry) for number, entry in enumerate(entries)]
+        self._give_slots(entries)
+
+    def _entry(self, number: int, entry: Any) -> Any:
+        kind = KINDS.get(str(entry.get("device"))) if isinstance(entry, dict) else None
+        if kind is None:
+            return entry
+        found: Document = {key: value for key, value in entry.items() if value is not None}
+        found = dict(kind.normalise(found)) if kind.normalise else found
+        with suppress(ValueError):
+            found |= {"slot": str(fields.slot(found["slot"]))} if "slot" in found else {}
+        if kind.group == NETWORK_GROUP and found.get("type", "tap") == "tap":
+            self._plug(f"emulations[{number}] {kind.name}", found)
+        return found
+
+    def _plug(self, where: str, entry: Document) -> None:
+        """The row of a port on a switch knows its tap; until it is there any name holds the place."""
+        switches = {switch.interface for switch in self.vm.host.switches.all()}
+        bridge = entry.get("bridge")
+        if bridge in switches:
+            mark = plan.tap_description(self.vm, 0)
+            entry |= {"type": "tap", "name": entry.get("name", "tap0"), "fix": True, "description": mark}
+        elif isinstance(bridge, str) and bridge.startswith("sw-"):
+            known = ", ".join(sorted(switches)) or "none"
+            self.fault("bridge", f"There is no switch {bridge}. Known: {known}.", where)
+
+    def _give_slots(self, entries: list[Any]) -> None:
+        taken = {entry["slot"] for entry in entries if isinstance(entry, dict) and "slot" in entry}
+        graphic = self.document.get("graphic")
+        if isinstance(graphic, dict):
+            taken |= {str(graphic[key]) for key in ("slot", "xhci_slot") if key in graphic}
+        if self.vm.pk:
+            taken |= {disk.slot for disk in self.vm.disks.all() if not disk.is_attached}
+            taken |= {nic.slot for nic in self.vm.nics.all() if not nic.is_attached}
+        for number, entry in enumerate(entries):
+            kind = KINDS.get(str(entry.get("device"))) if isinstance(entry, dict) else None
+            if kind is None or "slot" in entry:
+                continue
+            try:
+                entry["slot"] = plan.pick_slot(taken, _FIRST_SLOT.get(kind.group, plan.OTHER_SLOT))
+            except LookupError as error:
+                self.fault("slot", str(error), f"emulations[{number}] {kind.name}")
+                return
+            taken.add(entry["slot"])
+
+    def check(self) -> Config | None:
+        """The main part as the supervisor will read it; None when it cannot. All faults are noted."""
+        config = None
+        targets = self.document.get("targets")
+        for target in (None, *(targets if isinstance(targets, dict) else ())):
+            before = f"targets {target} " if target else ""
+            try:
+                found = parse(select(self.document, target))
+                machine(found)
+            except Unfit as unfit:
+                faults = [Fault.of(problem) for problem in unfit.problems]
+                self.faults += [
+                    replace(fault, where=before + fault.where) for fault in faults if fault not in self.faults
+                ]
+                continue
+            config = config if target else found
+            for unknown in found.unknown:
+                where, _, key = unknown.partition(": ")
+                fault = Fault(before + where, key, "Nothing reads this key.")
+                if fault not in self.faults:
+                    self.faults.append(fault)
+        if config is not None:
+            self._limits(config)
+        return config
+
+    def _limits(self, config: Config) -> None:
+        host = self.vm.host
+        if config.cpu.cpus > plan.CPUS_MAX:
+            self.fault("cpu", f"A VM has at most {plan.CPUS_MAX} CPUs.")
+        elif problem := plan.cpus_problem(config.cpu.cpus, host.cpus):
+            self.fault("cpu", problem)
+        if config.memory < plan.MEMORY_MIN or config.memory % MIB or config.memory > 64 * TIB:
+            least = text(plan.MEMORY_MIN)
+            self.fault("mem", f"A VM has a whole number of MiB, at least {least}.")
+        elif problem := plan.memory_problem(config.memory, host.memory):
+            self.fault("mem", problem)
+        missing = sorted({cpu for _, cpu in config.pinning if host.cpus and cpu >= host.cpus})
+        if missing:
+            self.fault("pinning", f"The host has no CPU {missing[0]}; its CPUs are 0 to {host.cpus - 1}.")
+        screen = config.graphic
+        if screen and screen.port not in plan.VNC_PORTS:
+            ranges = "5900 to 7999 and 20000 to 29999"
+            self.fault("port", f"It is none of the ports for screens, {ranges}.", "graphic")
+        elif screen and VM.objects.filter(host=host, vnc_port=screen.port).exclude(pk=self.vm.pk).exists():
+            self.fault("port", "The screen of another VM has this port.", "graphic")
+
+
+def _write_columns(vm: VM, document: Document, config: Config, *, create: bool) -> None:
+    cpu = config.cpu
+    if cpu.sockets is not None:
+        vm.cpus, vm.sockets, vm.threads = cpu.cpus, cpu.sockets, cpu.threads
+    elif create:
+        # As bhyve(8) takes a number alone.
+        vm.cpus, vm.sockets, vm.threads = cpu.cpus, cpu.cpus, 1
+    elif cpu.cpus != vm.cpus:
+        vm.cpus, vm.sockets, vm.threads = cpu.cpus, 1, 1
+    vm.memory = config.memory
+    vm.utc_clock = config.flags["utc_clock"]
+    vm.has_serial = "com1" in document
+    kept = {key: value for key, value in document.items() if key not in _COLUMNS}
+    if not vm.has_serial:
+        kept.pop("com1", None)
+    for number, key in enumerate(COMS, 1):
+        if document.get(key) == f"/dev/nmdm-{vm.name}.{number}A":
+            kept |= {key: plan.OWN_LINE} if number > 1 else {}
+        elif key in document:
+            kept[key] = document[key]
+    kept |= _firmware(vm, document)
+    if "loader" not in document or not kept["loader"]:
+        kept.pop("loader", None)
+    if kept.get("hostbridge") == "hostbridge":
+        del kept["hostbridge"]
+    if kept.pop("ignore_msr", False) is not True:
+        kept["ignore_msr"] = False
+    if isinstance(tpm := kept.get("tpm"), dict) and tpm.get("state") == plan.tpm_path(vm):
+        kept["tpm"] = {key: value for key, value in tpm.items() if key != "state"}
+    vm.has_screen = config.graphic is not None
+    if config.graphic:
+        kept |= _screen(vm, config, document["graphic"])
+    elif "graphic" in vm.settings:
+        # As it was, for the day on which the VM gets a screen again.
+        kept["graphic"] = vm.settings["graphic"]
+    vm.settings = kept
+
+
+def _firmware(vm: VM, document: Document) -> Document:
+    """Set the column; the settings that belong to it."""
+    loader = document.get("loader")
+    if loader is not None:
+        vm.firmware = VM.Firmware(loader["type"])
+        return {"loader": {key: value for key, value in loader.items() if key != "type"}}
+    if document["bootrom"] == plan.FIRMWARE_CSM:
+        vm.firmware = VM.Firmware.CSM
+        return {}
+    vm.firmware = VM.Firmware.UEFI
+    rom = {} if document["bootrom"] == plan.FIRMWARE_CODE else {"bootrom": document["bootrom"]}
+    return rom if "varfile" in document else {**rom, "varfile": None}
+
+
+_SCREEN_DEFAULTS = {"host": plan.VNC_ADDRESS, "wait": False, "xhci_table": True}
+
+
+def _screen(vm: VM, config: Config, source: Document) -> Document:
+    """Set the columns of the screen; its further keys as settings."""
+    if (screen := config.graphic) is None:
+        return {}
+    vm.vnc_port, vm.vnc_password = screen.port, screen.password or vm.vnc_password
+    vm.screen_width = screen.width or vm.screen_width
+    vm.screen_height = screen.height or vm.screen_height
+    columns = {"port", "password", "width", "height"}
+    more = {
+        key: value
+        for key, value in source.items()
+        if key not in columns and (key not in _SCREEN_DEFAULTS or value != _SCREEN_DEFAULTS[key])
+    }
+    return {"graphic": more} if more else {}
