@@ -43,12 +43,15 @@ def read_states(host: Host) -> dict[str, State]:
     return {name: state for name, state in found if state is not None}
 
 
-def request(host: Host, name: str, verb: str, timeout: float = 10.0, *, wait: float | None = None) -> Answer:
+def request(
+    host: Host, name: str, verb: str, timeout: float = 10.0, *, wait: float | None = None, **more: object
+) -> Answer:
     """Ask the VM's supervisor; returns {"ok", "error", "state"}, with "ok" false when it cannot be asked.
 
-    verb: status, stop, poweroff, reset or restart; wait: the seconds that restart gives the guest.
+    verb: status, stop, poweroff, reset, restart, limits or link; wait: the seconds that restart gives the guest;
+    more: what the verb takes (`bhype.vmrun.verbs`).
     """
-    message = {"verb": verb} if wait is None else {"verb": verb, "timeout": wait}
+    message = {**more, "verb": verb} if wait is None else {"verb": verb, "timeout": wait}
     try:
         path = host.path(f"{RUN_DIR}/{names.vm_name(name)}/control.sock")
         with connect_unix(path, timeout) as connection:

@@ -45,7 +45,7 @@ IDLE = 5.0
 # The longest wait before a guest is started again by its own policy.
 LONGEST = 60.0
 # What a successor takes over from the state of a guest that still runs.
-KEPT = ("started_at", "restarts", "command", "vnc", "target", "warnings", "settled")
+KEPT = ("started_at", "restarts", "command", "vnc", "serial", "target", "warnings", "settled")
 TROUBLE = (CommandError, ParseError, Unmade, NoLoader, OSError, ValueError)
 
 
@@ -332,6 +332,8 @@ class Supervisor:
     def _loaded(self, code: int | None) -> None:
         self.loader = None
         self.loop.cancel("loader")
+        if self.intent == "off":
+            return
         if code == 0:
             self._step(self._emulate)
             return

@@ -57,7 +57,11 @@ class Verbs:
         of.intent = "off"
         of.loop.cancel("restart")
         if of.bhyve is None:
-            of.finish(Outcome(outcome.STOPPED, "It was stopped before it started."), None)
+            # After the answer: the end closes the socket. No further step is begun in between.
+            verdict = Outcome(outcome.STOPPED, "It was stopped before it started.")
+            of.loop.cancel_all()
+            of.loop.later("stop", 0.0, lambda: of.finish(verdict, None))
+            of.save(state=outcome.STOPPING)
             return None
         of.bhyve.signal(signal.SIGTERM)
         of.save(state=outcome.STOPPING)

@@ -21,6 +21,10 @@ from bhype.vmrun import client
 
 PROJECT = Path(__file__).resolve().parents[2]
 FAKES = Path(__file__).with_name("fakes.py")
+FAKED = (
+    "bin/ps", "sbin/sysctl", "usr/bin/protect", "usr/bin/rctl", "usr/local/bin/swtpm", "usr/local/sbin/grub-bhyve",
+    "usr/sbin/bhyve", "usr/sbin/bhyveload", "usr/sbin/bhyvectl", "usr/sbin/ngctl",
+)  # fmt: skip
 UUID = "7d8c1c2e-3c48-4a27-9b0f-2a1d5f0e3a11"
 
 
@@ -103,7 +107,7 @@ class Lab:
     def close(self) -> None:
         """End what the test has left, by pid."""
         state = self.state()
-        for pid in (state.get("supervisor"), state.get("pid")):
+        for pid in (state.get("supervisor"), state.get("pid"), *state.get("helpers", {}).values()):
             if pid:
                 try:
                     os.kill(pid, signal.SIGKILL)
@@ -118,14 +122,30 @@ class FakeLab(Lab):
         super().__init__(folder)
         (self.root / "fake/pids").mkdir(parents=True)
         self.plan()
-        for path in ("usr/sbin/bhyve", "usr/sbin/bhyvectl", "bin/ps"):
+        (self.root / "sbin/sysctl").rename(self.root / "sbin/sysctl.lab")
+        for path in FAKED:
             program = self.root / path
+            program.parent.mkdir(parents=True, exist_ok=True)
             words = f'"{sys.executable}" -S -E "{FAKES}" "{self.root}" {program.name}'
             program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
             program.chmod(0o755)
 
     def plan(self, *runs: dict) -> None:
         (self.root / "fake/plan.json").write_text(json.dumps(runs))
+
+    def tell(self, program: str, **todo: object) -> None:
+        """What a program other than bhyve does, see fakes.py."""
+        (self.root / f"fake/{program}.json").write_text(json.dumps(todo))
+
+    def calls(self, *programs: str) -> list[list[str]]:
+        """How these have been called."""
+        path = self.root / "fake/calls"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [call for call in map(json.loads, lines) if call[0] in programs]
+
+    def helper(self, name: str) -> int:
+        """The process of "loader" or "swtpm", as the state has it."""
+        return int(until(lambda: self.state().get("helpers", {}).get(name)))
 
     @property
     def starts(self) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""Programs that stand in for bhyve(8), bhyvectl(8) and ps(1) below a lab's root: quick, and told what to do.
+"""Programs that stand in for bhyve(8) and those around it below a lab's root: quick, and told what to do.
 
 Run as ``fakes.py ROOT PROGRAM ARGUMENTS...``. ROOT/fake/plan.json lists what each successive bhyve does:
 ``{"exit": 0, "after": 0.1, "stderr": "..."}`` ends by itself, anything else waits. ``"deaf"`` ignores the
@@ -11,6 +11,8 @@ import json
 import os
 import select
 import signal
+import socket
+import subprocess
 import sys
 import time
 import tty
@@ -18,19 +20,40 @@ import tty
 ROOT = sys.argv[1]
 
 
-def pid_file(name: str) -> str:
-    return f"{ROOT}/fake/pids/{name}"
+def note(program: str, argv: list[str]) -> None:
+    """Tell the test what was called, in order."""
+    with open(f"{ROOT}/fake/calls", "a") as file:
+        file.write(json.dumps([program, *argv]) + "\n")
 
 
-def running() -> dict[str, int]:
+def setting(name: str) -> dict:
+    """What the test has told this program to do."""
+    try:
+        with open(f"{ROOT}/fake/{name}.json") as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return {}
+
+
+def register(name: str, command: str) -> None:
+    """Be seen by ps(1)."""
+    path = f"{ROOT}/fake/pids/{name}"
+    with open(path + ".new", "w") as file:
+        file.write(f"{os.getpid()} {command}")
+    os.replace(path + ".new", path)
+
+
+def running() -> dict[str, tuple[int, str]]:
     found = {}
     for name in os.listdir(f"{ROOT}/fake/pids"):
-        with open(pid_file(name)) as file:
-            pid = int(file.read())
+        if name.endswith(".new"):
+            continue
+        with open(f"{ROOT}/fake/pids/{name}") as file:
+            pid, _, command = file.read().partition(" ")
         try:
             with open(f"/proc/{pid}/stat") as file:
                 if file.read().rpartition(")")[2].split()[0] != "Z":
-                    found[name] = pid
+                    found[name] = int(pid), command
         except FileNotFoundError:
             pass
     return found
@@ -38,10 +61,92 @@ def running() -> dict[str, int]:
 
 def ps() -> int:
     shared = {"percent-cpu": "1.0", "rss": "1", "elapsed-times": "1"}
-    rows = [
-        {"pid": str(pid), "command": f"bhyve: {name} (bhyve)", **shared} for name, pid in running().items()
-    ]
+    rows = [{"pid": str(pid), "command": command, **shared} for pid, command in running().values()]
     sys.stdout.write(json.dumps({"process-information": {"process": rows}}))
+    return 0
+
+
+def load(program: str, argv: list[str]) -> int:
+    """bhyveload and grub-bhyve: {"exit": 1, "after": 0.5, "stderr": "..."}; they make the VM in the kernel."""
+    todo = setting("loader")
+    note(program, argv)
+    register(program, f"/usr/sbin/{program} {' '.join(argv)}")
+    sys.stdout.write("Consoles: userboot\n")
+    sys.stdout.flush()
+    sys.stderr.write(todo.get("stderr", ""))
+    sys.stderr.flush()
+    time.sleep(todo.get("after", 0.0))
+    os.makedirs(f"{ROOT}/dev/vmm", exist_ok=True)
+    open(f"{ROOT}/dev/vmm/{argv[-1]}", "w").close()
+    return todo.get("exit", 0)
+
+
+def swtpm(argv: list[str]) -> int:
+    """One client; ends with it."""
+    note("swtpm", argv)
+    todo = setting("swtpm")
+    if "exit" in todo:
+        sys.stderr.write("swtpm: Could not open the state file\n")
+        return todo["exit"]
+    words = argv[argv.index("--server") + 1].split(",")
+    path = ROOT + next(word.removeprefix("path=") for word in words if word.startswith("path="))
+    register("swtpm", f"/usr/local/bin/swtpm {' '.join(argv)}")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        client, _ = server.accept()
+        with client:
+            while client.recv(100):
+                pass
+    return 0
+
+
+def sysctl(argv: list[str]) -> int:
+    if argv == ["kern.racct.enable"]:
+        sys.stdout.write(f"kern.racct.enable: {setting('racct').get('enable', 0)}\n")
+        return 0
+    return subprocess.run([f"{ROOT}/sbin/sysctl.lab", *argv], check=False).returncode
+
+
+def ngctl(argv: list[str]) -> int:
+    """Nodes and how they hang together: a tap, its pipe, and an interface for which another tap stands in."""
+    note("ngctl", argv)
+    if setting("ngctl").get("fails") == argv[0]:
+        sys.stderr.write("ngctl: send msg: No such file or directory\n")
+        return 1
+    state = setting("nodes")
+    alias = {node["path"]: node["name"] for node in state.values()}
+    if "pipe" in state and "eiface" in state:
+        alias[f"{state['pipe']['path']}.upper"] = state["eiface"]["name"]
+
+    def at(path: str) -> str:
+        return alias.get(path, path.removesuffix(":"))
+
+    def ifconfig(*words: str) -> None:
+        subprocess.run([f"{ROOT}/sbin/ifconfig", *words], check=True, capture_output=True)
+
+    if argv[0] == "list":
+        for node in state.values():
+            sys.stdout.write(f"  Name: {node['name']}   Type: {node['type']}   ID: 00000002   Num hooks: 2\n")
+    elif argv[0] == "mkpeer":
+        name = "tap900" if argv[2] == "eiface" else "unnamed"
+        state[argv[2]] = {"name": name, "type": argv[2], "path": f"{argv[1]}{argv[3]}"}
+        if argv[2] == "eiface":
+            ifconfig(name, "create")
+    elif argv[0] == "name":
+        kind = next(kind for kind, node in state.items() if node["name"] == at(argv[1]))
+        state[kind]["name"] = argv[2]
+    elif argv[0] == "show":
+        sys.stdout.write(f"  Name: {at(argv[2])}   Type: eiface   ID: 00000003   Num hooks: 1\n")
+    elif argv[0] == "shutdown":
+        kind = next((kind for kind, node in state.items() if node["name"] == at(argv[1])), None)
+        if kind is None:
+            return 1
+        if kind == "eiface":
+            ifconfig(state[kind]["name"], "destroy")
+        del state[kind]
+    with open(f"{ROOT}/fake/nodes.json", "w") as file:
+        json.dump(state, file)
     return 0
 
 
@@ -56,7 +161,7 @@ def bhyvectl(argv: list[str]) -> int:
         return 0
     number = signal.SIGUSR1 if "--force-poweroff" in argv else signal.SIGUSR2
     if name in running():
-        os.kill(running()[name], number)
+        os.kill(running()[name][0], number)
     return 0
 
 
@@ -89,13 +194,15 @@ def bhyve(argv: list[str]) -> int:
         with open(ROOT + argv[argv.index("-k") + 1]) as file, open(f"{ROOT}/fake/secret", "w") as copy:
             copy.write(file.read())
     line, link = serial(argv)
+    chip = next((word.split(",")[2] for word in argv if word.startswith("tpm,swtpm,")), "")
+    tpm = socket.socket(socket.AF_UNIX)
+    if chip:
+        tpm.connect(ROOT + chip)
     if todo.get("stderr"):
         sys.stderr.write(todo["stderr"])
         sys.stderr.flush()
     if "init" not in todo:
-        with open(pid_file(name) + ".new", "w") as file:
-            file.write(str(os.getpid()))
-        os.replace(pid_file(name) + ".new", pid_file(name))
+        register(name, f"bhyve: {name} (bhyve)")
     deadline = time.monotonic() + todo["after"] if "exit" in todo else None
     while not ended:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -140,8 +247,25 @@ def type_in(line: int) -> list[int]:
     return []
 
 
+def main(program: str, argv: list[str]) -> int:
+    match program:
+        case "ps":
+            return ps()
+        case "bhyvectl":
+            return bhyvectl(argv)
+        case "bhyve":
+            return bhyve(argv)
+        case "bhyveload" | "grub-bhyve":
+            return load(program, argv)
+        case "swtpm":
+            return swtpm(argv)
+        case "sysctl":
+            return sysctl(argv)
+        case "ngctl":
+            return ngctl(argv)
+    note(program, argv)
+    return 0
+
+
 if __name__ == "__main__":
-    program, arguments = sys.argv[2], sys.argv[3:]
-    if program == "ps":
-        sys.exit(ps())
-    sys.exit(bhyvectl(arguments) if program == "bhyvectl" else bhyve(arguments))
+    sys.exit(main(sys.argv[2], sys.argv[3:]))

@@ -1,0 +1,197 @@
+"""The steps of a start before bhyve: the loader and the TPM emulator, and their deaths."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+
+import pytest
+
+from bhype.host import CommandFailed
+from bhype.vmrun import client
+
+from .conftest import until
+
+GRUB = {"type": "grub", "config": "linux /vmlinuz\nboot\n"}
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.fixture
+def begin(lab):
+    """Start without waiting for the guest."""
+    started = []
+
+    def go(**more):
+        command = client.start_command(lab.host, lab.write(lab.document(**more)))
+        started.append(lab.host.spawn(command))
+
+    yield go
+    lab.close()
+    for process in started:
+        process.wait(10)
+
+
+def test_bhyveload_runs_before_every_start_with_the_memory_and_console_of_the_vm(lab):
+    lab.plan({"exit": 0, "after": 0.4}, {})
+    lab.start(lab.document(loader={"type": "bhyveload", "env": {"beastie_disable": "YES"}}))
+    until(lambda: lab.state().get("restarts") == 1 and lab.state()["state"] == "running")
+    assert lab.calls("bhyveload") == 2 * [
+        ["bhyveload", "-c", "/dev/nmdm-web1.1A", "-m", "131072K", "-d", "/vms/disk0.img",
+         "-e", "beastie_disable=YES", "web1"]
+    ]  # fmt: skip
+    assert len(lab.starts) == 2
+    assert not any(word.startswith("bootrom") for word in lab.starts[0])
+    assert "Consoles: userboot" in lab.log("bhyve.log")
+    assert lab.state()["phase"] == ""
+
+
+def test_grub_finds_its_device_map_and_configuration(lab):
+    document = lab.document(loader=GRUB, wire_guest_mem=True)
+    document["emulations"].append({"device": "ahci-cd", "path": "/vms/cd.iso"})
+    (lab.root / "vms/cd.iso").write_bytes(b"")
+    lab.start(document)
+    folder = "/var/run/bhype/vms/web1"
+    assert lab.calls("grub-bhyve") == [
+        ["grub-bhyve", "-S", "-c", "/dev/nmdm-web1.1A", "-m", f"{folder}/device.map", "-M", "131072K",
+         "-r", "host", "-d", folder, "web1"]
+    ]  # fmt: skip
+    assert lab.log("device.map") == "(hd0) /vms/disk0.img\n(cd0) /vms/cd.iso\n"
+    assert lab.log("grub.cfg") == GRUB["config"]
+    for name in ("device.map", "grub.cfg"):
+        assert stat.S_IMODE((lab.root / folder[1:] / name).stat().st_mode) == 0o600
+    lab.ask("poweroff")
+    lab.until("stopped")
+    assert lab.log("grub.cfg") == ""
+
+
+def test_a_loader_that_fails_fails_the_start_with_its_own_words(lab):
+    lab.tell("loader", exit=1, stderr="unable to load kernel\n")
+    with pytest.raises(CommandFailed, match=r"failed with status 1\. It said: unable to load kernel"):
+        lab.start(lab.document(loader={"type": "bhyveload"}))
+    assert lab.state()["state"] == "failed"
+    assert (lab.starts, lab.taps()) == ([], [])
+    assert not lab.host.exists("/dev/vmm/web1")
+
+
+def test_a_start_can_be_stopped_while_its_loader_runs(lab, begin):
+    lab.tell("loader", after=30)
+    begin(loader={"type": "bhyveload"})
+    loader = lab.helper("loader")
+    assert lab.state()["phase"] == "loader"
+    assert lab.ask("stop")["ok"]
+    assert lab.until("stopped")["reason"] == "It was stopped before it started."
+    until(lambda: not is_alive(loader))
+    assert (lab.starts, lab.taps()) == ([], [])
+
+
+def test_a_killed_loader_is_a_failure(lab, begin):
+    lab.tell("loader", after=30)
+    begin(loader={"type": "bhyveload"})
+    os.kill(lab.helper("loader"), signal.SIGKILL)
+    assert "The loader was killed by signal 9." in lab.until("failed")["reason"]
+    assert lab.taps() == []
+
+
+@pytest.mark.parametrize("adopt", [True, False])
+def test_what_a_supervisor_left_in_its_loader_phase_is_ended(lab, begin, adopt):
+    lab.tell("loader", after=30)
+    begin(loader={"type": "bhyveload"})
+    loader = lab.helper("loader")
+    os.kill(lab.state()["supervisor"], signal.SIGKILL)
+    until(lambda: not lab.state()["supervised"])
+    assert is_alive(loader)
+    lab.tell("loader")
+    lab.host.run(client.start_command(lab.host, "/vms/vm.json", adopt=adopt))
+    assert not is_alive(loader)
+    if adopt:
+        assert lab.state()["state"] in {"stopped", "crashed"}
+        assert (lab.starts, lab.taps()) == ([], [])
+    else:
+        assert lab.state()["state"] == "running"
+        assert (len(lab.starts), len(lab.calls("bhyveload"))) == (1, 2)
+
+
+TPM = {"type": "swtpm", "state": "/vms/tpm"}
+
+
+def test_a_tpm_emulator_comes_and_goes_with_each_bhyve(lab):
+    lab.plan({"exit": 0, "after": 0.6}, {})
+    lab.start(lab.document(tpm=TPM))
+    first = lab.helper("swtpm")
+    until(lambda: lab.state().get("restarts") == 1 and lab.state()["state"] == "running")
+    second = lab.helper("swtpm")
+    assert first != second
+    assert not is_alive(first)
+    socket = "/var/run/bhype/vms/web1/tpm.sock"
+    assert lab.calls("swtpm")[0] == [
+        "swtpm", "socket", "--tpm2", "--tpmstate", "dir=/vms/tpm,mode=0600",
+        "--server", f"type=unixio,path={socket},mode=0600", "--flags", "not-need-init,startup-clear", "--terminate",
+    ]  # fmt: skip
+    assert any(word.startswith(f"tpm,swtpm,{socket}") for word in lab.starts[0])
+    assert stat.S_IMODE((lab.root / "vms/tpm").stat().st_mode) == 0o700
+    lab.ask("stop")
+    lab.until("stopped")
+    until(lambda: not is_alive(second))
+    assert not (lab.root / socket[1:]).exists()
+    assert lab.state()["helpers"] == {}
+
+
+def test_a_tpm_emulator_that_does_not_come_up_fails_the_start(lab):
+    lab.tell("swtpm", exit=1)
+    with pytest.raises(
+        CommandFailed, match=r"does not come up\. It said: swtpm: Could not open the state file"
+    ):
+        lab.start(lab.document(tpm=TPM))
+    assert (lab.starts, lab.taps()) == ([], [])
+
+
+def test_a_missing_program_is_told_with_what_to_install(lab):
+    for program in ("usr/local/bin/swtpm", "usr/local/sbin/grub-bhyve"):
+        (lab.root / program).unlink()
+    with pytest.raises(CommandFailed) as caught:
+        lab.start(lab.document(tpm=TPM, loader=GRUB))
+    assert "pkg install swtpm" in caught.value.result.stderr
+    assert "pkg install grub2-bhyve" in caught.value.result.stderr
+
+
+def test_a_killed_tpm_emulator_is_told_and_the_guest_goes_on(lab):
+    lab.start(lab.document(tpm=TPM))
+    os.kill(lab.helper("swtpm"), signal.SIGKILL)
+    until(lambda: lab.state()["warnings"])
+    assert "The TPM emulator ended" in lab.state()["warnings"][0]
+    assert lab.state()["state"] == "running"
+
+
+def test_a_successor_takes_the_tpm_emulator_over(lab):
+    lab.start(lab.document(tpm=TPM))
+    emulator, pid = lab.helper("swtpm"), lab.state()["pid"]
+    os.kill(lab.state()["supervisor"], signal.SIGKILL)
+    until(lambda: not lab.state()["supervised"])
+    lab.start(lab.document(tpm=TPM))
+    assert (lab.helper("swtpm"), lab.state()["pid"]) == (emulator, pid)
+    lab.ask("poweroff")
+    lab.until("stopped")
+    until(lambda: not is_alive(emulator))
+
+
+def test_what_a_supervisor_left_of_a_tpm_emulator_is_ended(lab):
+    lab.start(lab.document(tpm=TPM))
+    emulator = lab.helper("swtpm")
+    os.kill(lab.state()["supervisor"], signal.SIGKILL)
+    until(lambda: not lab.state()["supervised"])
+    # It hangs: the end of bhyve does not reach it.
+    os.kill(emulator, signal.SIGSTOP)
+    os.kill(lab.state()["pid"], signal.SIGKILL)
+    until(lambda: lab.state()["state"] == "crashed")
+    lab.host.run(client.start_command(lab.host, "/vms/vm.json", adopt=True))
+    until(lambda: not is_alive(emulator))
+    assert lab.taps() == []
