@@ -11,6 +11,10 @@ from bhype.console.subjects import Subject
 from . import plan
 from .models import VM
 
+# The supervisor serves null-modem lines (vmrun/serial.py), the VM's own and those that were named.
+LINES = {"com2": Kind.SERIAL2, "com3": Kind.SERIAL3, "com4": Kind.SERIAL4}
+SERVED = (plan.OWN_LINE, "/dev/nmdm")
+
 
 def may_hear(user: User, topic: str) -> bool:
     """Whether ``user`` may know that the VM of ``topic`` ("vm:12") has changed."""
@@ -31,6 +35,8 @@ def console(user: User, name: str, right: str) -> Subject | None:
     if vm is None:
         return None
     kinds = [kind for kind, has in ((Kind.VNC, vm.has_screen), (Kind.SERIAL, vm.has_serial)) if has]
+    kinds += [line for com, line in LINES.items() if str(vm.settings.get(com, "")).startswith(SERVED)]
+    graphic = vm.settings.get("graphic")
     may_operate = user.can("vms.operate", owner_id=vm.owner_id)
     return Subject(
         topic=vm.subject,
@@ -42,4 +48,8 @@ def console(user: User, name: str, right: str) -> Subject | None:
         state=vm.get_state_display(),
         password=vm.vnc_password,
         action_url=reverse("vms:action", args=[vm.name]) if may_operate else "",
+        keyboard=str(vm.settings.get("keyboard", "")),
+        is_recorded=vm.has_recording,
+        # With "wait" the guest starts when somebody looks: that is no picture's business.
+        has_picture=not (isinstance(graphic, dict) and graphic.get("wait")),
     )

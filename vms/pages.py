@@ -117,7 +117,7 @@ class Row:
         reasons = plan.actions(state)
         if not self.may("vms.operate"):
             reasons |= dict.fromkeys(POWER, "You may look at this VM, but not operate it.")
-        if not self.may("vms.console"):
+        if not self.may("vms.watch"):
             reasons["console"] = "You may not open the console of this VM."
         elif not (self.vm.has_screen or self.vm.has_serial):
             reasons["console"] = "It has neither a screen nor a serial console."

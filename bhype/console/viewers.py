@@ -179,6 +179,11 @@ def taken_over_by(viewer: Viewer) -> str:
     return Viewer.objects.filter(pk=viewer.pk).values_list("taken_over_by", flat=True).first() or ""
 
 
+def is_viewed(subject: str) -> bool:
+    """Whether somebody has the screen open."""
+    return Viewer.objects.filter(_alive(), subject=subject, kind=Kind.VNC).exists()
+
+
 def leave(viewer: Viewer) -> None:
     """Give the place up. Control of a line goes to the one who is left, if it is one; else to nobody."""
     with transaction.atomic():

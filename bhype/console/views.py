@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.utils.cache import get_conditional_response
 from django.views.decorators.cache import never_cache
 
 from bhype.accounts.access import allow, signed_in
 from bhype.accounts.errors import ApiError
 
-from . import subjects
+from . import pictures, subjects
 from .api import open_console
 from .models import Kind
 
@@ -20,8 +25,14 @@ POLICY = (
     "base-uri 'none'; frame-ancestors 'none'"
 )
 
+# One pixel of nothing, for a screen of which there is no picture.
+BLANK = base64.b64decode(
+    b"iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR4nGNgYAAAAAMAAbitOmMAAAAASUVORK5CYII="
+)
 
-def _subject(request: HttpRequest, what: str, name: str) -> subjects.Subject:
+
+def subject_of(request: HttpRequest, what: str, name: str) -> subjects.Subject:
+    """What is named by the URL, if the user may at least watch its consoles. Raises Http404."""
     subject = subjects.find(signed_in(request), what, name)
     if subject is None:
         raise Http404
@@ -31,11 +42,12 @@ def _subject(request: HttpRequest, what: str, name: str) -> subjects.Subject:
 @allow("self")
 @never_cache
 def page(request: HttpRequest, what: str, name: str) -> HttpResponse:
-    subject = _subject(request, what, name)
+    subject = subject_of(request, what, name)
     wanted = request.GET.get("kind", "")
     kind = wanted if wanted in subject.kinds else next(iter(subject.kinds), "")
     kinds = [choice for choice in Kind if choice in subject.kinds]
-    context = {"subject": subject, "what": what, "name": name, "kind": kind, "kinds": kinds}
+    lines = [choice for choice in kinds if choice != Kind.VNC]
+    context = {"subject": subject, "what": what, "name": name, "kind": kind, "kinds": kinds, "lines": lines}
     response = render(request, "console/page.html", context)
     scheme = "wss" if request.is_secure() else "ws"
     # Older Safari does not count ws: as 'self'.
@@ -58,5 +70,16 @@ def ticket(request: HttpRequest, what: str, name: str) -> HttpResponse:
 @allow("self")
 @never_cache
 def state(request: HttpRequest, what: str, name: str) -> HttpResponse:
-    subject = _subject(request, what, name)
+    subject = subject_of(request, what, name)
     return JsonResponse({"is_on": subject.is_on, "state": subject.state})
+
+
+@allow("self")
+def picture(request: HttpRequest, what: str, name: str) -> HttpResponseBase:
+    """A small picture of the screen, PNG; a blank one where there is none."""
+    subject = subject_of(request, what, name)
+    image = (pictures.of(subject) if pictures.are_wanted(subject) else None) or BLANK
+    response = HttpResponse(image, content_type="image/png")
+    response["Cache-Control"] = "private, max-age=15"
+    response["ETag"] = f'"{hashlib.sha256(image).hexdigest()[:32]}"'
+    return get_conditional_response(request, etag=response["ETag"], response=response) or response

@@ -1,7 +1,7 @@
 // The console page: gets a ticket, opens the line, says what goes on, connects again, and works the tool bar.
 
-import { KEYS, MODIFIERS } from "./keys.js";
-import { line } from "./line.js";
+import { KEYS, LAYOUTS, MODIFIERS, layoutOf } from "./keys.js";
+import { ask as askLine, line } from "./line.js";
 
 const page = document.body.dataset;
 const $ = (id) => document.getElementById(id);
@@ -17,6 +17,9 @@ let socket = null;
 let attempt = 0; // rises with every call of connect(): whatever an older one waits for is void
 let failures = 0;
 let timer = 0;
+let shared = null; // who is on the serial line, as the panel told last
+
+const family = () => (kind === "vnc" ? "vnc" : "serial");
 
 // Words on the page.
 
@@ -58,10 +61,12 @@ async function ask(url, fields) {
 // The line.
 
 async function load(wanted) {
-  views[wanted] ??= wanted === "vnc"
-    ? new (await import("./screen.js")).Screen($("screen"))
-    : new (await import("./serial.js")).Serial($("serial"));
-  return views[wanted];
+  if (wanted === "vnc") return (views.vnc ??= setUpScreen(new (await import("./screen.js")).Screen($("screen"))));
+  if (!views.serial) {
+    views.serial = new (await import("./serial.js")).Serial($("serial"));
+    views.serial.onrefused = refusedKey;
+  }
+  return views.serial;
 }
 
 async function connect(takeOver = false) {
@@ -75,8 +80,8 @@ async function connect(takeOver = false) {
     ]);
     if (mine !== attempt) return;
     view = shown;
-    $("screen").hidden = kind !== "vnc";
-    $("serial").hidden = kind !== "serial";
+    $("screen").hidden = family() !== "vnc";
+    $("serial").hidden = family() !== "serial";
     view.fit();
     if (answer.ok) open(answer.body, mine);
     else refused(answer);
@@ -89,8 +94,18 @@ async function connect(takeOver = false) {
 
 function open(opened, mine) {
   let refusal = "", reached = false;
-  const opening = line(opened.path, opened.ticket);
+  const opening = line(opened.path, opened.ticket, view.room?.());
   socket = opening;
+  const mayWrite = opened.right === "console";
+  document.body.dataset.right = opened.right;
+  $("recorded").hidden = !opened.recorded;
+  $("only-watch").hidden = mayWrite;
+  for (const element of all("[data-writes]")) element.disabled = !mayWrite;
+  if (family() === "vnc") {
+    view.mayWrite = mayWrite;
+    $("view-only").checked = view.viewOnly || !mayWrite;
+  }
+  opening.addEventListener("line", ({ detail }) => mine === attempt && share(detail, mayWrite));
   opening.addEventListener("open", () => (reached = true));
   opening.addEventListener("close", (event) => mine === attempt && closed(event, refusal, reached));
   view.attach(opening, opened.password, {
@@ -109,6 +124,8 @@ function open(opened, mine) {
 function hangUp() {
   const old = socket;
   socket = null;
+  shared = null;
+  $("people").hidden = $("control").hidden = true;
   for (const each of Object.values(views)) each?.detach();
   old?.close();
 }
@@ -117,7 +134,7 @@ function refused({ status: code, body }) {
   const message = body.message || "The panel refuses the console.";
   if (code === 404) say(body.message || `${page.title} is gone, or closed to you.`, "leave");
   else if (body.code === "off") off(message);
-  else if (body.code === "in_use") say(message, "take-over", "retry");
+  else if (body.code === "in_use") say(message, body.right === "console" ? "take-over" : "", "retry");
   else if (code === 403) say("This page is too old: load it again.", "sign-in");
   else if (code < 500) say(message, "retry");
   else again(message);
@@ -136,6 +153,50 @@ function again(reason) {
   const seconds = WAITS[Math.min(failures++, WAITS.length - 1)];
   say(seconds >= 1 ? `${reason} Next try in ${seconds} s.` : reason, "retry");
   timer = setTimeout(() => connect(), seconds * 1000);
+}
+
+// A serial line that others are on, too.
+
+const clock = (stamp) => new Date(stamp).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+
+function whoWrites({ writes, writer, since }) {
+  if (writes) return "You have control";
+  return writer ? `${writer} has had control since ${clock(since)}` : "Nobody has control";
+}
+
+function share(told, mayWrite) {
+  const before = shared;
+  shared = told;
+  const others = told.here.filter((each) => !each.you);
+  $("people").hidden = $("control").hidden = !others.length && told.writes;
+  $("control-text").textContent = whoWrites(told);
+  $("take-control").hidden = told.writes || !mayWrite;
+  $("people-count").textContent = `${told.here.length} here`;
+  $("people-list").replaceChildren(...told.here.map((each) => {
+    const item = document.createElement("li");
+    const does = each.writes ? "has control" : each.right === "watch" ? "may only watch" : "watches";
+    item.textContent = `${each.name}${each.you ? " (you)" : ""} ${does}, since ${clock(each.since)}`;
+    return item;
+  }));
+  if (before?.writes && !told.writes && told.writer) toast(`${told.writer} has taken control. You watch now.`);
+  else if (before && !before.writes && told.writes) toast("You have control.");
+  else if (before && told.writer && before.since !== told.since && !told.writes) toast(`${told.writer} has control now.`);
+}
+
+async function takeControl() {
+  if (!shared) return;
+  const question = `${whoWrites(shared)}. What ${shared.writer} types will no longer arrive, and everybody is told.`;
+  if (shared.writer && !(await confirmed("Take control?", question, "Take control"))) return;
+  askLine(socket, { control: true });
+  view?.focus();
+}
+
+let refusedAt = 0;
+function refusedKey() {
+  if (Date.now() - refusedAt < 3000) return;
+  refusedAt = Date.now();
+  if (document.body.dataset.right === "watch") toast("You may only watch this console.");
+  else toast(shared ? `${whoWrites(shared)}: take it to type.` : "Not connected yet.");
 }
 
 // A guest that is off: say so, and come back by ourselves when it is on.
@@ -176,7 +237,7 @@ function show(wanted) {
   kind = wanted;
   failures = 0;
   for (const button of all("[data-show]")) button.setAttribute("aria-pressed", String(button.dataset.show === kind));
-  for (const element of all("[data-only]")) element.hidden = element.dataset.only !== kind;
+  for (const element of all("[data-only]")) element.hidden = element.dataset.only !== family();
   history.replaceState(null, "", `?kind=${kind}`);
   connect();
 }
@@ -259,7 +320,7 @@ function fillKeys() {
     menu.append(button);
   }
   bar.append(
-    keyButton("⌨", () => (kind === "vnc" ? $("touch").focus() : view?.focus()), "On-screen keyboard"),
+    keyButton("⌨", () => (family() === "vnc" ? $("touch").focus() : view?.focus()), "On-screen keyboard"),
     keyButton("Esc", () => press("Escape")), keyButton("Tab", () => press("Tab")),
     ...["Ctrl", "Alt", "Win"].map(modifierButton),
     ...[["←", "Left"], ["↑", "Up"], ["↓", "Down"], ["→", "Right"]].map(([sign, name]) => keyButton(sign, () => press(name), name)),
@@ -303,7 +364,38 @@ function typeDialog() {
   });
 }
 
+// How keys reach a guest's screen; remembered for each VM.
+
+const remembered = {
+  get(name) { try { return localStorage.getItem(`console:${page.name}:${name}`); } catch { return null; } },
+  set(name, value) { try { localStorage.setItem(`console:${page.name}:${name}`, value); } catch { /* not allowed */ } },
+};
+
+function setUpScreen(screen) {
+  screen.layout = $("layout").value;
+  screen.deadKeys = !page.keyboard.endsWith("_noacc");
+  screen.byCharacter = $("by-character").checked;
+  return screen;
+}
+
+function keyboardChoices() {
+  const select = $("layout");
+  select.append(...Object.entries(LAYOUTS).map(([name, label]) => new Option(label, name)));
+  const known = remembered.get("layout");
+  select.value = known in LAYOUTS ? known : layoutOf(page.keyboard) || "us";
+  $("by-character").checked = remembered.get("by-character") === "1";
+  select.addEventListener("change", () => {
+    remembered.set("layout", select.value);
+    if (views.vnc) views.vnc.layout = select.value;
+  });
+  $("by-character").addEventListener("change", (event) => {
+    remembered.set("by-character", event.target.checked ? "1" : "");
+    if (views.vnc) views.vnc.byCharacter = event.target.checked;
+  });
+}
+
 function tools() {
+  $("take-control").addEventListener("click", takeControl);
   for (const button of all("[data-show]")) button.addEventListener("click", () => show(button.dataset.show));
   for (const button of all("[data-power]")) button.addEventListener("click", () => power(button.dataset.power));
   for (const button of all("[data-combo]")) button.addEventListener("click", () => { press(button.dataset.combo); view?.focus(); });
@@ -374,6 +466,7 @@ function tools() {
 fillKeys();
 touchKeyboard();
 typeDialog();
+keyboardChoices();
 tools();
 window.addEventListener("pagehide", hangUp);
 if (kind) show(kind);

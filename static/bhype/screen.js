@@ -14,6 +14,12 @@ export class Screen {
     this.held = new Set();
     this.scale = true;
     this.viewOnly = false;
+    this.mayWrite = true;
+    this.layout = "us"; // of the guest's keyboard, for text that is typed
+    this.deadKeys = true;
+    // Keys go by their place on the keyboard, and the guest's layout says what they mean; or by what is printed
+    // on them here, and the VM's layout (bhyve -K) says where they lie.
+    this.byCharacter = false;
   }
 
   // Show what comes over the socket. Calls connected() at the first picture, failed(sentence) when VNC refuses.
@@ -21,6 +27,8 @@ export class Screen {
     this.detach();
     const rfb = new RFB(this.element, socket, { credentials: { password }, shared: true });
     this.rfb = rfb;
+    const send = rfb.sendKey.bind(rfb);
+    rfb.sendKey = (keysym, code, down) => send(keysym, this.byCharacter && keysym ? null : code, down);
     rfb.background = "#000";
     rfb.focusOnClick = true;
     this.apply();
@@ -34,7 +42,7 @@ export class Screen {
     if (!this.rfb) return;
     this.rfb.scaleViewport = this.scale;
     this.rfb.clipViewport = false;
-    this.rfb.viewOnly = this.viewOnly;
+    this.rfb.viewOnly = this.viewOnly || !this.mayWrite;
   }
 
   detach() {
@@ -70,12 +78,13 @@ export class Screen {
   }
 
   character(character) {
-    const { keysym, code, shift } = stroke(character);
-    const [shiftSym, shiftCode] = KEYS.Shift;
-    if (shift) this.rfb?.sendKey(shiftSym, shiftCode, true);
+    const { keysym, code, shift, third, dead } = stroke(character, this.layout, this.deadKeys);
+    const held = [...(shift ? ["Shift"] : []), ...(third ? ["AltGr"] : [])].map((name) => KEYS[name]);
+    for (const [heldSym, heldCode] of held) this.rfb?.sendKey(heldSym, heldCode, true);
     this.rfb?.sendKey(keysym, code, true);
     this.rfb?.sendKey(keysym, code, false);
-    if (shift) this.rfb?.sendKey(shiftSym, shiftCode, false);
+    for (const [heldSym, heldCode] of held.reverse()) this.rfb?.sendKey(heldSym, heldCode, false);
+    if (dead) for (const down of [true, false]) this.rfb?.sendKey(...KEYS.Space, down);
     this.release();
   }
 

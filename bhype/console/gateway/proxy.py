@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from websockify.websocket import WebSocketWantReadError, WebSocketWantWriteError
 from websockify.websocketproxy import ProxyRequestHandler, WebSocketProxy
@@ -221,7 +221,7 @@ class Handler(ProxyRequestHandler):  # type: ignore[misc]
         try:
             address = targets.locate(book.root, note.name, note.kind)
             with targets.dial(book.root, note.name, address, picture.SECONDS) as connection:
-                password = self.headers.get("X-Password", "")
+                password = unquote(self.headers.get("X-Password", ""))
                 return picture.take(connection, password, lambda: screens.is_wanted(note.name))
         finally:
             os.close(lock)
