@@ -179,10 +179,10 @@ class Handler(ProxyRequestHandler):  # type: ignore[misc]
             self.screen_input = ScreenInput() if note.watch else None
         address = targets.locate(book.root, note.name, note.kind, watch=note.watch)
         if note.record:
-            self.recorder = self.record(note)
+            self.recorder = self.start_recording(note)
         self.target = targets.dial(book.root, note.name, address)
 
-    def record(self, note: Note) -> Recorder | None:
+    def start_recording(self, note: Note) -> Recorder | None:
         try:
             return Recorder(self.server.recordings, note)
         except OSError as error:

@@ -1,0 +1,253 @@
+"""A serial line that several people share, logs, pictures and recordings, in real browser windows."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.e2e.panel import wait_until
+from tests.lab import efi
+
+pytestmark = [pytest.mark.browser, pytest.mark.guest, pytest.mark.xdist_group("panel")]
+
+NAME = "shared"
+USERS = {"ada": "operator", "bea": "operator", "wim": "watcher", "root1": "admin"}
+SIGN_IN = """
+import json
+from importlib import import_module
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from bhype.accounts.models import SignIn, User
+keys = {}
+for name, role in %s.items():
+    user, _ = User.objects.get_or_create(username=name, defaults={"role": role, "source": "panel"})
+    session = import_module(settings.SESSION_ENGINE).SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session[BACKEND_SESSION_KEY] = "bhype.accounts.backends.PanelBackend"
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session.create()
+    keys[name] = session.session_key
+print(json.dumps(keys))
+"""
+
+
+@pytest.fixture(scope="module")
+def keys(panel) -> dict[str, str]:
+    """A session for each of the people."""
+    return json.loads(panel.manage("shell", "-v", "0", "-c", SIGN_IN % USERS).splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def guest(panel, keys) -> str:
+    """A running VM whose guest echoes com1, of which sessions are recorded."""
+    secret = panel.manage("token", "root1").strip()
+    wait_until(lambda: panel.api("GET", "/pools", secret)[1], 30, "the observer to see the pool")
+    body = {"name": NAME, "cpus": 1, "memory": "128M", "disks": [{"size": "4M"}], "start": False}
+    status, task = panel.api("POST", "/vms", secret, body)
+    assert status == 202, task
+    assert panel.finish(task["id"], secret)["status"] == "succeeded", panel.log
+    with (panel.root / f"dev/zvol/tank/bhype/vms/{NAME}/disk0").open("r+b") as device:
+        device.write(efi.echo())
+    panel.manage("shell", "-v", "0", "-c", "from vms.models import VM; VM.objects.update(has_recording=True)")
+    status, task = panel.api("POST", f"/vms/{NAME}/start", secret)
+    assert status == 202, task
+    log = panel.root / f"var/run/bhype/vms/{NAME}/serial1.log"
+    wait_until(lambda: log.exists() and b"ready" in log.read_bytes(), 120, f"the guest\n{panel.log}")
+    wait_until(lambda: panel.api("GET", f"/vms/{NAME}", secret)[1]["state"] == "running", 20, "the observer")
+    yield NAME
+    panel.api("POST", f"/vms/{NAME}/poweroff", secret)
+
+
+@pytest.fixture
+def window(browser, panel, keys):
+    """Opens windows of people: ``window("ada")``. Fails the test on an error in a page's scripts."""
+    contexts, errors = [], []
+
+    def open_window(name: str, width: int = 1440, scheme: str = "light") -> Page:
+        context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            base_url=panel.url,
+            color_scheme=scheme,
+            bypass_csp=True,
+        )
+        context.add_cookies([{"name": "bhype_session", "value": keys[name], "url": panel.url}])
+        context.set_default_timeout(15_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(f"{name}: {error}"))
+        return page
+
+    yield open_window
+    for context in contexts:
+        context.close()
+    assert not errors, errors
+
+
+def shown(page: Page) -> str:
+    return re.sub(r"\s+", "", page.locator(".xterm-rows").inner_text())
+
+
+def sees(page: Page, text: str) -> None:
+    wait_until(lambda: text in shown(page), 15, f"{text!r}; there is {shown(page)[-200:]!r}")
+
+
+def serial(page: Page) -> Page:
+    page.goto(f"/console/vm/{NAME}/?kind=serial")
+    expect(page.locator("body[data-connected='1']")).to_have_count(1)
+    return page
+
+
+def test_two_share_a_serial_line_and_a_third_only_watches(guest, window, shot):
+    ada, bea, wim = (serial(window(name)) for name in ("ada", "bea", "wim"))
+
+    # Ada came first and writes; the others see what she types.
+    expect(ada.locator("#control-text")).to_have_text("You have control")
+    expect(bea.locator("#control-text")).to_contain_text("ada has had control since")
+    expect(ada.locator("#people-count")).to_have_text("3 here")
+    expect(ada.locator("#recorded")).to_be_visible()
+    ada.locator("#serial").click()
+    ada.keyboard.type("from-ada.")
+    for page in (ada, bea, wim):
+        sees(page, "from-ada.")
+
+    # What Bea types goes nowhere until she takes control, and Ada is told.
+    bea.locator("#serial").click()
+    bea.keyboard.type("too-early.")
+    expect(bea.locator("#toast")).to_contain_text("ada has had control")
+    bea.get_by_role("button", name="Take control").click()
+    shot(bea, "console-take-control")
+    bea.locator("#confirm-yes").click()
+    expect(bea.locator("#control-text")).to_have_text("You have control")
+    expect(ada.locator("#toast")).to_have_text("bea has taken control. You watch now.")
+    ada.locator("#serial").click()
+    ada.keyboard.type("too-late.")
+    bea.keyboard.type("from-bea.")
+    for page in (ada, bea, wim):
+        sees(page, "from-bea.")
+        assert "too-late" not in shown(page) and "too-early" not in shown(page)
+    shot(ada, "console-shared")
+
+    # Wim may only watch, whatever his window sends.
+    expect(wim.locator("#only-watch")).to_be_visible()
+    expect(wim.locator("#take-control")).to_be_hidden()
+    wim.locator("#serial").click()
+    wim.keyboard.type("hostile.")
+    expect(wim.locator("#toast")).to_have_text("You may only watch this console.")
+    wim.evaluate(
+        """async () => {
+            const { line } = await import('/static/bhype/line.js');
+            const token = document.querySelector('[name=csrfmiddlewaretoken]').value;
+            const answer = await fetch(document.body.dataset.ticketUrl, {
+                method: 'POST', headers: {'X-CSRFToken': token},
+                body: new URLSearchParams({kind: 'serial', take_over: '1'}),
+            });
+            const { path, ticket } = await answer.json();
+            const socket = line(path, ticket);
+            await new Promise((done) => socket.addEventListener('open', done));
+            socket.send('{"control": true}');
+            for (let i = 0; i < 20; i++) {
+                socket.send(new TextEncoder().encode('hostile.'));
+                await new Promise((done) => setTimeout(done, 20));
+            }
+            socket.close();
+        }"""
+    )
+    bea.keyboard.type("still-bea.")
+    sees(wim, "still-bea.")
+    assert "hostile" not in shown(bea)
+
+    # Who leaves passes control on to the one who is left and may have it.
+    bea.close()
+    expect(ada.locator("#control-text")).to_have_text("You have control")
+    ada.locator("#serial").click()
+    ada.keyboard.type("ada-again.")
+    sees(wim, "ada-again.")
+
+
+def test_the_log_is_shown_searched_and_followed(guest, window, shot):
+    page = serial(window("ada"))
+    page.locator("#serial").click()
+    page.keyboard.type("a-needle-in-the-log.")
+    sees(page, "a-needle-in-the-log.")
+    log = window("wim")
+    log.goto(f"/console/vm/{NAME}/log/")
+    expect(log.locator("#log")).to_contain_text("ready")
+    page.keyboard.type("it-follows.")
+    expect(log.locator("#log")).to_contain_text("it-follows.", timeout=10_000)
+    shot(log, "console-log")
+    log.get_by_label("Find in the whole log").fill("NEEDLE")
+    log.keyboard.press("Enter")
+    expect(log.locator("mark").first).to_have_text("needle")
+    with log.expect_download() as download:
+        log.get_by_role("button", name="Download").click()
+    assert b"a-needle-in-the-log." in download.value.path().read_bytes()
+
+
+def test_a_recorded_session_is_played_again(guest, window, shot):
+    page = serial(window("ada"))
+    page.locator("#serial").click()
+    page.keyboard.type("to-be-kept.")
+    sees(page, "to-be-kept.")
+    page.goto(f"/console/vm/{NAME}/recordings/")
+    page.get_by_role("link", name="Play").first.click()
+    wait_until(lambda: "to-be-kept." in shown(page), 20, "the recording")
+    shot(page, "recording-serial")
+    page.locator("#seek").fill("0")
+    wait_until(lambda: "to-be-kept." not in shown(page), 5, "the start of the recording")
+    # Bea has no part in it, an admin has.
+    address = page.url
+    assert window("bea").goto(address).status == 404
+    admin = window("root1")
+    assert admin.goto(address).status == 200
+
+
+def test_a_recorded_screen_is_played_again_and_the_list_has_its_picture(guest, window, shot):
+    watcher = window("wim")
+    watcher.goto("/vms/")
+    picture = watcher.locator(".thumb img").first
+    wide = "async (image) => { await image.decode(); return image.naturalWidth; }"
+    wait_until(lambda: watcher.reload() and picture.evaluate(wide) > 10, 40, "a picture of the screen")
+    shot(watcher, "list-pictures")
+    page = window("ada")
+    page.goto(f"/console/vm/{NAME}/?kind=vnc")
+    expect(page.locator("body[data-connected='1']")).to_have_count(1)
+    wait_until(
+        lambda: page.locator("#screen canvas").evaluate("(canvas) => canvas.width") > 300, 20, "a frame"
+    )
+    page.wait_for_timeout(1000)
+    page.goto(f"/console/vm/{NAME}/recordings/")
+    page.get_by_role("link", name="Play").first.click()
+    expect(page.locator("#stage canvas")).to_have_count(1)
+    wait_until(
+        lambda: page.locator("#stage canvas").evaluate("(canvas) => canvas.width") > 300, 20, "a frame"
+    )
+    shot(page, "recording-screen")
+
+
+ADDRESSES = [f"/console/vm/{NAME}/?kind=serial", f"/console/vm/{NAME}/log/", f"/console/vm/{NAME}/log/?q=ready",
+             f"/console/vm/{NAME}/recordings/", "recording", "/vms/"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(1440, "light"), (1440, "dark"), (360, "light"), (360, "dark")]
+)
+def test_the_pages_fit_and_have_no_serious_accessibility_fault(guest, window, shot, width, scheme):
+    page = window("root1", width, scheme)
+    for address in ADDRESSES:
+        if address == "recording":
+            page.goto(f"/console/vm/{NAME}/recordings/")
+            page.get_by_role("link", name="Play").first.click()
+            page.wait_for_timeout(500)
+        else:
+            page.goto(address)
+        name = re.sub(r"\W+", "-", address).strip("-")
+        shot(page, f"{name}-{width}-{scheme}")
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 1, f"{address} is {wide} px too wide at {width}"
+        found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+        faults = [v for v in found if v["impact"] in {"serious", "critical"}]
+        assert not faults, (address, [(v["id"], [n["html"] for n in v["nodes"]][:3]) for v in faults])
