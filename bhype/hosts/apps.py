@@ -13,5 +13,6 @@ class HostsConfig(AppConfig):
 
         observer.register(observe.observe)
         observer.register(observe.run_schedules, "schedules")
+        observer.register(observe.observe_pci, "pci", slow=True)
         for prefix in ("host", "hosts"):
             live.register(prefix, lambda user, _topic: bool(user.can("hosts.view")))

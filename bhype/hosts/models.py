@@ -43,3 +43,41 @@ class Host(models.Model):
     @property
     def is_online(self) -> bool:
         return self.seen_at is not None and timezone.now() - self.seen_at < timedelta(seconds=30)
+
+
+class PciDevice(models.Model):
+    """One function of a PCI device of a host, as it was observed."""
+
+    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="pci_devices")
+    address = models.CharField(max_length=32, help_text="as pci0:1:0:0")
+    domain = models.PositiveIntegerField(default=0)
+    bus = models.PositiveIntegerField()
+    slot = models.PositiveIntegerField()
+    function = models.PositiveIntegerField()
+    class_code = models.PositiveIntegerField(default=0)
+    # In words, as "network, ethernet"; vendor and device by number where the host's list has no name.
+    kind = models.CharField(max_length=100, blank=True)
+    vendor = models.CharField(max_length=200, blank=True)
+    name = models.CharField(max_length=200, blank=True)
+    identity = models.CharField(max_length=16, help_text="vendor and device, as 8086:1521")
+    # As "igb0"; empty when no driver has it.
+    driver = models.CharField(max_length=40, blank=True)
+    is_reserved = models.BooleanField(default=False)
+    # Why the host needs it for itself, a sentence.
+    kept = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        ordering = ["domain", "bus", "slot", "function"]
+        constraints = [models.UniqueConstraint(fields=["host", "address"], name="one_pci_device_per_address")]
+
+    def __str__(self) -> str:
+        return self.address
+
+    @property
+    def place(self) -> str:
+        """As bhyve(8) and pptdevs of loader.conf(5) want it."""
+        return f"{self.bus}/{self.slot}/{self.function}"
+
+    @property
+    def slot_place(self) -> str:
+        return f"{self.domain}:{self.bus}:{self.slot}"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 
-from bhype.freebsd import kld, sysctl
+from bhype.freebsd import ifconfig, kld, pciconf, sysctl
 from bhype.live import publish
 from bhype.tasks import schedules
 from bhype.tasks.queue import mark_interrupted
 
+from . import pci
 from .models import Host
 from .observer import Sweep, ask_once, booted
 
@@ -26,6 +28,12 @@ NAMES = (
 )  # fmt: skip
 VISIBLE = ("release", "cpus", "memory", "features", "booted_at")
 COLUMNS = (*VISIBLE, "memory_free", "arc", "load", "cpu_percent")
+PCI_COLUMNS = (
+    "domain", "bus", "slot", "function", "class_code", "kind", "vendor", "name", "identity", "driver",
+    "is_reserved", "kept",
+)  # fmt: skip
+# In sweeps: half a minute.
+PCI_EVERY = 15
 
 # The last kern.cp_time of this process: load is the difference of two.
 _ticks: dict[str, list[int]] = {}
@@ -49,6 +57,41 @@ def observe(sweep: Sweep) -> None:
             sweep.every(3) and gauges != _gauges(row)
         ):
             publish(f"host:{row.pk}")
+
+
+def observe_pci(sweep: Sweep) -> bool:
+    """Write the rows of this host's PCI devices; they change seldom."""
+    if not sweep.every(PCI_EVERY) and sweep.row.pci_devices.exists():
+        return False
+    interfaces = sweep.ask(ifconfig.list_interfaces())
+    wanted = {one.selector: _pci_columns(one, interfaces) for one in sweep.ask(pciconf.devices())}
+    had = {row.pop("address"): row for row in sweep.row.pci_devices.values("address", *PCI_COLUMNS)}
+    if wanted == had:
+        return True
+    with transaction.atomic():
+        sweep.row.pci_devices.exclude(address__in=wanted).delete()
+        for address, columns in wanted.items():
+            if had.get(address) != columns:
+                sweep.row.pci_devices.update_or_create(address=address, defaults=columns)
+        publish(f"host:{sweep.row.pk}")
+    return True
+
+
+def _pci_columns(device: pciconf.PciDevice, interfaces: list[ifconfig.Interface]) -> dict[str, Any]:
+    return {
+        "domain": device.domain,
+        "bus": device.bus,
+        "slot": device.slot,
+        "function": device.function,
+        "class_code": device.class_code,
+        "kind": ", ".join(word for word in (device.class_name, device.subclass_name) if word)[:100],
+        "vendor": device.vendor_name[:200],
+        "name": device.device_name[:200],
+        "identity": f"{device.vendor:04x}:{device.device:04x}",
+        "driver": pci.driver_name(device)[:40],
+        "is_reserved": device.is_reserved,
+        "kept": pci.kept(device, interfaces)[:200],
+    }
 
 
 def run_schedules(sweep: Sweep) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, redirect, render
 
-from bhype.accounts.access import allow
+from bhype.accounts import audit
+from bhype.accounts.access import allow, signed_in
+from bhype.tasks.errors import Refused
+from bhype.tasks.registry import Operation
 
-from . import checklist
+from . import checklist, operations, pci
 from .models import Host
 
 
@@ -25,3 +29,46 @@ def detail(request: HttpRequest, host: Host) -> HttpResponse:
     context = {"host": host, "items": items, "is_ready": all(item.is_done for item in items)}
     fragment = request.headers.get("HX-Target") == "host"
     return render(request, "hosts/_host.html" if fragment else "hosts/host.html", context)
+
+
+@allow("hosts.view", Host)
+def pci_devices(request: HttpRequest, host: Host) -> HttpResponse:
+    user = signed_in(request)
+    reserved = host.pci_devices.filter(is_reserved=True)
+    context = {
+        "host": host,
+        "tab": "pci",
+        "slots": pci.slots(host),
+        "has_reserved": reserved.exists(),
+        "loader_lines": list(pci.loader_lines([one.place for one in reserved] or ["1/0/0"])),
+        "may_change": user.can("hosts.change"),
+        "may_see_vms": user.can("vms.view"),
+    }
+    fragment = request.headers.get("HX-Target") == "pci"
+    return render(request, "hosts/_pci.html" if fragment else "hosts/pci.html", context)
+
+
+@allow("hosts.change", Host, methods="POST")
+def reserve_pci(request: HttpRequest, host: Host) -> HttpResponse:
+    return _change_pci(request, host, operations.reserve_pci, "is being reserved for VMs")
+
+
+@allow("hosts.change", Host, methods="POST")
+def release_pci(request: HttpRequest, host: Host) -> HttpResponse:
+    return _change_pci(request, host, operations.release_pci, "is being given back to the host")
+
+
+def _change_pci(
+    request: HttpRequest, host: Host, operation: Operation[operations.DeviceParams], what: str
+) -> HttpResponse:
+    device = get_object_or_404(
+        host.pci_devices, address=request.POST.get("address", "")[:32].replace("\0", "")
+    )
+    try:
+        task = operation.ask({"device_id": device.pk}, signed_in(request))
+    except Refused as refused:
+        messages.error(request, str(refused))
+    else:
+        audit.record(request, operation.name, f"{host.name} {device.address}", task=task)
+        messages.success(request, f"{device.name or device.address} {what}.")
+    return redirect("hosts:pci", host.name)
