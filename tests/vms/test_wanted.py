@@ -86,7 +86,8 @@ mains = optional(
     ),
     options=st.just({"memory.guest_in_core": "true"}), extra_options=st.just(["-G", "1234"]),
     post_start_script=st.just("/root/run.sh"), limits=st.just({"pcpu": 150, "readbps": "10M"}),
-    nice=st.integers(-20, 20), protect=yes, restart=st.just({"reboot_on": [0], "on_crash": True, "limit": 5}), gdb=st.just("127.0.0.1:1234"),
+    nice=st.integers(-20, 20), protect=yes,
+    restart=st.just({"reboot_on": [0], "on_crash": True, "limit": 5}), gdb=st.just("127.0.0.1:1234"),
     fw_cfg=st.just([{"name": "opt/a", "string": "b"}]), com1=st.just("/dev/nmdm-web1.1A"),
     com2=st.sampled_from(["/dev/nmdm-web1.2A", "tcp=127.0.0.1:4001", "stdio"]),
     graphic=st.fixed_dictionaries(
