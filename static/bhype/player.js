@@ -5,6 +5,7 @@
 
 import { Terminal } from "../vendor/xterm/xterm.mjs";
 
+const FONT = 14, SMALLEST = 4; // pixels
 const PAUSE = 1; // seconds that are left of a longer pause
 
 const $ = (id) => document.getElementById(id);
@@ -25,10 +26,21 @@ class SerialTape {
     this.length = this.events.at(-1)?.[0] ?? 0;
     this.terminal = new Terminal({
       cols: head.width, rows: head.height, disableStdin: true, scrollback: 5000, screenReaderMode: true,
-      fontFamily: "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace", fontSize: 14,
+      fontFamily: "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace", fontSize: FONT,
     });
     this.terminal.open(stage);
     this.place = 0;
+    this.fit(stage);
+    window.addEventListener("resize", () => this.fit(stage));
+  }
+
+  // The whole terminal is seen, in smaller letters where it would not fit.
+  fit(stage) {
+    this.terminal.options.fontSize = FONT;
+    const { offsetWidth, offsetHeight } = stage.querySelector(".xterm-screen");
+    const height = Math.max(200, innerHeight - 320);
+    const scale = Math.min(1, (stage.clientWidth - 30) / offsetWidth, height / offsetHeight);
+    this.terminal.options.fontSize = Math.max(SMALLEST, Math.floor(FONT * scale));
   }
 
   rewind() {

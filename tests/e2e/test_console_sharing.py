@@ -225,6 +225,8 @@ def test_a_recorded_screen_is_played_again_and_the_list_has_its_picture(guest, w
     wait_until(
         lambda: page.locator("#stage canvas").evaluate("(canvas) => canvas.width") > 300, 20, "a frame"
     )
+    page.locator("#seek").fill("1000")
+    page.wait_for_timeout(500)
     shot(page, "recording-screen")
 
 
@@ -237,6 +239,7 @@ ADDRESSES = [f"/console/vm/{NAME}/?kind=serial", f"/console/vm/{NAME}/log/", f"/
 )
 def test_the_pages_fit_and_have_no_serious_accessibility_fault(guest, window, shot, width, scheme):
     page = window("root1", width, scheme)
+    serial(window("ada"))
     for address in ADDRESSES:
         if address == "recording":
             page.goto(f"/console/vm/{NAME}/recordings/")
@@ -244,6 +247,8 @@ def test_the_pages_fit_and_have_no_serious_accessibility_fault(guest, window, sh
             page.wait_for_timeout(500)
         else:
             page.goto(address)
+        if "kind" in address:
+            expect(page.locator("body[data-connected='1']")).to_have_count(1)
         name = re.sub(r"\W+", "-", address).strip("-")
         shot(page, f"{name}-{width}-{scheme}")
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
