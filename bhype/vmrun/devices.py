@@ -211,9 +211,14 @@ def _block(values: Values) -> tuple[str, ...]:
 
 
 def _ahci(values: Values) -> tuple[str, ...]:
-    # No path: an empty drive.
-    path = (values["path"],) if "path" in values else ()
-    return (*path, *_block_words(values), *_pairs(values, "nmrr", "ser", "rev", "model", "bootindex"))
+    if "path" not in values:
+        # An empty drive; what follows the kind would be taken for the path.
+        return ()
+    return (
+        values["path"],
+        *_block_words(values),
+        *_pairs(values, "nmrr", "ser", "rev", "model", "bootindex"),
+    )
 
 
 def _ahci_ports(values: Values) -> tuple[str, ...]:
@@ -240,6 +245,8 @@ def _sector_rule(values: Values) -> Iterator[str]:
 def _nvme_rule(values: Values) -> Iterator[str]:
     if "path" not in values and "ram" not in values:
         yield "path: It needs a path or ram."
+    elif str(values.get("path", "")).startswith("ram="):
+        yield "path: bhyve would take it for a disk in memory."
     yield from _sector_rule(values)
 
 

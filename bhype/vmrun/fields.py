@@ -219,6 +219,15 @@ def absolute(value: Any) -> str:
     return name
 
 
+@shape(type="string", pattern=r"^[^,=%\\\x00-\x1f\x7f-][^,=%\\\x00-\x1f\x7f]*$")
+def variables_file(value: Any) -> str:
+    """A path behind that of the ROM, where bhyve takes what has a "=" for an option."""
+    name = path(value)
+    if "=" in name:
+        raise ValueError(f"{name!r} has a '=', which bhyve takes for an option.")
+    return name
+
+
 @shape(type="string", pattern="^(stdio|/dev/nmdm[A-Za-z0-9_.-]*[AB]|tcp=.+:[0-9]{1,5})$")
 def serial(value: Any) -> str:
     """``stdio``, a null-modem device (nmdm(4)) or ``tcp=IP:PORT`` (FreeBSD 15)."""

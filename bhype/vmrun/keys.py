@@ -160,7 +160,7 @@ LOADER = by_key(
     ),
     Option("env", fields.variables, "Loader variables", "As autoboot_delay, for loader(8).", kind="table"),
     Option(
-        "root", fields.name(r"(hd|cd)[0-9]{1,2}(,[a-z]{0,6}[0-9]{1,2})?|host", "a place such as hd0,msdos1"),
+        "root", fields.name(r"(hd|cd)[0-9]{1,2}(,[a-z]{0,8}[0-9]{1,2})?|host", "a place such as hd0,msdos1"),
         "Root", "Where GRUB finds its configuration.", default="hd0,1",
     ),
     Option(
@@ -270,7 +270,7 @@ KEYS: dict[str, Option] = by_key(
         group=FIRMWARE, equals_root=_is_other_firmware,
     ),
     Option(
-        "varfile", fields.path, "UEFI variables",
+        "varfile", fields.variables_file, "UEFI variables",
         "The VM's own file; made from the firmware's when it is missing.", kind="path", group=FIRMWARE,
     ),
     Option(
