@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,21 +11,26 @@ from django.db import transaction
 
 from bhype.freebsd import ifconfig, ps
 from bhype.freebsd.ps import Process
+from bhype.host import CommandError
 from bhype.hosts.models import Host
 from bhype.hosts.observer import Sweep, ask_once
 from bhype.live import publish
-from bhype.tasks import ask
+from bhype.tasks import OperationFailed, ask
 from bhype.tasks.models import Task
 from bhype.vmrun import client
 
-from . import plan
+from . import edited, place, plan
 from .models import VM
 
 State = VM.State
 OBSERVED = ("state", "reason", "pid", "started_at", "exit_code", "command")
+# What a sweep has no use for, but of the few VMs that it looks at closely.
+UNREAD = ("notes", "settings", "running")
 METRICS = ("cpu_percent", "memory_used")
 # What is left behind is removed when two sweeps have seen it: a supervisor that ends tidies up itself.
 _suspects: set[str] = set()
+# When each VM's vm.json was written and how long it is, as it was when it was last read.
+_files: dict[int, tuple[int, int]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ def observe(sweep: Sweep) -> None:
     files = client.read_states(sweep.host)
     operations = _operations(sweep.row)
     seen = {}
-    vms = list(VM.objects.filter(host=sweep.row).select_related("pool").defer("notes"))
+    vms = list(VM.objects.filter(host=sweep.row).select_related("pool", "host").defer(*UNREAD))
     for vm in vms:
         file = files.get(vm.name)
         if file is not None and file.get("uuid") not in {None, str(vm.uuid)}:
@@ -59,6 +65,8 @@ def observe(sweep: Sweep) -> None:
         )
     _write(sweep, vms, seen)
     _ask(sweep, vms, seen)
+    if sweep.every(5):
+        _look_for_edits(sweep, [vm for vm in vms if not seen[vm.pk].operation])
 
 
 def _is_there(sweep: Sweep, vm: VM) -> bool:
@@ -120,6 +128,8 @@ def _columns(vm: VM, seen: Seen) -> dict[str, Any]:
         "started_at": datetime.fromtimestamp(started, UTC) if started else None,
         "exit_code": None if is_on else file.get("exit_code", vm.exit_code),
         "command": (file.get("command") or []) if is_on else [],
+        # What it was started with says nothing about a VM that is off.
+        **({} if is_on else {"running": None}),
     }
 
 
@@ -129,13 +139,14 @@ def _write(sweep: Sweep, vms: list[VM], seen: dict[int, Seen]) -> None:
         if vm.state in {State.CREATING, State.DELETING}:
             continue
         columns = _columns(vm, seen[vm.pk])
-        if any(getattr(vm, name) != value for name, value in columns.items()):
+        if any(getattr(vm, name) != value for name, value in columns.items() if name != "running"):
             with transaction.atomic():
                 # An operation that wrote a state since the rows were read knows better.
                 if VM.objects.filter(pk=vm.pk, state=vm.state).update(seen_at=sweep.now, **columns):
                     publish(vm.subject, "vms")
             for name, value in columns.items():
-                setattr(vm, name, value)
+                if name != "running":
+                    setattr(vm, name, value)
         if _measure(vm, seen[vm.pk].process):
             changed_metrics.append(vm)
             topics.append(vm.subject)
@@ -187,6 +198,28 @@ def _ask(sweep: Sweep, vms: list[VM], seen: dict[int, Seen]) -> None:
         ask_once("vms.clean_up", {"taps": taps, "nodes": nodes})
     _suspects.clear()
     _suspects.update(left)
+
+
+def _look_for_edits(sweep: Sweep, vms: list[VM]) -> None:
+    """Read each vm.json that is not as it was at the last look, and note what somebody else has written there."""
+    for vm in vms:
+        try:
+            found = os.lstat(sweep.host.path(plan.config_path(vm)))
+        except (OSError, ValueError):
+            continue
+        mark = (found.st_mtime_ns, found.st_size)
+        if _files.get(vm.pk) == mark or vm.state in {State.CREATING, State.DELETING}:
+            continue
+        try:
+            if edited.find(sweep.host, vm) != vm.edited:
+                # An operation that began since the rows were read may have written it.
+                vm.refresh_from_db()
+                # Only what lies where bHype put it is shown to those who may see the VM.
+                place.check(sweep.host, vm)
+                edited.notice(sweep.host, vm)
+        except (CommandError, OperationFailed, VM.DoesNotExist):
+            continue
+        _files[vm.pk] = mark
 
 
 def on_boot(host: Host) -> None:

@@ -77,7 +77,7 @@ class WantedError(Exception):
 @dataclass(frozen=True, slots=True)
 class Change:
     """What `apply` has done. before and after: the documents; new_disks: rows whose volume or file has still to be
-    made on the host, which the operation vms.configure (or vms.create) does."""
+    made or grown on the host, which the operation vms.configure (or vms.create) does."""
 
     vm: VM
     before: Document
@@ -104,7 +104,7 @@ def apply(
     user: who wants it; without the right vms.root nothing that equals root can be added or changed. None is the
     panel itself. create: ``vm`` is not saved yet and has host, pool and owner; its name and UUID are the document's
     unless it has a name, and where the panel decides (screen port, files) its own values replace the document's.
-    sizes: of new disks, in bytes, by path. revision: the one that was looked at.
+    sizes: of disks that are new or to grow, in bytes, by path. revision: the one that was looked at.
 
     A disk or port that the document lacks is detached, not forgotten. Raises WantedError.
     """

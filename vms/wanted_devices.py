@@ -25,7 +25,7 @@ _OF_SWITCH = frozenset({"type", "name", "fix", "bridge", "description"})
 def write_devices(
     vm: VM, entries: list[Document], given: Mapping[str, int]
 ) -> tuple[list[Disk], list[Fault]]:
-    """Make the rows of a saved ``vm`` those that ``entries`` name. Returns the disks that are new, and what is wrong:
+    """Make the rows of a saved ``vm`` those that ``entries`` name. Returns the disks that are new or grow, and what is wrong:
     the caller rolls back then. given: the sizes of new disks, in bytes, by path."""
     writer = _Writer(vm, given, entries)
     for number, entry in enumerate(entries):
@@ -62,7 +62,8 @@ class _Writer:
 
     def disk(self, where: str, entry: Document) -> None:
         path = str(entry["path"])
-        row = self.old_disks.get(path) or self._new_disk(where, path)
+        row = self.old_disks.get(path)
+        row = self._new_disk(where, path) if row is None else self._grown(where, path, row)
         if row is None:
             return
         if row.pk in self.disks:
@@ -99,6 +100,24 @@ class _Writer:
         row = Disk(vm=self.vm, index=index, backing=backing, host_path=host_path, size=size)
         if own:
             self.new_disks.append(row)
+        return row
+
+    def _grown(self, where: str, path: str, row: Disk) -> Disk | None:
+        """The disk with the size that is asked for, if one is."""
+        size = self.sizes.get(path, 0)
+        if not size or size == row.size:
+            return row
+        if row.backing == Disk.Backing.PATH:
+            problem: str | None = "It is not the panel's disk; its size is what it is."
+        elif size < row.size:
+            problem = "A disk cannot be made smaller: what lies behind its new end would be lost."
+        else:
+            problem = self._size_problem(size)
+        if problem:
+            self.faults.append((where, "size", problem))
+            return None
+        row.size = size
+        self.new_disks.append(row)
         return row
 
     def _size_problem(self, size: int) -> str | None:
