@@ -44,6 +44,7 @@ DEBIAN_RUN = {
     "qemu-system-x86": "virtual machines: the lab's bhyve runs guests with it",
     "ovmf": "virtual machines: their UEFI firmware",
     "qemu-utils": "disk images",
+    "swtpm": "TPMs of virtual machines",
     "libpam-modules": "sign-in with system passwords",
     "ipxe": "the iPXE boot medium",
     "memtest86+": "the memtest86+ boot medium",

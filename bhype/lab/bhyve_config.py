@@ -14,10 +14,14 @@ _TRUE, _FALSE = ("true", "on", "yes", "1"), ("false", "off", "no", "0")
 
 
 class Config:
-    """The tree. A path is ``a.b.c``; leaves are text, in the order in which they were last set."""
+    """The tree. A path is ``a.b.c``; leaves are text, in the order in which they were last set.
+
+    items: the fw_cfg items of -f with their contents, which bhyve keeps beside its variables.
+    """
 
     def __init__(self) -> None:
         self.tree: Node = {}
+        self.items: list[tuple[str, bytes]] = []
 
     def create(self, path: str) -> Node:
         """The node at ``path``, made where it is missing."""

@@ -24,7 +24,7 @@ def init(machine: Machine, place: tuple[int, int, int], node: Node, config: Conf
         core.warn(f'fbuf: Invalid vga setting: "{vga}"')
         init_error()
     width, height = (
-        _atoi(config.value(node, name) or str(default)) for name, default in (("w", 1024), ("h", 768))
+        atoi(config.value(node, name) or str(default)) for name, default in (("w", 1024), ("h", 768))
     )
     if width > _WIDTH[1] or height > _HEIGHT[1]:
         core.warn(f"fbuf: max resolution is {_WIDTH[1]}x{_HEIGHT[1]}")
@@ -61,7 +61,7 @@ def _rfb_address(value: str) -> tuple[str, int]:
     if missing:
         core.warn(f'fbuf: Missing port number: "{value}"')
         init_error()
-    return address, _atoi(port) or 5900
+    return address, atoi(port) or 5900
 
 
 def _listen(address: str, port: int) -> socket.socket:
@@ -82,6 +82,7 @@ def _listen(address: str, port: int) -> socket.socket:
     return listener
 
 
-def _atoi(text: str) -> int:
+def atoi(text: str) -> int:
+    """As atoi(3): the number at the beginning, or 0."""
     match = re.match(r"\s*[+-]?\d+", text)
     return int(match[0]) if match else 0

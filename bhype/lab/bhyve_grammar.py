@@ -1,16 +1,17 @@
 """The command line of bhyve(8), FreeBSD 14: from argv to a `Config`, with bhyve's own refusals.
 
-Source of the grammar, texts and statuses: ``freebsd/bhyve.md`` 2, 3, 5, 6 (from usr.sbin/bhyve/bhyverun.c,
-pci_emul.c and amd64/pci_lpc.c).
+Source of the grammar, texts and statuses: ``freebsd/bhyve.md`` 2, 5, 6 (from usr.sbin/bhyve/bhyverun.c and
+amd64/pci_lpc.c), and qemu_fwcfg.c of the same folder for -f. What follows -s is in `bhyve_slots`.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 
-from bhype.lab import core
-from bhype.lab.bhyve_config import Config, Node, put, put_options
+from bhype.lab import bhyve_slots, core
+from bhype.lab.bhyve_config import Config, put, put_options
 
 _LETTERS = "aehuwxACDHIPSWYk:f:o:p:G:c:s:m:l:K:U:"
 
@@ -47,15 +48,8 @@ Usage: bhyve [-AaCDeHhPSuWwxY]
 """
 
 EX_USAGE = 64
+_FW_CFG_NAME = 56  # bytes with the final NUL (QEMU_FWCFG_MAX_NAME)
 
-# Emulations by the name on the command line, and the model that the configuration calls them.
-MODELS = {
-    name: name
-    for name in (
-        "hostbridge", "passthru", "virtio-net", "virtio-blk", "virtio-scsi", "virtio-9p", "virtio-rnd",
-        "virtio-console", "virtio-input", "ahci", "e1000", "uart", "lpc", "fbuf", "xhci", "nvme", "hda",
-    )
-} | {"amd_hostbridge": "hostbridge", "ahci-hd": "ahci", "ahci-cd": "ahci"}  # fmt: skip
 
 LPC_DEVICES = ("bootrom", "com1", "com2", "com3", "com4", "tpm", "pc-testdev")
 
@@ -146,7 +140,8 @@ def _option(config: Config, letter: str, argument: str) -> None:
     elif letter == "c":
         _topology(config, argument)
     elif letter == "f":
-        _firmware_item(config, argument)
+        if not _firmware_item(config, argument):
+            core.fail(f"bhyve: invalid fwcfg item '{argument}'", EX_USAGE)
     elif letter == "G":
         _debugger(config, argument)
     elif letter == "h":
@@ -168,9 +163,9 @@ def _option(config: Config, letter: str, argument: str) -> None:
     elif letter == "s":
         # strncmp(argument, "help", strlen(argument)): a prefix of "help" counts, the empty one too.
         if "help".startswith(argument):
-            print("\n".join(MODELS), flush=True)
+            print("\n".join(bhyve_slots.MODELS), flush=True)
             raise core.Exit(0)
-        _slot(config, argument)
+        bhyve_slots.add(config, argument)
 
 
 def _topology(config: Config, argument: str) -> None:
@@ -188,13 +183,27 @@ def _topology(config: Config, argument: str) -> None:
             core.fail(f"bhyve: invalid cpu topology '{argument}'", EX_USAGE)
 
 
-def _firmware_item(config: Config, argument: str) -> None:
-    name, comma, content = argument.partition(",")
+def _firmware_item(config: Config, argument: str) -> bool:
+    """``[name=]NAME,(string|file)=DATA``; a file is read at once. A string is given with its final NUL."""
+    name, comma, content = argument.removeprefix("name=").partition(",")
     kind, equals, data = content.partition("=")
-    if not (name and comma and equals and data) or kind not in ("string", "file"):
-        core.fail(f"bhyve: invalid fwcfg item '{argument}'", EX_USAGE)
-    # Names hold slashes and dots (opt/org.example/x), so they are no path of the tree.
-    put(config.create(f"fwcfg.{kind}"), name.replace(".", "_"), data)
+    if comma and len(name.encode()) >= _FW_CFG_NAME:
+        core.warn(f'bhyve: fw_cfg name too long: "{argument}"')
+        return False
+    if not comma or not equals or kind not in ("string", "file"):
+        core.warn(f'bhyve: Invalid fw_cfg option "{argument}"')
+        core.warn("bhyve: -f [name=]<name>,(string|file)=<value>")
+        return False
+    if kind == "string":
+        config.items.append((name, os.fsencode(data) + b"\0"))
+        return True
+    try:
+        with open(core.root(data) if data.startswith("/") else data, "rb") as file:
+            config.items.append((name, file.read()))
+    except OSError as error:
+        core.warn(f'bhyve: Can\'t open fw_cfg_user_file file "{data}": {error.strerror}')
+        return False
+    return True
 
 
 def _debugger(config: Config, argument: str) -> None:
@@ -283,109 +292,3 @@ def _lpc(config: Config, argument: str) -> bool:
         config.set("lpc.pc-testdev", "true")
         return True
     return False
-
-
-def _slot(config: Config, argument: str) -> None:
-    place, comma, rest = argument.partition(",")
-    emulation, more, conf = rest.partition(",")
-    where = _place(place)
-    if not comma or where is None:
-        core.fail(f'Invalid PCI slot info field "{argument}"', 4)
-    text = ":".join(map(str, where))
-    if emulation not in MODELS:
-        core.fail(f'pci slot {text}: unknown device "{emulation}"', 4)
-    path = "pci." + text.replace(":", ".")
-    if config.find(path) is not None:
-        core.fail(f"pci slot {text} already occupied!", 4)
-    node = config.create(path)
-    put(node, "device", MODELS[emulation])
-    _conf(node, emulation, conf if more else None)
-
-
-def _place(text: str) -> tuple[int, int, int] | None:
-    """``S``, ``S:F`` or ``B:S:F`` as sscanf(3) reads it: what follows a number is ignored."""
-    number = r"\s*([+-]?\d+)"
-    for pattern in (f"{number}:{number}:{number}", f"{number}:{number}", number):
-        match = re.match(pattern, text)
-        if match:
-            parts = [int(part) for part in match.groups()]
-            bus, slot, function = (
-                parts if len(parts) == 3 else [0, *parts] if len(parts) == 2 else [0, parts[0], 0]
-            )
-            if 0 <= bus < 256 and 0 <= slot < 32 and 0 <= function < 8:
-                return bus, slot, function
-            return None
-    return None
-
-
-def _conf(node: Node, emulation: str, conf: str | None) -> None:
-    """What stands after the emulation's name, in the form of that device."""
-    if emulation == "amd_hostbridge":
-        node["pcireg"] = {"vendor": "0x1022", "device": "0x7432"}
-    if conf is None and emulation not in ("ahci-hd", "ahci-cd"):
-        return
-    conf = conf or ""
-    first, _, rest = conf.partition(",")
-    more = rest or None
-    if emulation in ("ahci-hd", "ahci-cd"):
-        port: Node = {"type": emulation.removeprefix("ahci-")}
-        node["port"] = {"0": port}
-        if conf:
-            put(port, "path", first)
-            put_options(port, more)
-    elif emulation == "ahci":
-        _ahci_ports(node, conf)
-    elif emulation == "virtio-blk" or (emulation == "nvme" and not conf.startswith("ram=")):
-        put(node, "path", first)
-        put_options(node, more)
-    elif emulation in ("virtio-net", "e1000"):
-        put(node, "backend", first)
-        if first in ("netgraph", "slirp"):
-            put(node, "type", first)
-        put_options(node, more)
-    elif emulation == "virtio-9p":
-        share, equals, path = first.partition("=")
-        if not equals:
-            core.fail(f"bhyve: Invalid path for 9P share: {first}", 4)
-        put(node, "sharename", share)
-        put(node, "path", path)
-        put_options(node, more)
-    elif emulation == "virtio-console":
-        ports: Node = {}
-        node["port"] = ports
-        for number, port_conf in enumerate(conf.split(",")):
-            name, _, path = port_conf.partition("=")
-            ports[str(number)] = {"name": name, "path": path}
-    elif emulation in ("virtio-input", "uart"):
-        put(node, "path", first)
-        put_options(node, more)
-    elif emulation == "virtio-scsi" and "=" not in first:
-        put(node, "dev", first)
-        put_options(node, more)
-    elif emulation == "passthru":
-        put(node, "pptdev", first)
-        put_options(node, more)
-    elif emulation == "xhci":
-        node["slot"] = {
-            str(number): {"device": device} for number, device in enumerate(conf.split(","), 1) if device
-        }
-    else:
-        put_options(node, conf)
-
-
-def _ahci_ports(node: Node, conf: str) -> None:
-    """``hd:PATH,option,cd:PATH,...``: an option belongs to the port before it."""
-    ports: Node = {}
-    node["port"] = ports
-    port: Node | None = None
-    for token in conf.split(","):
-        kind, colon, path = token.partition(":")
-        if colon and kind in ("hd", "cd"):
-            port = {"type": kind}
-            if path:
-                port["path"] = path
-            ports[str(len(ports))] = port
-        elif port is None:
-            core.fail(f'pci_ahci: invalid port configuration "{token}"', 4)
-        else:
-            put_options(port, token)

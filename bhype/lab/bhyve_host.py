@@ -30,10 +30,26 @@ def has_tap(device: str) -> bool:
     return any(interface["device"] == device for interface in _interfaces().values())
 
 
+def has_interface(name: str) -> bool:
+    return name in _interfaces()
+
+
+def hostname() -> str:
+    """kern.hostname."""
+    return str(core.peek("sysctl").get("kern.hostname", "lab"))
+
+
 def bridge_of(device: str) -> dict[str, Any] | None:
-    """The bridge that the tap of ``device`` is a member of: ``{"name", "inet"}``, inet ``10.0.0.1/24`` or None."""
+    """The bridge that the tap of ``device`` is a member of: ``{"name", "inet"}``, inet ``10.0.0.1/24`` or None.
+
+    A member may also be the ng_eiface(4) that the tap is joined to by netgraph.
+    """
+    from bhype.lab import netgraph
+
     interfaces = _interfaces()
     names = {name for name, interface in interfaces.items() if interface["device"] == device}
+    for each in list(names):
+        names |= netgraph.interfaces_behind(each)
     for name, interface in interfaces.items():
         if names & set(interface.get("members", ())):
             return {"name": name, "inet": next(iter(interface["inet"]), None)}

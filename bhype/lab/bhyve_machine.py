@@ -5,13 +5,18 @@ Texts and statuses are those of FreeBSD 14 (``freebsd/bhyve.md`` 2, 4, 5, 8).
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
+import socket
 import uuid
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from bhype.lab import bhyve_host, bhyve_state, core
 from bhype.lab.bhyve_config import Config
+
+Place = tuple[int, int, int]  # bus, slot, function
 
 NAME_MAX = 229
 _UINT16 = 65535
@@ -22,7 +27,7 @@ class Device:
     """One device of the machine. ``kind`` and ``values`` are what qemu.py understands, see there."""
 
     kind: str
-    slot: tuple[int, int, int]  # bus, slot, function
+    slot: Place
     values: dict[str, Any] = field(default_factory=dict)
 
 
@@ -30,8 +35,13 @@ class Device:
 class Machine:
     """What is to run. Sizes in bytes; paths are those of this machine, not of the lab's FreeBSD.
 
-    serials: what the ports com1-com4 are joined to: None, "stdio" or FreeBSD's path of a tty.
+    serials: what the ports com1-com4 are joined to: None, "stdio", ``tcp=ADDRESS:PORT`` or FreeBSD's path of a tty;
+      listeners: the bound sockets of those with TCP, by that text.
     screen: None or the fbuf's address, port, width, height, password (or None), wait.
+    loaded: what a loader has put into the VM (`bhyve_state.load`) when there is no boot ROM.
+    items: fw_cfg items that the guest can see. tpm: the connection to the TPM's emulator.
+    smbios: the variables system.*, bios.*, board.* and chassis.* that were set. gdb: address, port, wait.
+    nodes: the netgraph sockets that this bhyve holds (netgraph.py).
     """
 
     name: str
@@ -45,14 +55,27 @@ class Machine:
     utc: bool
     destroy_on_poweroff: bool
     wired: bool
+    keyboard: str | None = None
+    gdb: dict[str, Any] | None = None
+    smbios: dict[str, str] = field(default_factory=dict)
+    items: list[tuple[str, bytes]] = field(default_factory=list)
+    loaded: dict[str, Any] | None = None
+    tpm: socket.socket | None = None
     bootrom: str | None = None
     bootvars: str | None = None
     lpc: bool = False
     serials: list[str | None] = field(default_factory=lambda: [None] * 4)
+    listeners: dict[str, socket.socket] = field(default_factory=dict)
     screen: dict[str, Any] | None = None
     devices: list[Device] = field(default_factory=list)
     taps: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    nodes: list[str] = field(default_factory=list)
+
+
+def real(path: str) -> str:
+    """Where FreeBSD's ``path`` lies on this machine."""
+    return core.root(path) if path.startswith("/") else os.path.abspath(path)
 
 
 def basics(config: Config) -> Machine:
@@ -64,7 +87,7 @@ def basics(config: Config) -> Machine:
         if pins is not None and not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", pins):
             core.fail(f"bhyve: invalid cpuset for vcpu {vcpu}: '{pins}'", 4)
     size = config.get("memory.size") or ""
-    memory = _size(size)
+    memory = parse_size(size)
     if memory is None:
         core.fail(f"bhyve: invalid memsize '{size}'", 64)
     return Machine(
@@ -74,6 +97,13 @@ def basics(config: Config) -> Machine:
         utc=not config.flag("rtc.use_localtime", default=True),
         destroy_on_poweroff=config.flag("destroy_on_poweroff"),
         wired=config.flag("memory.wired"),
+        keyboard=config.get("keyboard.layout"),
+        smbios={
+            f"{group}.{name}": config.get(f"{group}.{name}") or ""
+            for group in ("bios", "system", "board", "chassis") for name in config.find(group) or ()
+        },
+        # Behind the interface of bhyve's own firmware (fwctl) there are no such items.
+        items=config.items if config.get("lpc.fwcfg") == "qemu" else [],
         bootrom=config.get("lpc.bootrom"),
         bootvars=config.get("lpc.bootvars"),
     )  # fmt: skip
@@ -96,8 +126,10 @@ def enter_kernel(machine: Machine, argv: list[str]) -> None:
         is_new = True
     if not bhyve_state.claim(machine.name, argv):
         core.fail("vm_reinit: Device busy" if machine.bootrom else "vm_open: Device busy", 4)
-    if is_new and not machine.bootrom:
-        core.fail("virtual machine cannot be booted", 4)
+    if not machine.bootrom:
+        if is_new:
+            core.fail("virtual machine cannot be booted", 4)
+        machine.loaded = bhyve_state.take_loaded(machine.name)
     limit = bhyve_host.cpus()
     if machine.cpus > limit:
         core.fail(f"{machine.cpus} vCPUs requested but only {limit} available", 4)
@@ -105,15 +137,46 @@ def enter_kernel(machine: Machine, argv: list[str]) -> None:
         core.fail("Unable to setup memory (22)", 4)
     if machine.memory > bhyve_host.memory():
         core.fail("Unable to setup memory (12)", 4)
+    if machine.loaded and machine.loaded["memory"] != machine.memory:
+        core.fail("Unable to setup memory (22)", 4)  # the segment that the loader made has another size
 
 
-def finish(machine: Machine) -> None:
-    """What comes after the devices: the SMBIOS table needs a real UUID."""
-    if machine.uuid is not None:
+def finish(machine: Machine, config: Config) -> None:
+    """What comes around the devices: the debugger's port, and the SMBIOS table's UUID."""
+    _debugger(machine, config)
+    if machine.uuid is None:
+        # smbiostbl.c: made of the VM's and the host's name, so that a VM keeps it.
+        digest = hashlib.md5(
+            f"{machine.name}{bhyve_host.hostname()}".encode(), usedforsecurity=False
+        ).digest()
+        machine.uuid = str(uuid.UUID(bytes=digest, version=3))
+    else:
         try:
             machine.uuid = str(uuid.UUID(machine.uuid))
         except ValueError:
             raise core.Exit(4) from None
+
+
+def _debugger(machine: Machine, config: Config) -> None:
+    """gdb.c: the port is bound before the guest starts."""
+    text = config.get("gdb.port")
+    if text is None:
+        return
+    port = int(text) if text.isdigit() else 0
+    if not port:
+        return  # 0: no debugger
+    address = config.get("gdb.address") or "localhost"
+    try:
+        family, kind, _, _, where = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, OverflowError):
+        core.fail("bhyve: gdb address resolution: Name does not resolve", 1)
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(where)
+        except (OSError, OverflowError) as error:
+            core.fail(f"bhyve: gdb socket bind: {getattr(error, 'strerror', None) or error}", 1)
+    machine.gdb = {"address": where[0], "port": port, "wait": config.flag("gdb.wait")}
 
 
 def init_error(reason: str = "No error: 0") -> NoReturn:
@@ -147,7 +210,7 @@ def _number(name: str, text: str) -> int:
     return number
 
 
-def _size(text: str) -> int | None:
+def parse_size(text: str) -> int | None:
     """vm_parse_memsize: bytes, or megabytes when a bare number is smaller than one megabyte."""
     match = re.fullmatch(r"\s*(\d+)([kmgt]?)b?", text, re.IGNORECASE)
     if not match:

@@ -45,17 +45,21 @@ class Loop:
     def run(self) -> None:
         """Turn until `stopped`."""
         while not self.stopped:
-            wait = min((due for due, _ in self.timers), default=None)
-            timeout = None if wait is None else max(0.0, wait - time.monotonic())
-            for handle, events in self.poll.poll(timeout):
-                call = self.calls.get(handle)
-                if call:
-                    call(events)
-            now = time.monotonic()
-            due = [timer for timer in self.timers if timer[0] <= now]
-            self.timers = [timer for timer in self.timers if timer[0] > now]
-            for _, call_timer in due:
-                call_timer()
+            self.turn()
+
+    def turn(self, seconds: float | None = None) -> None:
+        """Wait for the next event or timer, at most ``seconds``, and do what is to be done."""
+        now = time.monotonic()
+        waits = [due - now for due, _ in self.timers] + ([] if seconds is None else [seconds])
+        for handle, events in self.poll.poll(max(0.0, min(waits)) if waits else None):
+            call = self.calls.get(handle)
+            if call:
+                call(events)
+        now = time.monotonic()
+        due = [timer for timer in self.timers if timer[0] <= now]
+        self.timers = [timer for timer in self.timers if timer[0] > now]
+        for _, call_timer in due:
+            call_timer()
 
 
 class Stream:
@@ -170,6 +174,44 @@ class Terminal:
             self.out.clear()
 
 
+class TcpPort:
+    """A TCP port as the far end of a serial port: one client at a time, the next is told so and closed.
+
+    What comes while nobody is connected is lost (usr.sbin/bhyve/uart_backend.c).
+    """
+
+    def __init__(self, loop: Loop, listener: socket.socket, source: Stream) -> None:
+        self.loop = loop
+        self.listener = listener
+        self.source = source
+        self.client: Stream | None = None
+        listener.settimeout(0)
+        source.peer = self
+        loop.watch(listener.fileno(), select.EPOLLIN, self._accept)
+
+    def write(self, data: bytes) -> bool:
+        if self.client and len(self.client.out) < _LIMIT:
+            self.client.write(data)
+        return True
+
+    def _accept(self, events: int) -> None:
+        try:
+            client, _ = self.listener.accept()
+        except OSError:
+            return
+        if self.client:
+            with suppress(OSError):
+                client.send(b"Socket already connected\n\0")
+            client.close()
+            return
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.client = Stream(self.loop, client.detach(), on_end=self._ended)
+        self.client.peer = self.source
+
+    def _ended(self) -> None:
+        self.client = None
+
+
 class Output:
     """Standard output as the far end of a serial port; what does not fit is lost, as with bhyve's raw stdio."""
 
@@ -179,7 +221,7 @@ class Output:
         return True
 
 
-Sink = Stream | Terminal | Output
+Sink = Stream | Terminal | TcpPort | Output
 
 
 def nulldmodem(path: str) -> tuple[int, str]:

@@ -8,31 +8,38 @@ of JSON ``{"verb": VERB}`` in, one line ``{"ok": bool, ...}`` back. Verbs: ``res
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import select
 import shutil
 import signal
 import socket
-import sys
 import termios
 import time
 import tty
 from contextlib import suppress
 from typing import Any
 
-from bhype.lab import bhyve_state, core, qemu
-from bhype.lab.bhyve_devices import real
-from bhype.lab.bhyve_machine import Machine, init_error
-from bhype.lab.bhyve_relay import Loop, Output, Screen, Stream, Terminal, nulldmodem, other_side, unblock
+from bhype.lab import bhyve_state, core, qemu, qmp
+from bhype.lab.bhyve_child import FATAL, cpu_ticks, spawn, sweep
+from bhype.lab.bhyve_machine import Machine, init_error, real
+from bhype.lab.bhyve_relay import (
+    Loop,
+    Output,
+    Screen,
+    Stream,
+    TcpPort,
+    Terminal,
+    nulldmodem,
+    other_side,
+    unblock,
+)
+from bhype.lab.bhyve_tpm import Tpm
 
 RESET, POWEROFF, HALT, TRIPLE_FAULT, ERROR = 0, 1, 2, 3, 4
 
-_PR_SET_PDEATHSIG = 1
 _START_SECONDS = 30  # until QEMU's monitor greets; a busy machine is slow
 _WATCH_SECONDS = 3
-_FATAL = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def run(machine: Machine) -> int:
@@ -58,7 +65,7 @@ class _Run:
     # --- start
 
     def run(self) -> int:
-        _sweep()
+        sweep()
         shutil.rmtree(self.folder, ignore_errors=True)  # of a killed bhyve with our pid
         os.makedirs(self.folder, mode=0o700)
         os.chdir(self.folder)  # paths of unix sockets are short
@@ -74,8 +81,13 @@ class _Run:
         self._signals()
         ours, monitor = socket.socketpair()
         serials = self._serials()
+        tpm = Tpm(self.machine.tpm) if self.machine.tpm else None
         command = qemu.command(
-            self.machine, self.folder, monitor.fileno(), {name: end for name, (_, end) in serials.items()}
+            self.machine,
+            self.folder,
+            monitor.fileno(),
+            {name: end for name, (_, end) in serials.items()},
+            tpm.theirs.fileno() if tpm else None,
         )
         self.waiting = bool(
             self.machine.screen and self.machine.screen["listener"] and self.machine.screen["wait"]
@@ -83,12 +95,17 @@ class _Run:
         if self.waiting:
             command.append("-S")
         handles = [monitor.fileno(), *(end for _, end in serials.values())]
-        self.child = _spawn(command, handles)
+        handles += [tpm.theirs.fileno()] if tpm else []
+        self.child = spawn(command, handles)
         monitor.close()
         for _, end in serials.values():
             os.close(end)
-        self.monitor = qemu.Monitor(ours)
+        self.monitor = qmp.Monitor(ours)
+        if tpm:
+            tpm.serve(self.loop)
         self._greet(ours)
+        if self.loop.stopped:  # a signal came before the guest was there
+            return
         self.monitor.on_event = self._event
         self.loop.watch(ours.fileno(), select.EPOLLIN, lambda events: self._hear())
         for path, (stream, _) in zip(self._paths(), serials.values(), strict=True):
@@ -103,7 +120,7 @@ class _Run:
         unblock(wake)
         unblock(write)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        for number in (*_FATAL, signal.SIGCHLD):
+        for number in (*FATAL, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
         self.loop.watch(wake, select.EPOLLIN, lambda events: self._signalled(os.read(wake, 64)))
 
@@ -125,16 +142,19 @@ class _Run:
         return pairs
 
     def _greet(self, connection: socket.socket) -> None:
-        """Wait until QEMU has made all devices; if it cannot, neither can bhyve."""
+        """Turn until QEMU has made all devices; if it cannot, neither can bhyve."""
         deadline = time.monotonic() + _START_SECONDS
-        while not self.monitor.ready:
-            connection.settimeout(max(0.1, deadline - time.monotonic()))
-            if not self.monitor.receive() or time.monotonic() > deadline:
+        connection.settimeout(0)
+        alive = [True]
+        self.loop.watch(
+            connection.fileno(), select.EPOLLIN, lambda events: alive.append(self.monitor.receive())
+        )
+        while not self.monitor.ready and not self.loop.stopped:
+            if not alive[-1] or time.monotonic() > deadline:
                 with suppress(OSError), open("qemu.log") as file:
                     core.warn(file.read() or "qemu: no answer")
                 init_error("Invalid argument")
-        connection.settimeout(None)
-        connection.settimeout(0)
+            self.loop.turn(deadline - time.monotonic())
         with suppress(OSError):
             os.unlink("secret")
 
@@ -145,6 +165,8 @@ class _Run:
                 tty.setraw(0)
             stream.peer = Output()
             Terminal(self.loop, 0, stream)
+        elif path in self.machine.listeners:
+            TcpPort(self.loop, self.machine.listeners[path], stream)
         elif path.startswith("/dev/nmdm"):
             master, name = nulldmodem(path)
             link = core.root(other_side(path))
@@ -202,7 +224,7 @@ class _Run:
         for number in numbers:
             if number == signal.SIGTERM and not self.waiting:
                 self._press()
-            elif number in _FATAL:
+            elif number in FATAL:
                 self._die(number)
 
     def _press(self) -> None:
@@ -222,7 +244,7 @@ class _Run:
             self.monitor.send("system_powerdown")
             self.loop.after(0.5, self._released)
 
-        self.monitor.register(qemu.PM1_ENABLE, enabled)
+        self.monitor.register(qmp.PM1_ENABLE, enabled)
         self.loop.after(5, lambda: None if self.reason else self._released())
 
     def _released(self) -> None:
@@ -234,7 +256,7 @@ class _Run:
             else:
                 self.pressed = False
 
-        self.monitor.register(qemu.PM1_STATUS, status)
+        self.monitor.register(qmp.PM1_STATUS, status)
 
     def _die(self, number: int) -> None:
         self.signal = number
@@ -249,7 +271,11 @@ class _Run:
     def _watch(self) -> None:
         """Note the CPU time for ps(1), and see whether the guest has halted for good."""
         core.replace("cpu", f"{self.sample[0]} {self.sample[1]}")
-        self.sample = (_cpu_ticks(self.child), time.time())
+        self.sample = (cpu_ticks(self.child), time.time())
+        with suppress(OSError):  # a new priority of bhyve is one of its guest
+            nice = os.getpriority(os.PRIO_PROCESS, 0)
+            if os.getpriority(os.PRIO_PROCESS, self.child) != nice:
+                os.setpriority(os.PRIO_PROCESS, self.child, nice)
         if not self.waiting:
             self._look()
         self.loop.after(_WATCH_SECONDS, self._watch)
@@ -348,16 +374,6 @@ class _Run:
         return ERROR
 
 
-def _sweep() -> None:
-    """Remove the folders of bhyves that were killed."""
-    above = f"{core.folder()}/run"
-    with suppress(FileNotFoundError):
-        for name in os.listdir(above):
-            pid = name.removeprefix("bhyve.")
-            if pid != name and pid.isdigit() and bhyve_state.ticks(int(pid)) is None:
-                shutil.rmtree(f"{above}/{name}", ignore_errors=True)
-
-
 class _Requests:
     """Collects the lines of one control connection."""
 
@@ -376,37 +392,3 @@ class _Requests:
 
     def _answer(self, reply: dict[str, Any]) -> None:
         self.stream.write(json.dumps(reply).encode() + b"\n")
-
-
-def _cpu_ticks(pid: int) -> int:
-    fields = bhyve_state.stat(pid)
-    return int(fields[11]) + int(fields[12]) if fields else 0
-
-
-def _spawn(command: list[str], handles: list[int]) -> int:
-    """Start QEMU in the current folder; the kernel kills it when this process dies, however that happens."""
-    libc = ctypes.CDLL(None)
-    sys.stdout.flush()
-    parent = os.getpid()
-    child = os.fork()
-    if child:
-        return child
-    try:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-        for number in (*_FATAL, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
-        os.setsid()  # a terminal's Ctrl-C is for bhyve
-        null, log = os.open(os.devnull, os.O_RDONLY), os.open("qemu.log", os.O_CREAT | os.O_WRONLY, 0o600)
-        os.dup2(null, 0)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        for handle in handles:
-            os.set_inheritable(handle, True)  # noqa: FBT003
-        os.environ["PATH"] = "/usr/local/bin:/usr/bin:/bin"
-        os.environ["TMPDIR"] = os.getcwd()
-        os.execvp(command[0], command)
-    except OSError as error:
-        os.write(2, f"{command[0]}: {error.strerror}\n".encode())
-    os._exit(127)

@@ -10,6 +10,12 @@ ticks: the process' start time in clock ticks since boot (proc(5)), which tells 
 the same pid; started: seconds since the epoch; title: whether device initialisation is over, so that ps(1)
 shows ``bhyve: NAME``; folder: LAB/run/bhyve.PID with ``control`` (see bhyve_run), gone when bhyve is;
 memory: bytes. An entry whose process is gone is stale, see `running`.
+
+The state ``loaded`` says what a loader (bhyveload, grub-bhyve) has put into a VM, by its name::
+
+    {NAME: {"memory": bytes, "disk": path or None, "kernel": path or None, "initrd": path or None, "append": str}}
+
+Paths are those of this machine; kernel and initrd lie in `loaded_folder` and go with the VM.
 """
 
 from __future__ import annotations
@@ -41,8 +47,35 @@ def create(name: str) -> None:
     os.close(os.open(node(name), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
+def loaded_folder(name: str) -> str:
+    """Where a loader keeps the files that it has put into the VM's memory."""
+    return f"{core.folder()}/run/loaded/{name}"
+
+
+def load(name: str, **values: Any) -> None:
+    """Note what a loader has put into the VM ``name``, see above."""
+    with core.state("loaded") as state:
+        state[name] = values
+
+
+def take_loaded(name: str) -> State | None:
+    """What was loaded into the VM, once: a guest that runs changes its memory, so the next start needs a loader."""
+    with core.state("loaded") as state:
+        found: State | None = state.pop(name, None)
+        return found
+
+
+def unload(name: str) -> None:
+    """Forget what was loaded into the VM."""
+    if take_loaded(name) is not None or os.path.exists(loaded_folder(name)):
+        import shutil
+
+        shutil.rmtree(loaded_folder(name), ignore_errors=True)
+
+
 def destroy(name: str) -> None:
     """Remove the VM ``name``; devfs drops the folder with its last entry."""
+    unload(name)
     try:
         os.unlink(node(name))
         os.rmdir(core.root("/dev/vmm"))
@@ -119,3 +152,23 @@ def release(name: str) -> None:
 def tap_openers() -> dict[str, int]:
     """The pid of the bhyve that has each tap open, by tap (ifconfig's ``Opened by PID``)."""
     return {tap: entry["pid"] for entry in running().values() for tap in entry["taps"]}
+
+
+def is_open(name: str) -> bool:
+    """Whether a bhyve runs the VM ``name``."""
+    return name in running()
+
+
+def register(argv: list[str]) -> None:
+    """Let ps(1) show this process, one that is no bhyve, as ``argv`` for as long as it lives."""
+    with core.state("processes") as state:
+        for pid, entry in list(state.items()):
+            if ticks(int(pid)) != entry["ticks"]:
+                del state[pid]
+        state[str(os.getpid())] = {"ticks": ticks(os.getpid()), "argv": argv, "started": time.time()}
+
+
+def registered() -> dict[int, State]:
+    """The registered processes that live, by pid."""
+    found = core.peek("processes").items()
+    return {int(pid): entry for pid, entry in found if ticks(int(pid)) == entry["ticks"]}

@@ -119,7 +119,7 @@ def _act(name: str, asked: dict[str, str]) -> None:
         raise _Errno(_EINVAL)
     everything = "get-all" in asked
     if "unassign-pptdev" in asked:
-        raise _Errno(_ENOENT)
+        _unassign(name, asked["unassign-pptdev"])
     if "inject-nmi" in asked:
         _request(entry, "nmi")
     if everything or "get-lowmem" in asked or "get-highmem" in asked:
@@ -144,6 +144,16 @@ def _act(name: str, asked: dict[str, str]) -> None:
         _request(entry, "reset")
     elif "force-poweroff" in asked:
         _request(entry, "poweroff")
+
+
+def _unassign(name: str, text: str) -> None:
+    from bhype.lab import pci
+
+    parts = text.split("/")
+    if len(parts) != 3 or not all(part.isdigit() for part in parts):
+        _usage(f"invalid device '{text}'")
+    if not pci.release(name, (int(parts[0]), int(parts[1]), int(parts[2]))):
+        raise _Errno(_ENOENT)
 
 
 def _memory(entry: State | None) -> None:

@@ -37,13 +37,13 @@ def boot(data: dict[str, Any]) -> None:
     if data.get("interfaces"):
         return
     data.update(interfaces={}, index=0)
-    nic = _add(data, "em0", "em", up=True)
+    nic = add(data, "em0", "em", up=True)
     nic.update(inet=["192.0.2.10/24"], ether="00:0c:29:5a:4d:01", groups=[])
-    loopback = _add(data, "lo0", "lo", up=True)
+    loopback = add(data, "lo0", "lo", up=True)
     loopback.update(inet=["127.0.0.1/8"], inet6=["::1/128"], mtu=16384, ether="")
 
 
-def _add(data: dict[str, Any], name: str, kind: str, *, up: bool = False) -> Interface:
+def add(data: dict[str, Any], name: str, kind: str, *, up: bool = False) -> Interface:
     data["index"] += 1
     noise = os.urandom(2).hex()
     interface: Interface = {
@@ -138,7 +138,7 @@ class Run:
                 number += 1
             self.name = f"{kind}{number}"
             self.printed = True
-        _add(self.data, self.name, kind)
+        add(self.data, self.name, kind)
         if kind in ("tap", "vmnet"):
             open(core.root(f"/dev/{self.name}"), "w").close()
 

@@ -15,6 +15,7 @@ MODULES = {
     **{"vmm": 0x32F000, "nmdm": 0x5248, "if_bridge": 0x10300, "bridgestp": 0x8250},
     **{"pf": 0x7A000, "if_epair": 0x6530, "if_vxlan": 0x1A110, "if_wg": 0x29E00, "coretemp": 0x4500},
     **{"amdtemp": 0x4300, "ng_bridge": 0x7100, "ng_ether": 0x6200, "ng_socket": 0x5400, "cpuctl": 0x4100},
+    **{"ng_pipe": 0x5300, "ng_eiface": 0x4600, "ng_hub": 0x3100, "ng_hole": 0x3000, "netgraph": 0xD200},
 }
 NEEDS = {"if_bridge": ("bridgestp",)}
 

@@ -39,6 +39,7 @@ KEYWORDS = {
     "etime": ("ELAPSED", "elapsed-time", False),
     "etimes": ("ELAPSED", "elapsed-times", False),
     "jid": ("JID", "jail-id", False),
+    "nice": ("NI", "nice", False),
     "pid": ("PID", "pid", False),
     "ppid": ("PPID", "ppid", False),
     "rss": ("RSS", "rss", False),
@@ -49,7 +50,15 @@ KEYWORDS = {
     "user": ("USER", "user", True),
     "vsz": ("VSZ", "virtual-size", False),
 }
-ALIASES = {"pcpu": "%cpu", "pmem": "%mem", "stat": "state", "cputime": "time", "euid": "uid", "vsize": "vsz"}
+ALIASES = {
+    "ni": "nice",
+    "pcpu": "%cpu",
+    "pmem": "%mem",
+    "stat": "state",
+    "cputime": "time",
+    "euid": "uid",
+    "vsize": "vsz",
+}
 
 _SYSTEM = (
     (0, "[kernel]", "kernel", 1152),
@@ -96,16 +105,16 @@ def main(argv: list[str]) -> int:
         elif letter in "aAx":
             everything = True
     columns = columns or [(name, KEYWORDS[name][0]) for name in ("pid", "tt", "state", "time", "command")]
-    rows = _processes()
+    rows_ = rows()
     if pids is not None:
-        rows = [row for row in rows if int(row["pid"]) in pids]
+        rows_ = [row for row in rows_ if int(row["pid"]) in pids]
     elif not everything:
-        rows = []  # no process of the lab has a terminal
+        rows_ = []  # no process of the lab has a terminal
     if style is None:
-        _print_text(columns, rows)
+        _print_text(columns, rows_)
     else:
-        _print_json(columns, rows, pretty=style == "pretty")
-    return code or (0 if rows else 1)
+        _print_json(columns, rows_, pretty=style == "pretty")
+    return code or (0 if rows_ else 1)
 
 
 def _usage(problem: str) -> NoReturn:
@@ -160,20 +169,28 @@ def _columns(columns: list[tuple[str, str]], formats: list[str]) -> int:
     return code
 
 
-def _processes() -> list[dict[str, str]]:
+def pids() -> set[int]:
+    """The processes of the host."""
+    guests = {entry["pid"] for entry in bhyve_state.running().values()}
+    return guests | set(bhyve_state.registered()) | {pid for pid, *_ in _SYSTEM}
+
+
+def rows() -> list[dict[str, str]]:
+    """The processes of the host by their pids, each with all `KEYWORDS`."""
     guests = [_guest(name, entry) for name, entry in bhyve_state.running().items()]
+    guests += [_other(pid, entry) for pid, entry in bhyve_state.registered().items()]
     taken = {row["pid"] for row in guests}
     host = core.peek("host")
     age = int(time.time() - host.get("booted", time.time()))
-    rows = [
+    found = [
         _row(pid, command, comm, rss, age=age, cpu=0.0, seconds=0, vsz=rss * 8)
         for pid, command, comm, rss in _SYSTEM
         if str(pid) not in taken
     ]
     memory = host.get("memory", 1 << 40) / 1024
-    for row in rows + guests:
+    for row in found + guests:
         row["%mem"] = f"{int(row['rss']) / memory * 100:.1f}"
-    return sorted(rows + guests, key=lambda row: int(row["pid"]))
+    return sorted(found + guests, key=lambda row: int(row["pid"]))
 
 
 def _guest(name: str, entry: State) -> dict[str, str]:
@@ -196,6 +213,18 @@ def _guest(name: str, entry: State) -> dict[str, str]:
     return _row(entry["pid"], command, "bhyve", rss, age=int(age), cpu=cpu, seconds=ticks // _HZ, vsz=vsz)
 
 
+def _other(pid: int, entry: State) -> dict[str, str]:
+    """A loader or a TPM's emulator."""
+    fields = bhyve_state.stat(pid)
+    ticks = int(fields[11]) + int(fields[12]) if fields else 0
+    rss, vsz = (int(fields[21]) * _PAGE // 1024, int(fields[20]) // 1024) if fields else (0, 0)
+    age, argv = int(time.time() - entry["started"]), entry["argv"]
+    return _row(
+        pid, " ".join(argv), os.path.basename(argv[0])[:19], rss,
+        age=age, cpu=ticks / _HZ / max(age, 1) * 100, seconds=ticks // _HZ, vsz=vsz,
+    )  # fmt: skip
+
+
 def _row(
     pid: int, command: str, comm: str, rss: int, *, age: int, cpu: float, seconds: int, vsz: int
 ) -> dict[str, str]:
@@ -206,8 +235,12 @@ def _row(
         if hours or days
         else f"{rest // 60:02d}:{rest % 60:02d}"
     )
+    try:
+        nice = os.getpriority(os.PRIO_PROCESS, pid) if comm == "bhyve" else 0
+    except OSError:
+        nice = 0
     return {
-        "%cpu": f"{cpu:.1f}", "args": command, "comm": comm,
+        "nice": str(nice), "%cpu": f"{cpu:.1f}", "args": command, "comm": comm,
         "command": command, "etime": f"{days}-{clock}" if days else clock, "etimes": str(age), "jid": "0",
         "pid": str(pid), "ppid": "1" if pid > 1 else "0", "rss": str(rss), "state": "SC" if comm == "bhyve" else "Is",
         "time": f"{seconds // 60}:{seconds % 60:02d}.00", "tt": "- ", "uid": "0", "user": "root", "vsz": str(vsz),

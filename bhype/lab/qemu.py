@@ -1,62 +1,75 @@
-"""QEMU as the lab's hypervisor: the command line for a `Machine`, and a QMP connection.
+"""QEMU as the lab's hypervisor: the command line for a `Machine`.
 
-QEMU emulates in software (TCG), so the lab needs no right and no KVM. The machine is a q35 whose root bus
-has each device in the slot that bhyve was told, except for what q35 itself has at 0 (host bridge) and 31 (LPC).
+QEMU emulates in software (TCG), so the lab needs no right and no KVM. The machine is a q35. Its root bus has each
+device of bus 0 in the slot that bhyve was told, except for what q35 itself has at 0 (host bridge) and 31 (LPC);
+every other bus is a root bus of its own (pxb-pcie) with bhyve's number. With a boot ROM the guest starts in it; else
+a loader's kernel is started, or the BIOS starts from the loader's disk.
 
-Kinds of `Device` and their values:
-  virtio-blk, nvme  path, read_only, logical, physical, serial, discard, bootindex; nvme also ram (bytes)
-  ahci              ports: [{"port", "type": "hd"|"cd", and for a drive that is not empty what virtio-blk has}]
-  nic               model, mac, tap or None, bridge: {"name", "inet"} or None
+Kinds of `Device` and their values (`qemu_devices`):
+  virtio-blk, nvme  path, read_only, logical, physical, serial, discard, bootindex; nvme also ram (bytes), queues, eui64
+  virtio-scsi       the same as virtio-blk
+  ahci              ports: [{"port", "type": "hd"|"cd", "serial", "model", "rev", "ssd", and for a drive that is not
+                    empty what virtio-blk has}]
+  nic               model, mac, mtu?, tap or None, bridge?: {"name", "inet"} or None, forward?: QEMU's hostfwd rules
   fbuf              width, height            xhci            tablets: how many
   virtio-9p         path, tag, read_only     virtio-console  ports: [{"name", "path"}]
   uart              path (its chardev is made by the caller)
-  virtio-rnd, hda   nothing
+  virtio-rnd, virtio-input, hda   nothing
 """
 
 from __future__ import annotations
 
-import ipaddress
-import json
 import os
-import socket
-import stat
-import zlib
 from typing import Any
 
 from bhype.lab import core
 from bhype.lab.bhyve_machine import Device, Machine
+from bhype.lab.qemu_devices import Devices
 
 PROGRAM = "qemu-system-x86_64"
-AHCI_PORTS = 6  # of QEMU's ich9-ahci; bhyve has up to 32 at one controller
 
-# Where the operating system of a guest keeps ACPI's power management registers once OVMF has run on a q35.
-PM1_STATUS, PM1_ENABLE = 0x600, 0x602
+# bhyve's layouts, QEMU's layouts: what the VNC server makes of a viewer's keys.
+KEYBOARDS = {
+    "at": "de", "be": "fr-be", "be_acc": "fr-be", "br": "pt-br", "br_noacc": "pt-br", "ca-fr": "fr-ca", "ch": "de-ch",
+    "ch-fr": "fr-ch", "ch-fr_acc": "fr-ch", "ch_acc": "de-ch", "cz": "cz", "de": "de", "de_acc": "de",
+    "de_noacc": "de", "default": "en-us", "dk": "da", "es": "es", "es_acc": "es", "fi": "fi", "fr": "fr",
+    "fr_acc": "fr", "hr": "hr", "hu_102": "hu", "is": "is", "is_acc": "is", "it": "it", "jp": "ja", "lt": "lt",
+    "lv": "lv", "nl": "nl", "no": "no", "pl": "pl", "pt": "pt", "pt_acc": "pt", "ru": "ru", "se": "sv",
+    "se_acc": "sv", "si": "sl", "tr": "tr", "uk": "en-gb", "us_unix": "en-us",
+}  # fmt: skip
+
+# SMBIOS: bhyve's variable, QEMU's type and name. What was not set is what bhyve says by itself.
+_SMBIOS = {
+    "bios.vendor": (0, "vendor", "BHYVE"), "bios.version": (0, "version", "14.0"),
+    "bios.release_date": (0, "date", "10/17/2021"),
+    "system.manufacturer": (1, "manufacturer", "FreeBSD"), "system.product_name": (1, "product", "BHYVE"),
+    "system.version": (1, "version", "1.0"), "system.serial_number": (1, "serial", "None"),
+    "system.sku": (1, "sku", "None"), "system.family_name": (1, "family", "Virtual Machine"),
+    "board.manufacturer": (2, "manufacturer", "FreeBSD"), "board.product_name": (2, "product", "BHYVE"),
+    "board.version": (2, "version", "1.0"), "board.serial_number": (2, "serial", "None"),
+    "board.asset_tag": (2, "asset", "None"), "board.location": (2, "location", "None"),
+    "chassis.manufacturer": (3, "manufacturer", "FreeBSD"), "chassis.version": (3, "version", "1.0"),
+    "chassis.serial_number": (3, "serial", "None"), "chassis.asset_tag": (3, "asset", "None"),
+    "chassis.sku": (3, "sku", "None"),
+}  # fmt: skip
 
 
-def command(machine: Machine, folder: str, monitor: int, serials: dict[str, int]) -> list[str]:
+def command(
+    machine: Machine, folder: str, monitor: int, serials: dict[str, int], tpm: int | None = None
+) -> list[str]:
     """The argv of QEMU, to be started in ``folder``.
 
     monitor: a socket's descriptor for QMP. serials: the descriptor of the socket of each serial port by the
-    name ``com1``.. or ``uartSLOT.FUNCTION``. A VNC server listens on the socket ``vnc`` in the folder.
+    name ``com1``.. or ``uartSLOT.FUNCTION``. tpm: a socket's descriptor for the control channel of the TPM's
+    emulator. A VNC server listens on the socket ``vnc`` in the folder.
     """
-    return _Builder(machine, folder).build(monitor, serials)
+    return _Builder(machine, folder).build(monitor, serials, tpm)
 
 
-class _Builder:
-    def __init__(self, machine: Machine, folder: str) -> None:
-        self.machine = machine
-        self.folder = folder
-        self.argv: list[str] = []
-        self.count = 0
-        self.boot = 0
-        self.taken = {device.slot[1] for device in machine.devices if device.slot[0] == 0} | {0, 31}
-        self.shared = {
-            device.slot[1] for device in machine.devices if device.slot[0] == 0 and device.slot[2] > 0
-        }
-
-    def build(self, monitor: int, serials: dict[str, int]) -> list[str]:
+class _Builder(Devices):
+    def build(self, monitor: int, serials: dict[str, int], tpm: int | None) -> list[str]:
         machine = self.machine
-        options = ["q35", "sata=off", "smbus=off", "vmport=off", "hpet=off", "pflash0=rom", "pflash1=vars"]
+        options = ["q35", "sata=off", "smbus=off", "vmport=off", "hpet=off"]
         if not machine.acpi:
             options.append("acpi=off")
         self.argv = [
@@ -68,48 +81,43 @@ class _Builder:
                     f"threads={machine.threads},maxcpus={machine.cpus}",
             "-rtc", "base=utc" if machine.utc else "base=localtime",
             "-boot", "menu=off,splash-time=0",
-            "-smbios", "type=0,vendor=BHYVE,version=14.0,date=10/17/2021,uefi=on",
-            "-smbios", "type=1,manufacturer=FreeBSD,product=BHYVE,version=1.0,family=Virtual Machine",
             "-chardev", f"socket,id=qmp,fd={monitor}", "-mon", "chardev=qmp,mode=control",
         ]  # fmt: skip
+        self._smbios()
         if machine.uuid:
             self.argv += ["-uuid", machine.uuid]
-        self._firmware()
+        if machine.bootrom:
+            options += ["pflash0=rom", "pflash1=vars"]
+            self._firmware()
+        elif machine.loaded:
+            self._loaded(machine.loaded)
         self.argv += ["-machine", ",".join(options)]
+        self._firmware_items()
         for name, handle in serials.items():
             self.argv += ["-chardev", f"socket,id={name},fd={handle}"]
             if name.startswith("com"):
-                self._device("isa-serial", chardev=name, index=int(name[3:]) - 1)
-        screen = machine.screen
-        if screen:
-            vnc = "unix:vnc"
-            if screen["password"]:
-                with open(os.open(f"{self.folder}/secret", os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
-                    file.write(screen["password"])
-                self.argv += ["-object", "secret,id=vnc,file=secret"]
-                vnc += ",password-secret=vnc"
-            self.argv += ["-vnc", vnc]
-        self.argv += ["-display", "none"]
-        for device in sorted(machine.devices, key=_boot_key):
-            getattr(self, "_" + device.kind.replace("-", "_"))(device)
+                self.device("isa-serial", chardev=name, index=int(name[3:]) - 1)
+        if tpm is not None:
+            self.argv += ["-chardev", f"socket,id=tpm,fd={tpm}", "-tpmdev", "emulator,id=tpm0,chardev=tpm"]
+            self.device("tpm-crb", tpmdev="tpm0")
+        self._screen()
+        if machine.gdb:
+            address = machine.gdb["address"]
+            address = f"[{address}]" if ":" in address else address
+            self.argv += ["-gdb", f"tcp:{address}:{machine.gdb['port']}"]
+            if machine.gdb["wait"]:
+                self.argv.append("-S")
+        for device in sorted(machine.devices, key=self._boot_key):
+            self.add(device)
         return self.argv
 
-    def _device(self, driver: str, **properties: Any) -> None:
-        # In JSON no value needs escaping.
-        given = {name: value for name, value in properties.items() if value is not None}
-        self.argv += ["-device", json.dumps({"driver": driver, **given})]
-
-    def _pci(self, driver: str, device: Device | None, **properties: Any) -> str:
-        """A device at bhyve's place; returns its id."""
-        bus, slot, function = device.slot if device else (1, 0, 0)
-        if bus or slot in (0, 31):
-            slot, function = next(slot for slot in range(1, 31) if slot not in self.taken), 0
-            self.taken.add(slot)
-        elif function == 0 and slot in self.shared:
-            properties["multifunction"] = True
-        name = properties.pop("id", None) or f"pci{slot}.{function}"
-        self._device(driver, id=name, bus="pcie.0", addr=f"{slot:x}.{function}", **properties)
-        return name
+    def _smbios(self) -> None:
+        tables: dict[int, list[str]] = {0: ["uefi=on"] if self.machine.bootrom else []}
+        for variable, (kind, name, default) in _SMBIOS.items():
+            value = self.machine.smbios.get(variable, default).replace(",", ",,")
+            tables.setdefault(kind, []).append(f"{name}={value}")
+        for kind, values in tables.items():
+            self.argv += ["-smbios", ",".join([f"type={kind}", *values])]
 
     def _firmware(self) -> None:
         machine = self.machine
@@ -120,134 +128,49 @@ class _Builder:
             variables = f"{self.folder}/vars"
             with open(template(rom, size), "rb") as source, open(variables, "wb") as target:
                 target.write(source.read())
-        self._block("rom", rom, read_only=True)
-        self._block("vars", variables)
+        self.block("rom", rom, read_only=True)
+        self.block("vars", variables)
 
-    def _block(self, name: str, path: str, *, read_only: bool = False, discard: bool = False) -> None:
-        # bhyve locks no image, so the lab does not either: two guests on one disk is the panel's fault to prevent.
-        driver = "host_device" if stat.S_ISBLK(os.stat(path).st_mode) else "file"
-        node = {
-            "driver": "raw", "node-name": name, "read-only": read_only,
-            "discard": "unmap" if discard else "ignore",
-            "file": {"driver": driver, "filename": path, "locking": "off", "read-only": read_only},
-        }  # fmt: skip
-        self.argv += ["-blockdev", json.dumps(node)]
+    def _loaded(self, loaded: dict[str, Any]) -> None:
+        """A kernel that a loader has put into memory; a disk to boot from is the first in the boot order."""
+        for option in ("kernel", "initrd"):
+            if loaded[option]:
+                self.argv += [f"-{option}", loaded[option]]
+        if loaded["kernel"]:
+            self.argv += ["-append", loaded["append"]]
 
-    def _drive(self, values: dict[str, Any]) -> dict[str, Any]:
-        """The block device of a disk; returns the properties of what it is attached to."""
-        name = f"disk{self.count}"
-        self.count += 1
-        self.boot += 1
-        path = values.get("path")
-        if "ram" in values:
-            path = f"{self.folder}/{name}"
+    def _firmware_items(self) -> None:
+        for number, (name, content) in enumerate(self.machine.items):
+            path = f"{self.folder}/item{number}"
             with open(path, "wb") as file:
-                file.truncate(values["ram"])
-        if path is None:
-            return {"bootindex": self.boot}
-        if values.get("snapshot"):
-            escaped = path.replace(",", ",,")
-            self.argv += [
-                "-drive",
-                f"if=none,id={name},format=raw,snapshot=on,file.locking=off,file.filename={escaped}",
-            ]
-        else:
-            self._block(
-                name, path, read_only=values.get("read_only", False), discard=values.get("discard", False)
-            )
-        properties = {
-            "drive": name,
-            "bootindex": self.boot,
-            "serial": (values.get("serial") or "")[:20] or None,
-        }
-        if values.get("logical"):
-            properties["logical_block_size"] = values["logical"]
-            properties["physical_block_size"] = values["physical"]
-        return properties
+                file.write(content)
+            self.argv += ["-fw_cfg", f"name={name.replace(',', ',,')},file={path.replace(',', ',,')}"]
 
-    def _virtio_blk(self, device: Device) -> None:
-        self._pci("virtio-blk-pci", device, **self._drive(device.values))
+    def _screen(self) -> None:
+        screen = self.machine.screen
+        if screen:
+            vnc = "unix:vnc"
+            if screen["password"]:
+                secret = os.open(f"{self.folder}/secret", os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+                with open(secret, "w") as file:
+                    file.write(screen["password"])
+                self.argv += ["-object", "secret,id=vnc,file=secret"]
+                vnc += ",password-secret=vnc"
+            self.argv += ["-vnc", vnc]
+            layout = self.machine.keyboard
+            # A layout whose file is missing is passed over (ps2kbd.c).
+            if layout in KEYBOARDS and os.path.exists(core.root(f"/usr/share/bhyve/kbdlayout/{layout}")):
+                self.argv += ["-k", KEYBOARDS[layout]]
+        self.argv += ["-display", "none"]
 
-    def _nvme(self, device: Device) -> None:
-        properties = self._drive(device.values)
-        properties["serial"] = properties["serial"] or f"NVME-{device.slot[1]}-{device.slot[2]}"
-        self._pci("nvme", device, **properties)
-
-    def _ahci(self, device: Device) -> None:
-        ports = device.values["ports"]
-        controller = self._pci("ich9-ahci", device)
-        used = 0
-        for port in ports:
-            if used == AHCI_PORTS:
-                controller, used = self._pci("ich9-ahci", None), 0
-            # QEMU has no write-protected ATA disk: the guest's writes to one go to a file that is thrown away.
-            port["snapshot"] = port["type"] == "hd" and port["read_only"]
-            self._device(f"ide-{port['type']}", bus=f"{controller}.{used}", **self._drive(port))
-            used += 1
-
-    def _nic(self, device: Device) -> None:
-        values = device.values
-        name = f"net{self.count}"
-        self.count += 1
-        bridge = values.get("bridge")
-        if bridge is None:
-            backend: dict[str, Any] = {"type": "hubport", "hubid": self.count}
-        elif bridge["inet"]:
-            address = ipaddress.IPv4Interface(bridge["inet"])
-            backend = {"type": "user", "restrict": True, "net": str(address.network), "host": str(address.ip)}
-        else:
-            # One wire for all guests at this bridge of this lab.
-            port = 20000 + zlib.crc32(f"{core.folder()}/{bridge['name']}".encode()) % 20000
-            backend = {"type": "socket", "mcast": f"230.0.0.1:{port}", "localaddr": "127.0.0.1"}
-        self.argv += ["-netdev", json.dumps({"id": name, **backend})]
-        driver = {"virtio-net": "virtio-net-pci"}.get(values["model"], values["model"])
-        self._pci(driver, device, netdev=name, mac=values["mac"], romfile="")
-
-    def _fbuf(self, device: Device) -> None:
-        self._pci("VGA", device, xres=device.values["width"], yres=device.values["height"], romfile="")
-
-    def _xhci(self, device: Device) -> None:
-        controller = self._pci("qemu-xhci", device)
-        for _ in range(device.values["tablets"]):
-            self._device("usb-tablet", bus=f"{controller}.0")
-
-    def _virtio_rnd(self, device: Device) -> None:
-        self._pci("virtio-rng-pci", device)
-
-    def _hda(self, device: Device) -> None:
-        controller = self._pci("intel-hda", device)
-        self.argv += ["-audiodev", f"none,id=audio{self.count}"]
-        self._device("hda-duplex", bus=f"{controller}.0", audiodev=f"audio{self.count}")
-        self.count += 1
-
-    def _virtio_9p(self, device: Device) -> None:
-        name = f"fs{self.count}"
-        self.count += 1
-        values = device.values
-        path = values["path"].replace(",", ",,")
-        only = ",readonly=on" if values["read_only"] else ""
-        self.argv += ["-fsdev", f"local,id={name},path={path},security_model=none{only}"]
-        self._pci("virtio-9p-pci", device, fsdev=name, mount_tag=values["tag"])
-
-    def _virtio_console(self, device: Device) -> None:
-        controller = self._pci("virtio-serial-pci", device, max_ports=17)
-        for port in device.values["ports"]:
-            name = f"port{self.count}"
-            self.count += 1
-            path = port["path"].replace(",", ",,")
-            self.argv += ["-chardev", f"socket,id={name},path={path},server=on,wait=off"]
-            self._device("virtserialport", bus=f"{controller}.0", chardev=name, name=port["name"])
-
-    def _uart(self, device: Device) -> None:
-        name = f"uart{device.slot[1]}.{device.slot[2]}"
-        if device.values["path"]:
-            self._pci("pci-serial", device, chardev=name)
-
-
-def _boot_key(device: Device) -> tuple[int, tuple[int, int, int]]:
-    """bhyve's firmware tries the devices in the order of their slots; ``bootindex=`` goes before."""
-    index = device.values.get("bootindex")
-    return (int(index) if index and index.isdigit() else 1 << 30), device.slot
+    def _boot_key(self, device: Device) -> tuple[int, tuple[int, int, int]]:
+        """The loader's disk is first, then ``bootindex=``, then the slots, as bhyve's firmware tries them."""
+        drives = [device.values, *(device.values.get("ports") or () if device.kind == "ahci" else ())]
+        loaded = self.machine.loaded
+        if loaded and loaded["disk"] and any(drive.get("path") == loaded["disk"] for drive in drives):
+            return -1, device.slot
+        indexes = [drive["bootindex"] for drive in drives if (drive.get("bootindex") or "").isdigit()]
+        return min(map(int, indexes), default=1 << 30), device.slot
 
 
 def template(rom: str, size: int) -> str:
@@ -258,63 +181,3 @@ def template(rom: str, size: int) -> str:
         if os.path.exists(path) and (size + os.path.getsize(path)) in (2 << 20, 4 << 20):
             return path
     return core.fail(f"bhyve: no variables fit the firmware {rom}: install OVMF", 4)
-
-
-class Monitor:
-    """A QMP connection over a socket: commands with callbacks, events, no thread.
-
-    The owner calls `receive` when the socket is readable, and gets events through ``on_event(name, data)``.
-    """
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
-        self.buffer = b""
-        self.ready = False
-        self.waiting: list[Any] = []
-        self.on_event: Any = lambda name, data: None
-
-    def send(self, verb: str, answer: Any = None, **arguments: Any) -> None:
-        """Ask QEMU; ``answer(reply)`` gets the reply's dict later. Nothing happens when QEMU is gone."""
-        self.waiting.append(answer)
-        text = json.dumps({"execute": verb, "arguments": arguments}) + "\n"
-        try:
-            self.connection.sendall(text.encode())
-        except OSError:
-            self.waiting.pop()
-
-    def receive(self) -> bool:
-        """Read what is there and hand it on; False when QEMU closed the connection."""
-        try:
-            data = self.connection.recv(65536)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        self.buffer += data
-        *lines, self.buffer = self.buffer.split(b"\n")
-        for line in lines:
-            message = json.loads(line)
-            if "QMP" in message:
-                self.send("qmp_capabilities", self._greeted)
-            elif "event" in message:
-                self.on_event(message["event"], message.get("data", {}))
-            elif self.waiting:
-                answer = self.waiting.pop(0)
-                if answer:
-                    answer(message)
-        return bool(data)
-
-    def _greeted(self, reply: dict[str, Any]) -> None:
-        self.ready = True
-
-    def register(self, port: int, answer: Any) -> None:
-        """Read 16 bits of an I/O port of the guest; ``answer(value)``, 0xffff when there is no answer."""
-
-        def read(reply: dict[str, Any]) -> None:
-            text = str(reply.get("return", ""))  # "portw[0x0602] = 0x0100"; in HMP /h is two bytes
-            try:
-                answer(int(text.rpartition("=")[2], 16))
-            except ValueError:
-                answer(0xFFFF)
-
-        self.send("human-monitor-command", read, **{"command-line": f"i /h {port:#x}"})

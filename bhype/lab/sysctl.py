@@ -32,6 +32,7 @@ BY_MODULE = {
         **{"net.link.bridge.pfil_onlyip": "1", "net.link.bridge.inherit_mac": "0"},
     },
 }
+# Values after the boot, unless /boot/loader.conf says otherwise (`tree.create` is the lab's boot).
 TUNABLES = {"kern.racct.enable": "0", "hw.vmm.maxcpu": "", "net.link.tap.devfs_cloning": "1"}
 USAGE = (
     "usage: sysctl [-bdeFhilNnoqTtWx] [ -B <bufsize> ] [-f filename] name[=value] ...\n"
@@ -118,7 +119,11 @@ def _values() -> dict[str, Callable[[], str]]:
         **{"hw.realmem": str(host["memory"]), "kern.vm_guest": "none", "security.jail.jailed": "0"},
         **{"kern.hostuuid": host.get("uuid", ""), "kern.features.vimage": "1", "net.ifdescr_maxlen": "1024"},
         **{"kern.disks": "vtbd1 vtbd0", "kern.boottime": _boottime(host["booted"])},
-        **{name: value for name, value in TUNABLES.items() if name != "hw.vmm.maxcpu"},
+        **{
+            name: host.get("tunables", {}).get(name, value)
+            for name, value in TUNABLES.items()
+            if name != "hw.vmm.maxcpu"
+        },
     }
     if "vmm" in core.peek("kld").get("loaded", {}):
         fixed |= {

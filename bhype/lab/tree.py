@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -16,10 +17,17 @@ from bhype.lab import bhyve_state, core
 PROGRAMS = {
     **{f"sbin/{name}": name for name in ("zfs", "zpool", "ifconfig", "kldload", "kldstat", "sysctl")},
     **{"bin/ps": "ps", "bin/freebsd-version": "freebsd_version", "usr/bin/uname": "uname"},
-    **{"usr/sbin/bhyve": "bhyve", "usr/sbin/bhyvectl": "bhyvectl"},
+    **{f"usr/sbin/{name}": name for name in ("bhyve", "bhyvectl", "bhyveload", "devctl", "ngctl", "pciconf")},
+    **{f"usr/bin/{name}": name for name in ("nice", "protect", "rctl", "renice")},
+    "usr/local/sbin/grub-bhyve": "grub_bhyve",
     **{"usr/bin/zstream": "zstream", "usr/bin/limits": "limits", "usr/local/bin/qemu-img": "qemu_img"},
 }
-FOLDERS = ("dev", "dev/zvol", "etc", "tmp", "var/run", "var/log", "var/db", "usr/local/etc")
+FOLDERS = (
+    *("dev", "dev/zvol", "etc", "tmp", "var/run", "var/log", "var/db", "usr/local/etc", "boot"),
+    "usr/share/bhyve/kbdlayout",
+)
+# What the kernel was booted with: it counts what processes use, see rctl(8).
+LOADER_CONF = 'zfs_load="YES"\nkern.racct.enable="1"\n'
 FIRMWARE = "usr/local/share/uefi-firmware"
 # FreeBSD's file, Debian's file: the package edk2-bhyve and the package ovmf are built from the same source.
 FIRMWARE_FILES = {
@@ -32,7 +40,7 @@ GIB = 1024**3
 
 
 def create(folder: str, *, cpus: int, memory: int, pool: str, size: int) -> list[str]:
-    """Make the lab in ``folder``, or refresh it, keeping its pool, guests and interfaces.
+    """Make the lab in ``folder``, or refresh it, keeping its pool, guests and interfaces. /boot/loader.conf is read.
 
     cpus, memory (bytes): what the host pretends to have. pool, size (bytes): its first pool.
     Returns sentences about what is missing on this machine.
@@ -40,13 +48,23 @@ def create(folder: str, *, cpus: int, memory: int, pool: str, size: int) -> list
     os.environ["BHYPE_LAB"] = folder = os.path.realpath(folder)
     for name in (*(f"root/{each}" for each in FOLDERS), "state/zfs-data"):
         os.makedirs(f"{folder}/{name}", exist_ok=True)
-    for path, program in PROGRAMS.items():
+    programs = PROGRAMS
+    if shutil.which("swtpm"):  # a package that a host may lack
+        programs = programs | {"usr/local/bin/swtpm": "swtpm"}
+    for path, program in programs.items():
         _wrapper(f"{folder}/root/{path}", program, folder)
+    for path, text in (("boot/loader.conf", LOADER_CONF), ("dev/dsp0", ""), *_layouts()):
+        if not os.path.exists(f"{folder}/root/{path}"):
+            core.replace(f"{folder}/root/{path}", text)
+    tunables = _tunables(f"{folder}/root/boot/loader.conf")
     with core.state("host") as host:
         host.setdefault("booted", int(time.time()))
         host.setdefault("uuid", str(uuid.uuid4()))
-        host.update(cpus=cpus, memory=memory)
-    from bhype.lab import ifconfig_run
+        host.update(cpus=cpus, memory=memory, tunables=tunables)
+    from bhype.lab import ifconfig_run, pci
+
+    with core.state("pci") as data:
+        pci.boot(data, tunables)
     from bhype.lab.openzfs import pools
     from bhype.lab.openzfs.store import changing
 
@@ -56,6 +74,19 @@ def create(folder: str, *, cpus: int, memory: int, pool: str, size: int) -> list
     with core.state("ifconfig") as data:
         ifconfig_run.boot(data)
     return _firmware(f"{folder}/root/{FIRMWARE}")
+
+
+def _layouts() -> list[tuple[str, str]]:
+    """bhyve's keyboard layouts; what they say is not read here, QEMU has its own."""
+    from bhype.lab.qemu import KEYBOARDS
+
+    return [(f"usr/share/bhyve/kbdlayout/{name}", "") for name in KEYBOARDS]
+
+
+def _tunables(path: str) -> dict[str, str]:
+    """The variables of a loader.conf(5)."""
+    with open(path) as file:
+        return dict(re.findall(r'^\s*([A-Za-z0-9_.-]+)="?([^"\n]*)"?\s*$', file.read(), re.MULTILINE))
 
 
 def _wrapper(path: str, program: str, folder: str) -> None:

@@ -19,6 +19,9 @@ PATHS = {
     **{name: f"sbin/{name}" for name in ("zfs", "zpool", "ifconfig", "kldload", "kldstat", "sysctl")},
     **{"ps": "bin/ps", "bhyve": "usr/sbin/bhyve", "bhyvectl": "usr/sbin/bhyvectl"},
     **{"uname": "usr/bin/uname", "freebsd-version": "bin/freebsd-version"},
+    **{name: f"usr/sbin/{name}" for name in ("bhyveload", "devctl", "ngctl", "pciconf")},
+    **{name: f"usr/bin/{name}" for name in ("nice", "protect", "rctl", "renice")},
+    **{"grub-bhyve": "usr/local/sbin/grub-bhyve", "swtpm": "usr/local/bin/swtpm"},
 }
 GIB = 2**30
 

@@ -115,8 +115,13 @@ REFUSED = [
         f"Unable to initialize backend 'stdio' for LPC device com2\n{INIT}Device busy\n",
     ),
     (
-        ("-l", "com1,tcp=127.0.0.1:4000"),
-        f"Unable to initialize backend 'tcp=127.0.0.1:4000' for LPC device com1\n{INIT}{MISSING}\n",
+        ("-l", "com1,tcp=127.0.0.1:x"),
+        "Unable to initialize backend 'tcp=127.0.0.1:x' for LPC device com1\n"
+        f"{INIT}Invalid argument\n",
+    ),
+    (
+        ("-l", "com1,stdio", "-s", "5,uart,stdio"),
+        f"Unable to initialize backend 'stdio' for LPC device com1\n{INIT}Device busy\n",
     ),
     (("-l", "bootrom,/none"), f'Error opening bootrom "/none": {MISSING}\n{INIT}{MISSING}\n'),
     (
@@ -125,8 +130,76 @@ REFUSED = [
     ),
     (("-l", "bootrom,/vm/odd"), f"Invalid bootrom size 5000\n{INIT}No error: 0\n"),
     (("-l", f"bootrom,{ROM},/vm/odd"), f"Invalid bootrom variable size 5000\n{INIT}No error: 0\n"),
-    (("-l", "tpm,swtpm,/s"), f"Failed to init TPM device\n{INIT}{MISSING}\n"),
-    (("-s", "5,virtio-9p,x=/none"), f"bhyve: Failed to open 9P share /none: {MISSING}\n{INIT}{MISSING}\n"),
+    (
+        ("-l", "tpm,swtpm,/s"),
+        'bhyve: tpm_swtpm_init: unable to connect to tpm socket "/s"\nFailed to init TPM device\n',
+    ),
+    (
+        ("-l", "tpm,passthru,/dev/tpm0"),
+        'bhyve: tpm_passthru_init: unable to open tpm device "/dev/tpm0"\nFailed to init TPM device\n',
+    ),
+    (
+        ("-l", "tpm,other,/dev/tpm0"),
+        'bhyve: tpm_device_create: unknown tpm type "other"\nFailed to init TPM device\n',
+    ),
+    (
+        ("-l", "tpm,passthru,/vm/a,version=1.2"),
+        "bhyve: tpm_device_create: unsupported tpm version 1.2\nFailed to init TPM device\n",
+    ),
+    (("-s", "5,virtio-9p,x=/none"), f"virtio-9p: failed to open '/none': {MISSING}\n{INIT}{MISSING}\n"),
+    (
+        ("-s", "5,virtio-9p,x=/vm/a"),
+        f"virtio-9p: failed to open '/vm/a': Not a directory\n{INIT}Not a directory\n",
+    ),
+    (("-s", "5,virtio-9p,ro"), f"virtio-9p: path required\n{INIT}Invalid argument\n"),
+    (
+        ("-s", "5,virtio-scsi"),
+        f"cannot open /dev/cam/ctl: {MISSING}\n{INIT}{MISSING}\n",
+    ),
+    (
+        ("-s", "5,virtio-scsi,/dev/cam/ctl9.9"),
+        f"cannot open /dev/cam/ctl9.9: {MISSING}\n{INIT}{MISSING}\n",
+    ),
+    (
+        ("-s", "5,virtio-input,/dev/input/event9"),
+        f"pci_vtinput_init: failed to open /dev/input/event9\n{INIT}{MISSING}\n",
+    ),
+    (
+        ("-s", "5,virtio-input"),
+        f"pci_vtinput_init: missing required path config value\n{INIT}Invalid argument\n",
+    ),
+    (("-s", "5,hda,play=/dev/dsp9"), f"{INIT}{MISSING}\n"),
+    (("-s", "5,nvme,/vm/a,sectsz=1000"), f"nvme: Invalid sector size 1000\n{INIT}Invalid argument\n"),
+    (("-s", "5,nvme,/vm/a,dsm=perhaps"), f"nvme: Invalid dsm value\n{INIT}Invalid argument\n"),
+    (("-s", "5,nvme,ram=0"), f"nvme: Unable to allocate RAM\n{INIT}Cannot allocate memory\n"),
+    (("-s", "5,virtio-net,netgraph"), f"path must be provided\n{INIT}Invalid argument\n"),
+    (
+        ("-s", "5,virtio-net,netgraph,path=br0:"),
+        f"peer hook must be provided\n{INIT}Invalid argument\n",
+    ),
+    (
+        ("-s", "5,virtio-net,netgraph,path=br0:,peerhook=link1"),
+        f"can't connect to node\n{INIT}{MISSING}\n",
+    ),
+    (
+        ("-s", "5,virtio-net,netmap:em7"),
+        "Unable to nm_open(): interface 'netmap:em7', errno (Device not configured)\n"
+        f"{INIT}Device not configured\n",
+    ),
+    (
+        ("-s", "5,virtio-net,vale0"),
+        f"Unable to nm_open(): interface 'vale0', errno (Invalid argument)\n{INIT}Invalid argument\n",
+    ),
+    (
+        ("-s", "5,virtio-net,slirp,hostfwd=tcp:22"),
+        f"Invalid hostfwd rule 'tcp:22'\n{INIT}Invalid argument\n",
+    ),
+    (("-S", "-s", "5,passthru,ppt0"), f"Passthru device ppt0 not found\n{INIT}No error: 0\n"),
+    (("-S", "-s", "5,passthru,ppt"), f"Invalid passthru device name ppt\n{INIT}No error: 0\n"),
+    (
+        ("-S", "-o", "pci.0.5.0.device=passthru", "-o", "pci.0.5.0.bus=1"),
+        f"passthru: missing required slot setting\n{INIT}No error: 0\n",
+    ),
     (
         ("-s", "5,virtio-console,a=/vm/a"),
         f"vtcon: bind: Address already in use\n{INIT}Address already in use\n",

@@ -172,7 +172,57 @@ SETS = [
     ),
     ("-s 8,uart,/dev/nmdm1A", {"pci.0.8.0.device": "uart", "pci.0.8.0.path": "/dev/nmdm1A"}),
     ("-s 8,hda,play=/dev/dsp0", {"pci.0.8.0.device": "hda", "pci.0.8.0.play": "/dev/dsp0"}),
-    ("-s 8,passthru,1/0/0", {"pci.0.8.0.device": "passthru", "pci.0.8.0.pptdev": "1/0/0"}),
+    *(
+        (
+            f"-s 8,passthru,{selector}",
+            {
+                "pci.0.8.0.device": "passthru",
+                "pci.0.8.0.bus": "1",
+                "pci.0.8.0.slot": "2",
+                "pci.0.8.0.func": "3",
+            },
+        )
+        for selector in ("1/2/3", "pci0:1:2:3", "pci1:2:3")
+    ),
+    (
+        "-s 8,passthru,ppt0,rom=/r,bootindex=1",
+        {
+            "pci.0.8.0.device": "passthru",
+            "pci.0.8.0.pptdev": "ppt0",
+            "pci.0.8.0.rom": "/r",
+            "pci.0.8.0.bootindex": "1",
+        },
+    ),
+    ("-s 8,virtio-scsi", {"pci.0.8.0.device": "virtio-scsi"}),
+    (
+        "-s 8,virtio-scsi,/dev/cam/ctl1.2,iid=3,bootindex=2",
+        {
+            "pci.0.8.0.device": "virtio-scsi",
+            "pci.0.8.0.dev": "/dev/cam/ctl1.2",
+            "pci.0.8.0.iid": "3",
+            "pci.0.8.0.bootindex": "2",
+        },
+    ),
+    (
+        "-s 8,virtio-input,/dev/input/event4",
+        {"pci.0.8.0.device": "virtio-input", "pci.0.8.0.path": "/dev/input/event4"},
+    ),
+    ("-s 8,uart,tcp=127.0.0.1:1", {"pci.0.8.0.device": "uart", "pci.0.8.0.path": "tcp=127.0.0.1:1"}),
+    ("-l com3,tcp=127.0.0.1:1", {"lpc.com3.path": "tcp=127.0.0.1:1"}),
+    (
+        "-l tpm,passthru,/dev/tpm0,version=2.0",
+        {"tpm.type": "passthru", "tpm.path": "/dev/tpm0", "tpm.version": "2.0"},
+    ),
+    (
+        "-s 5,e1000,slirp,hostfwd=tcp:127.0.0.1:2222-10.0.2.15:22",
+        {
+            "pci.0.5.0.device": "e1000",
+            "pci.0.5.0.backend": "slirp",
+            "pci.0.5.0.type": "slirp",
+            "pci.0.5.0.hostfwd": "tcp:127.0.0.1:2222-10.0.2.15:22",
+        },
+    ),
+    ("-f opt/a,string=b -f name=opt/c,string=d", {}),
 ]
 
 
@@ -256,7 +306,31 @@ REFUSED = [
     (["-l", "bootrom", "v"], 4, 'bhyve: invalid bootrom option "bootrom"\n'),
     (["-l", "tpm", "v"], 4, 'bhyve: invalid tpm type "tpm"\n'),
     (["-l", "tpm,swtpm", "v"], 4, 'bhyve: invalid tpm path "tpm,swtpm"\n'),
-    (["-f", "opt/x,junk=1", "v"], 64, "bhyve: invalid fwcfg item 'opt/x,junk=1'\n"),
+    *(
+        (
+            ["-f", item, "v"],
+            64,
+            f'bhyve: Invalid fw_cfg option "{item}"\nbhyve: -f [name=]<name>,(string|file)=<value>\n'
+            f"bhyve: invalid fwcfg item '{item}'\n",
+        )
+        for item in ("opt/x,junk=1", "opt/x", "opt/x,string")
+    ),
+    (
+        ["-f", "opt/" + "x" * 60 + ",string=1", "v"],
+        64,
+        f'bhyve: fw_cfg name too long: "opt/{"x" * 60},string=1"\n'
+        f"bhyve: invalid fwcfg item 'opt/{'x' * 60},string=1'\n",
+    ),
+    (
+        ["-f", "opt/x,file=/none", "v"],
+        64,
+        'bhyve: Can\'t open fw_cfg_user_file file "/none": No such file or directory\n'
+        "bhyve: invalid fwcfg item 'opt/x,file=/none'\n",
+    ),
+    (["-s", "5,passthru,nvme0", "v"], 4, 'passthru: invalid options "nvme0"\n'),
+    (["-s", "5,passthru,1/0", "v"], 4, 'passthru: invalid options "1/0"\n'),
+    (["-s", "5,virtio-9p,a=/x,b=/y", "v"], 4, "virtio-9p: more than one share name given\n"),
+    (["-s", "5,ahci,/x", "v"], 4, 'pci_ahci: invalid port configuration "/x"\n'),
     (["-s", "5", "v"], 4, 'Invalid PCI slot info field "5"\n'),
     (["-s", "32,lpc", "v"], 4, 'Invalid PCI slot info field "32,lpc"\n'),
     (["-s", "-1,lpc", "v"], 4, 'Invalid PCI slot info field "-1,lpc"\n'),
