@@ -290,7 +290,7 @@ def bulk_action(request: HttpRequest, payload: BulkIn) -> list[dict[str, Any]]:
     user = signed_in(request)
     wanted = [name for name in dict.fromkeys(payload.names) if "\0" not in name]
     found = VM.objects.visible_to(user).filter(name__in=wanted).select_related("host", "owner")
-    outcomes = {outcome.vm.name: outcome for outcome in bulk.run(payload.action, found, user)}
+    outcomes = {outcome.vm.name: outcome for outcome in bulk.act(payload.action, found, user)}
     results = []
     for name in dict.fromkeys(payload.names):
         outcome = outcomes.get(name)

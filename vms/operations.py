@@ -1,4 +1,5 @@
-"""What the worker does to VMs. Every step can be repeated, and a worker may die between any two of them.
+"""What the worker does to VMs: making, power, deleting. Every step can be repeated, and a worker may die between any
+two of them.
 
 A row in state "creating" or "deleting" belongs to its task; when that ends badly, ``vms.recover`` removes what is
 there. In every other state the VM is whole.
@@ -6,43 +7,65 @@ there. In every other state the VM is whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
 from django.db import IntegrityError, transaction
-from django.db.models import Sum
 from pydantic import BaseModel, Field
 
-from bhype.freebsd import bhyvectl, ifconfig, ps
+from bhype.freebsd import bhyvectl, ifconfig, zfs
 from bhype.host import CommandError, CommandFailed, CommandStopped, CommandTimeout
 from bhype.hosts.models import Host
 from bhype.live import publish
-from bhype.tasks import Cancelled, Operation, OperationFailed, Refused, Run, ask, operation
-from bhype.vmrun import client
+from bhype.tasks import Cancelled, OperationFailed, Refused, Run, ask, operation
+from bhype.tasks.models import Schedule
+from storage import plan as storage
+from storage.models import Iso
 
-from . import parts, place, plan, power
+from . import boot, bulk, guard, once, operations_disks, parts, place, plan, power, renaming
 from .models import VM
+from .operating import (
+    State,
+    VmParams,
+    mark,
+    mark_seen,
+    require_off,
+    require_whole,
+    row_of,
+    vm_of,
+    vm_operation,
+)
 
-State = VM.State
-P = TypeVar("P", bound=BaseModel)
-STOP_SECONDS = 120
 POWEROFF_SECONDS = 30.0
-
-
-class VmParams(BaseModel):
-    vm_id: int
-
-
-class Nothing(BaseModel):
-    """No parameters."""
+# Their operations are registered by being imported, as those below are.
+OTHERS = (boot, bulk, operations_disks, renaming)
 
 
 class CreateParams(VmParams):
     start: bool = False
 
 
+class StartParams(VmParams):
+    """iso_id: start from this medium, and from the disk after the guest's first reboot; target: one of the VM's own;
+    force: start although the host's memory is short, for admins."""
+
+    iso_id: int | None = None
+    target: str = Field("", max_length=64)
+    force: bool = False
+
+
 class StopParams(VmParams):
-    timeout: int = Field(STOP_SECONDS, ge=1, le=3600)
+    """timeout: the seconds that the guest has, by default those of the VM; then_poweroff: pull the plug after them."""
+
+    timeout: int | None = Field(None, ge=1, le=3600)
+    then_poweroff: bool = False
+
+
+class RestartParams(StopParams):
+    force: bool = False
+
+
+class DeleteParams(VmParams):
+    """keep_disks: the dataset with the disks and vm.json stays, and is listed as an orphan."""
+
+    keep_disks: bool = False
 
 
 class CleanUpParams(BaseModel):
@@ -50,53 +73,13 @@ class CleanUpParams(BaseModel):
     nodes: list[str] = []
 
 
-def _row(params: VmParams) -> VM | None:
-    return VM.objects.select_related("host", "pool").filter(pk=params.vm_id).first()
-
-
-def _vm(params: VmParams) -> VM:
-    vm = _row(params)
-    if vm is None:
-        raise OperationFailed("The VM does not exist any more.")
-    return vm
-
-
-def _words(params: VmParams) -> dict[str, str]:
-    vm = _row(params)
-    return {"vm": vm.name if vm else f"VM {params.vm_id}"}
-
-
-def _operation(
-    name: str, title: str, right: str | None = "vms.operate", recover: str | None = None
-) -> Callable[[Callable[[Run, P], None]], Operation[P]]:
-    """An operation on one VM: its owner may, and one runs at a time."""
-    return operation(
-        name,
-        title=title,
-        right=right,
-        lock="vm:{vm_id}",
-        subject="vm:{vm_id}",
-        target=_row,
-        describe=_words,
-        recover=recover,
-    )
-
-
-def mark(vm: VM, state: str, reason: str = "") -> None:
-    """Write what an operation knows before the observer can see it."""
-    with transaction.atomic():
-        VM.objects.filter(pk=vm.pk).update(state=state, reason=reason)
-        publish(vm.subject, "vms")
-    vm.state, vm.reason = state, reason
-
-
 # Making and changing.
 
 
-@_operation("vms.create", "Create {vm}", right="vms.create", recover="vms.recover")
+@vm_operation("vms.create", "Create {vm}", right="vms.create", recover="vms.recover")
 def create(run: Run, params: CreateParams) -> None:
     """Make the VM's dataset, disks, UEFI variables and vm.json; then start it if asked. Undone when it fails."""
-    vm = _vm(params)
+    vm = vm_of(params)
     if vm.state != State.CREATING:
         raise OperationFailed(f"{vm.name} has been created already.")
     run.redact(vm.vnc_password)
@@ -114,54 +97,97 @@ def create(run: Run, params: CreateParams) -> None:
                 run.log(f"It was created, but not started: {refused}")
 
 
-@_operation("vms.configure", "Write the configuration of {vm}", right="vms.change")
+@vm_operation(
+    "vms.configure", "Write the configuration of {vm}", right="vms.change", recover="vms.reconfigure"
+)
 def configure(run: Run, params: VmParams) -> None:
-    """Write vm.json as the row now wants it. It applies at the VM's next start."""
-    vm = _vm(params)
-    if vm.state in {State.CREATING, State.DELETING}:
-        raise OperationFailed(f"{vm.name} is being {'created' if vm.state == State.CREATING else 'deleted'}.")
-    place.check(run.host, vm)
-    parts.write_config(run, vm)
+    """Make the disks that the rows want and are missing, and write vm.json. It applies at the VM's next start."""
+    vm = vm_of(params)
+    require_whole(vm)
+    run.redact(vm.vnc_password)
+    parts.complete(run, vm)
+    publish(vm.subject)
+
+
+@vm_operation("vms.reconfigure", "Finish the configuration of {vm}", right=None)
+def reconfigure(run: Run, params: VmParams) -> None:
+    """Bring the host to what the rows want, after the worker has died half-way."""
+    vm = row_of(params)
+    if vm is None or vm.state in {State.CREATING, State.DELETING}:
+        run.log("There is nothing to finish.")
+        return
+    run.redact(vm.vnc_password)
+    parts.complete(run, vm)
     publish(vm.subject)
 
 
 # Power.
 
 
-@_operation("vms.start", "Start {vm}")
-def start(run: Run, params: VmParams) -> None:
+@vm_operation("vms.start", "Start {vm}")
+def start(run: Run, params: StartParams) -> None:
     """Start the VM's supervisor and wait until the guest runs. What keeps it from running is the task's error."""
-    vm = _vm(params)
+    vm = vm_of(params)
     run.redact(vm.vnc_password)
-    _start(run, vm)
+    _start(run, vm, params.iso_id, params.target, force=params.force)
 
 
-def _start(run: Run, vm: VM) -> None:
-    if vm.state in {State.CREATING, State.DELETING}:
-        raise OperationFailed(f"{vm.name} is being {'created' if vm.state == State.CREATING else 'deleted'}.")
+def _start(run: Run, vm: VM, iso_id: int | None = None, target: str = "", *, force: bool = False) -> None:
+    require_whole(vm)
     if power.is_on(run.host, vm.name):
         raise OperationFailed(f"{vm.name} is on already.")
-    on = VM.objects.filter(host=vm.host, state__in=plan.ON).exclude(pk=vm.pk)
-    committed = on.aggregate(sum=Sum("memory"))["sum"] or 0
-    if problem := plan.memory_problem(vm.memory, vm.host.memory, committed):
-        raise OperationFailed(f"{vm.name} was not started. {problem}")
-    place.check(run.host, vm)
-    _settle_port(run, vm)
-    parts.write_config(run, vm)
-    mark(vm, State.STARTING)
+    before = vm.state, vm.reason
+    _claim_memory(run, vm, force=force)
+    try:
+        place.check(run.host, vm)
+        _settle_port(run, vm)
+        document = plan.document(vm)
+        running = plan.without_secrets(document)
+        if iso_id is not None:
+            document, target = once.with_iso(vm, document, _medium(run, vm, iso_id)), once.TARGET
+        if target and target not in (document.get("targets") or {}):
+            raise OperationFailed(f"{vm.name} has no target {target!r}.")
+        parts.write_config(run, vm, document)
+    except (CommandError, OperationFailed, Cancelled, OSError):
+        # A refused start changes nothing.
+        mark(vm, *before)
+        raise
     run.stage("Waiting for the guest to run", percent=30)
     try:
-        power.supervise(run, vm)
+        power.supervise(run, vm, target or None)
     except (CommandFailed, CommandTimeout) as error:
         mark(vm, State.FAILED, _explanation(error))
         raise OperationFailed(vm.reason) from error
-    _mark_seen(run, vm)
+    # Later changes are told against what the guest was started with.
+    VM.objects.filter(pk=vm.pk).update(running=running)
+    mark_seen(run, vm)
 
 
-def _mark_seen(run: Run, vm: VM) -> None:
-    """Write the state that the supervisor tells now."""
-    seen = client.read_state(run.host, vm.name) or {}
-    mark(vm, str(seen.get("state") or State.STOPPED), str(seen.get("reason") or ""))
+def _claim_memory(run: Run, vm: VM, *, force: bool) -> None:
+    """Mark the VM as starting if the host has the memory: of two starts at once the second counts the first."""
+    if force and run.user is not None and not run.user.can("hosts.change"):
+        raise OperationFailed(f"Only an admin of {vm.host.name} may start a VM that it has no memory for.")
+    memory = guard.look(run.host)
+    with transaction.atomic():
+        Host.objects.select_for_update().get(pk=vm.host_id)
+        problem = guard.problem(vm, memory, guard.committed(vm.host, besides=vm))
+        if problem and not force:
+            raise OperationFailed(f"{vm.name} was not started. {problem}")
+        mark(vm, State.STARTING)
+    if problem:
+        run.log(f"Started by force. {problem}")
+
+
+def _medium(run: Run, vm: VM, iso_id: int) -> Iso:
+    """The medium, from a library that bHype made. Raises OperationFailed."""
+    iso = Iso.objects.select_related("pool").filter(pk=iso_id, pool__host=vm.host).first()
+    if iso is None or not storage.is_medium(iso.name):
+        raise OperationFailed("This install medium is not in the library any more.")
+    name = f"{iso.pool.home}/isos"
+    info = {info.name: info for info in run.host.query(zfs.list_datasets(iso.pool.home, depth=1))}.get(name)
+    if info is None or info.bhype_id != storage.HOME_ID or info.mountpoint != f"/{name}":
+        raise OperationFailed(f"{name} is not a dataset that bHype made, mounted on /{name}.")
+    return iso
 
 
 def _explanation(error: CommandError) -> str:
@@ -190,33 +216,41 @@ def _settle_port(run: Run, vm: VM) -> None:
     raise OperationFailed("No port for the VM's screen could be had; try again.")
 
 
-@_operation("vms.stop", "Stop {vm}")
+@vm_operation("vms.stop", "Stop {vm}")
 def stop(run: Run, params: StopParams) -> None:
     """Press the ACPI power button and wait until the guest has powered off."""
-    _stop(run, _vm(params), params.timeout)
+    _stop(run, vm_of(params), params)
 
 
-def _stop(run: Run, vm: VM, timeout: int) -> None:
+def _stop(run: Run, vm: VM, params: StopParams) -> None:
     if not power.is_on(run.host, vm.name):
         run.log(f"{vm.name} is off.")
         return
+    timeout = params.timeout or vm.stop_seconds
     power.request(run, vm, "stop")
     mark(vm, State.STOPPING)
     reached = power.wait_for(run, vm, power.ENDED, timeout, "Waiting for the guest to power off")
-    if reached is None:
-        raise OperationFailed(
-            f"The guest of {vm.name} did not react to the power button within {timeout} s: use Power off."
-        )
-    mark(vm, reached["state"], str(reached.get("reason") or ""))
+    if reached is not None:
+        mark(vm, reached["state"], str(reached.get("reason") or ""))
+        return
+    late = f"The guest of {vm.name} did not react to the power button within {timeout} s"
+    if not params.then_poweroff:
+        raise OperationFailed(f"{late}: use Power off.")
+    run.log(f"{late}; it is powered off.")
+    _poweroff(run, vm)
 
 
-@_operation("vms.poweroff", "Power off {vm}")
+@vm_operation("vms.poweroff", "Power off {vm}")
 def poweroff(run: Run, params: VmParams) -> None:
     """Pull the plug. The guest may lose what it has not written."""
-    vm = _vm(params)
+    vm = vm_of(params)
     if not power.is_on(run.host, vm.name):
         run.log(f"{vm.name} is off.")
         return
+    _poweroff(run, vm)
+
+
+def _poweroff(run: Run, vm: VM) -> None:
     power.request(run, vm, "poweroff")
     reached = power.wait_for(run, vm, power.ENDED, POWEROFF_SECONDS, "Waiting for bhyve to end")
     if reached is None:
@@ -224,41 +258,52 @@ def poweroff(run: Run, params: VmParams) -> None:
     mark(vm, reached["state"], str(reached.get("reason") or ""))
 
 
-@_operation("vms.reset", "Reset {vm}")
+@vm_operation("vms.reset", "Reset {vm}")
 def reset(run: Run, params: VmParams) -> None:
     """Press the reset button: the guest begins anew, without shutting down."""
-    vm = _vm(params)
+    vm = vm_of(params)
     if not power.is_on(run.host, vm.name):
         raise OperationFailed(f"{vm.name} is off.")
     power.request(run, vm, "reset")
 
 
-@_operation("vms.restart", "Restart {vm}")
-def restart(run: Run, params: StopParams) -> None:
+@vm_operation("vms.restart", "Restart {vm}")
+def restart(run: Run, params: RestartParams) -> None:
     """Shut the guest down and start the VM again, with its configuration as it is now."""
-    vm = _vm(params)
+    vm = vm_of(params)
     run.redact(vm.vnc_password)
-    _stop(run, vm, params.timeout)
-    _start(run, vm)
+    _stop(run, vm, params)
+    vm.refresh_from_db()
+    _start(run, vm, force=params.force)
 
 
 # Deleting, and what is left after accidents.
 
 
-@_operation("vms.delete", "Delete {vm}", right="vms.delete", recover="vms.recover")
-def delete(run: Run, params: VmParams) -> None:
-    """Destroy the VM's disks and dataset, which carry its UUID, and forget it. Refused while it is on."""
-    vm = _vm(params)
+@vm_operation("vms.delete", "Delete {vm}", right="vms.delete", recover="vms.recover")
+def delete(run: Run, params: DeleteParams) -> None:
+    """Destroy the VM's disks and dataset, which carry its UUID, and forget it; or forget it alone. Refused while it
+    is on, protected, or linked clones live on its data."""
+    vm = vm_of(params)
+    if vm.is_protected:
+        raise OperationFailed(f"{vm.name} is protected. Take its protection away first.")
+    if params.keep_disks:
+        require_off(run, vm)
+        parts.forget(run, vm)
+        run.log(f"{vm.dataset} stays, with its disks and vm.json.")
+        _forget_row(vm)
+        return
     if power.is_on(run.host, vm.name):
         raise OperationFailed(f"{vm.name} is on. Power it off first.")
+    parts.require_no_clones(run, vm.pool.home, vm.dataset)
     mark(vm, State.DELETING)
     _remove(run, vm)
 
 
-@_operation("vms.recover", "Tidy up after {vm}", right=None)
+@vm_operation("vms.recover", "Tidy up after {vm}", right=None)
 def recover(run: Run, params: VmParams) -> None:
     """Remove a VM of which the creation or deletion was broken off. Any other VM is left as it is."""
-    vm = _row(params)
+    vm = row_of(params)
     if vm is None or vm.state not in {State.CREATING, State.DELETING}:
         run.log("There is nothing to tidy up.")
         return
@@ -276,31 +321,26 @@ def _remove(run: Run, vm: VM) -> None:
         if run.cancelled or not isinstance(error, Cancelled | CommandStopped):
             mark(vm, State.FAILED, f"It could not be removed: {error}")
         raise
+    _forget_row(vm)
+
+
+def _forget_row(vm: VM) -> None:
     with transaction.atomic():
         subject = vm.subject
+        Schedule.objects.filter(subject=subject).delete()
         vm.delete()
         publish(subject, "vms")
 
 
-@_operation("vms.adopt", "Watch over {vm} again", right=None)
+@vm_operation("vms.adopt", "Watch over {vm} again", right=None)
 def adopt(run: Run, params: VmParams) -> None:
     """Start a successor for a supervisor that died while its guest goes on."""
-    vm = _vm(params)
+    vm = vm_of(params)
     if not power.has_process(run.host, vm.name):
         run.log(f"{vm.name} is off by now.")
         return
     power.request(run, vm, "status")
-    _mark_seen(run, vm)
-
-
-@operation("vms.autostart", title="Start the VMs that start with the host", right=None, lock="vms.autostart")
-def autostart(run: Run, _params: Nothing) -> None:
-    """After a boot: ask for the start of each VM that wants it and is off, in the order of their names."""
-    on = {process.vm for process in run.host.query(ps.processes())}
-    for vm in VM.objects.filter(host=Host.objects.this(), autostart=True).order_by("name"):
-        if vm.name not in on and vm.state not in {State.CREATING, State.DELETING}:
-            run.log(f"Starting {vm.name}")
-            ask("vms.start", {"vm_id": vm.pk}, None)
+    mark_seen(run, vm)
 
 
 @operation("vms.clean_up", title="Remove what VMs left behind", right=None, lock="vms.clean_up")

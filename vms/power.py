@@ -42,25 +42,31 @@ def has_process(host: LocalHost, name: str) -> bool:
     return any(process.vm == name for process in host.query(ps.processes()))
 
 
-def request(run: Run, vm: VM, verb: str) -> None:
-    """Tell the supervisor; where it has died, its successor first. Raises OperationFailed and CommandError."""
-    answer = client.request(run.host, vm.name, verb, REQUEST_SECONDS)
+def request(run: Run, vm: VM, verb: str, **more: Any) -> State:
+    """Tell the supervisor; where it has died, its successor first. Returns its state.
+
+    more: what the verb takes. Raises OperationFailed and CommandError.
+    """
+    answer = client.request(run.host, vm.name, verb, REQUEST_SECONDS, **more)
     state = client.read_state(run.host, vm.name) or {}
     if not answer["ok"] and not state.get("supervised") and has_process(run.host, vm.name):
         run.log("The supervisor has died; starting its successor.")
         place.check(run.host, vm)
-        supervise(run, vm)
-        answer = client.request(run.host, vm.name, verb, REQUEST_SECONDS)
+        supervise(run, vm, adopt=True)
+        answer = client.request(run.host, vm.name, verb, REQUEST_SECONDS, **more)
     if not answer["ok"]:
         raise OperationFailed(str(answer["error"]))
+    told = answer["state"]
+    return told if isinstance(told, dict) else {}
 
 
-def supervise(run: Run, vm: VM) -> None:
-    """Start a supervisor. It starts bhyve, or takes over the one that runs. Raises CommandError."""
+def supervise(run: Run, vm: VM, target: str | None = None, *, adopt: bool = False) -> None:
+    """Start a supervisor. It starts bhyve, with ``target`` chosen; ``adopt``: it takes over the one that runs, or
+    cleans up after it. Raises CommandError."""
     deadline = time.monotonic() + LEAVE_SECONDS
     while True:
         try:
-            run.host.run(client.start_command(run.host, plan.config_path(vm)))
+            run.host.run(client.start_command(run.host, plan.config_path(vm), target=target, adopt=adopt))
         except CommandFailed as error:
             # The last supervisor has written that the VM is off, but has not yet left.
             if BUSY not in error.result.stderr or time.monotonic() > deadline:

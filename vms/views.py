@@ -151,7 +151,7 @@ def action(request: HttpRequest, vm: VM) -> HttpResponse:
     chosen = pages.POWER.get(request.POST.get("action", ""))
     if chosen is None:
         return HttpResponseBadRequest("No such action.")
-    (outcome,) = many.run(chosen.name, [vm], signed_in(request))
+    (outcome,) = many.act(chosen.name, [vm], signed_in(request))
     if outcome.error:
         return _acted(request, vm, f"{vm.name}: {outcome.error}", "error")
     audit.record(request, chosen.operation, f"vm {vm.name}", task=outcome.task)
@@ -179,7 +179,7 @@ def bulk(request: HttpRequest) -> HttpResponse:
         return render(request, template, {"form": form}, status=422)
     name, vms, user = form.cleaned_data["action"], list(form.vms()), signed_in(request)
     if name in pages.POWER:
-        outcomes = many.run(name, vms, user)
+        outcomes = many.act(name, vms, user)
     else:
         outcomes = many.tag(form.cleaned_data["tags"], vms, user, remove=name == "untag")
     for outcome in outcomes:

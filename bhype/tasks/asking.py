@@ -49,7 +49,8 @@ def ask(
     row = Task(
         host=str(getattr(host, "name", "") or settings.HOST_NAME),
         operation=found.name,
-        params=valid.model_dump(mode="json"),
+        # What was not said is not stored: an operation can tell it from what was.
+        params=valid.model_dump(mode="json", exclude_unset=True),
         user=user,
         by_system=user is None,
         retry_of=retry_of,

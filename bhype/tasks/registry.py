@@ -60,7 +60,7 @@ class Operation(Generic[P]):
 
     def validate(self, params: BaseModel | Mapping[str, Any]) -> P:
         """The parameters as the operation's model. Raises Refused naming the field."""
-        raw = params.model_dump() if isinstance(params, BaseModel) else dict(params)
+        raw = params.model_dump(exclude_unset=True) if isinstance(params, BaseModel) else dict(params)
         try:
             valid = self.params.model_validate(raw)
         except ValidationError as error:

@@ -149,7 +149,7 @@ def add(
         host=str(getattr(host, "name", "") or settings.HOST_NAME),
         operation=found.name,
         title=words["title"],
-        params=valid.model_dump(mode="json"),
+        params=valid.model_dump(mode="json", exclude_unset=True),
         subject=words["subject"],
         owner=user,
         when=" ".join(when.split()),

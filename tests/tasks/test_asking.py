@@ -13,7 +13,7 @@ def test_it_queues_a_row_for_the_worker(alice):
     task = ask("sample.sleep", {"name": "bed", "seconds": 1}, alice)
     task.refresh_from_db()
     assert (task.status, task.title, task.lock, task.subject) == ("queued", "Sleep as bed", "bed", "bed:bed")
-    assert (task.host, task.user, task.params) == ("lab", alice, {"name": "bed", "seconds": 1.0, "note": ""})
+    assert (task.host, task.user, task.params) == ("lab", alice, {"name": "bed", "seconds": 1.0})
 
 
 def test_it_tells_open_pages(alice):
