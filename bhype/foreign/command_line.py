@@ -93,6 +93,7 @@ def read_file(text: str, *, name: str = "", folder: str = "", dataset: str = "")
 
 
 def _hint(draft: Draft) -> None:
+    draft.document.setdefault("cpu", 1)
     if not draft.document.get("generate_acpi"):
         draft.note("It has no ACPI tables (-A), so that its guest does not react to the power button.")
 

@@ -22,6 +22,7 @@ FIRMWARE = "/usr/local/share/uefi-firmware"
 DISKS = frozenset({"virtio-blk", "ahci-hd", "nvme"})
 NICS = frozenset({"virtio-net", "e1000"})
 _KEYS = ("name", "uuid", "cpu", "mem")  # these come first in a document, the devices last
+_LARGE = "The text is larger than 1 MiB; no description of a VM is."
 _SIZE = re.compile(r"\s*([0-9]{1,15})\s*([KMGTP]?)(I?B)?\s*", re.IGNORECASE)
 
 
@@ -164,7 +165,7 @@ def disks(document: Document, formats: dict[str, str], sizes: dict[str, int]) ->
     for index, entry in enumerate(document.get("emulations") or ()):
         if not isinstance(entry, dict):
             continue
-        kind = entry.get("device")
+        kind = str(entry.get("device"))
         parts: list[tuple[int | None, Any, bool]] = []
         if kind in DISKS or kind == "ahci-cd":
             parts = [(None, entry.get("path"), kind == "ahci-cd")]
@@ -188,10 +189,12 @@ def usable_name(name: str) -> str:
 
 def clean(text: str) -> str:
     """The text, if it is one: not too large, no binary. Raises Unreadable."""
-    if len(text) > TEXT_MAX or len(text.encode("utf-8", "surrogateescape")) > TEXT_MAX:
-        raise Unreadable("The text is larger than 1 MiB; no description of a VM is.")
+    if len(text) > TEXT_MAX:
+        raise Unreadable(_LARGE)
     if re.search(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]", text):
         raise Unreadable("This is not text: it has control characters.")
+    if len(text.encode()) > TEXT_MAX:
+        raise Unreadable(_LARGE)
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
         raise Unreadable("The text is empty.")

@@ -136,7 +136,7 @@ class _Domain:
             limits |= {limit: number(device.one(tag).text) for tag, limit in _TUNE.items() if device.has(tag)}
 
     def boot(self) -> Node:
-        os, document = self.domain.one("os"), self.document
+        os, document, kind_of = self.domain.one("os"), self.document, self.domain.get("type", "bhyve")
         kind = os.one("type")
         if kind.get("arch", "x86_64") not in {"x86_64", "i686"}:
             self.draft.problem("vm", f"arch: bHype runs amd64, not {kind.get('arch')}.")
@@ -147,7 +147,7 @@ class _Domain:
         nvram.skip("@template", "@templateFormat", "@format", "@type")
         if loader.text or firmware:
             rom = loader.text or f"{FIRMWARE}/BHYVE_UEFI.fd"
-            if not rom.startswith("/usr/local/share/"):
+            if kind_of != "bhyve" and not rom.startswith("/usr/local/share/"):
                 self.draft.note(f"The firmware {rom} became bhyve's own.")
                 rom = f"{FIRMWARE}/BHYVE_UEFI.fd"
             document["bootrom"] = rom
@@ -155,7 +155,7 @@ class _Domain:
                 document["varfile"] = self.draft.path(nvram.text)
             elif os.has("nvram"):
                 self.draft.note("libvirt made a file for the UEFI variables; the panel makes one of its own.")
-        elif self.domain.get("type", "bhyve") != "bhyve":
+        elif kind_of != "bhyve":
             document["bootrom"] = f"{FIRMWARE}/BHYVE_UEFI.fd"
             self.draft.note(
                 "It booted by a BIOS; bhyve has UEFI, so that its guest may have to be converted."
@@ -212,9 +212,9 @@ class _Domain:
         ):
             loader.pop("disk", None)
         for entry in self.draft.emulations:
-            for holder in (entry, *entry.get("ports", ())):
-                if isinstance(holder, dict):
-                    holder.pop("bootindex", None)
+            # The order has chosen what is loaded; without a firmware nothing else reads it.
+            for holder in (entry, *entry.get("ports", ())) if entry["device"] != "passthru" else ():
+                holder.pop("bootindex", None)
         self.document["loader"] = loader
         self.document.pop("fwcfg", None)
 

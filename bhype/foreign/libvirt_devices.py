@@ -55,6 +55,7 @@ class Devices:
 
     def read(self) -> None:
         self.screen()
+        self.channels()
         self.drives()
         self.nics()
         self.others()
@@ -95,7 +96,7 @@ class Devices:
         for node in self.controllers("isa").values():
             if slot := self.slots.named(node):
                 self.document["lpc_slot"] = slot
-        for kind in ("pci", "virtio-serial", "scsi", "ide", "fdc"):
+        for kind in ("pci", "scsi", "ide", "fdc"):
             for node in self.controllers(kind).values():
                 node.skip_all()
         groups: dict[int, list[Document]] = {}
@@ -313,7 +314,6 @@ class Devices:
         for node in self.devices.all("hostdev"):
             self.passthru(node)
         self.tpm()
-        self.channels()
 
     def passthru(self, node: Node) -> None:
         if node.get("type") != "pci":
@@ -352,21 +352,29 @@ class Devices:
             self.document["tpm"] = found
 
     def channels(self) -> None:
-        ports: list[Document] = []
+        controllers = self.controllers("virtio-serial")
+        groups: dict[int, list[Document]] = {}
         for node in self.devices.all("channel"):
             source, target = node.one("source"), node.one("target")
-            node.skip("alias", "address")
+            address = node.one("address")
+            address.skip("@type", "@bus", "@port")
+            node.skip("alias")
             target.skip("@type", "@state")
             source.skip("@mode")
-            if node.get("type") == "unix":
-                name = target.get("name") or f"port{len(ports) + 1}"
-                path = source.get("path") or f"/var/run/bhype/vms/{self.draft.name}/{name}"
-                ports.append({"name": name, "path": path})
-            else:
+            if node.get("type") != "unix":
                 self.draft.left_out(f"the channel {target.get('name')} ({node.get('type')})")
                 source.skip_all()
-        for start in range(0, len(ports), 16):
-            self.add(0, None, {"device": "virtio-console", "ports": ports[start : start + 16]})
+                continue
+            unit = number(address.get("controller", "0"))
+            # bhyve's consoles have 16 ports at most.
+            while len(groups.setdefault(unit, [])) == 16:
+                unit += 1
+            ports = groups[unit]
+            name = target.get("name") or f"port{len(ports) + 1}"
+            path = source.get("path") or f"/var/run/bhype/vms/{self.draft.name}/{name}"
+            ports.append({"name": name, "path": path})
+        for unit, ports in groups.items():
+            self.add(0, controllers.get(unit), {"device": "virtio-console", "ports": ports})
 
     def serials(self) -> None:
         lines = self.devices.all("serial")
@@ -390,7 +398,8 @@ class Devices:
         if kind == "nmdm":
             line = line or f"/dev/nmdm{self.document.get('uuid', self.draft.name)}A"
         elif kind == "tcp":
-            line = f"tcp={source.get('host', '127.0.0.1')}:{source.get('service')}"
+            host = source.get("host", "127.0.0.1")
+            line = f"tcp={f'[{host}]' if ':' in host else host}:{source.get('service')}"
             node.skip("protocol")
         elif kind == "stdio":
             line = "stdio"

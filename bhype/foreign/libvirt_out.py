@@ -69,9 +69,10 @@ def write(document: Document) -> tuple[str, tuple[str, ...]]:
     """The XML of a document's main part, and notes on what it does not say. Raises Unfit when the document is."""
     config = parse(document)
     writer = _Writer(config, document)
+    text = render(writer.domain())
     if document.get("targets"):
-        writer.notes.append("Left out: the targets; libvirt has none.")
-    return render(writer.domain()), tuple(dict.fromkeys(writer.notes))
+        writer.left_out("the targets; libvirt has none")
+    return text, tuple(dict.fromkeys(writer.notes))
 
 
 def _sub(parent: ET.Element, tag: str, text: str = "", /, **attributes: Any) -> ET.Element:
@@ -90,6 +91,8 @@ class _Writer:
         self.root = ET.Element("domain", {"type": "bhyve"})
         self.devices = ET.Element("devices")
         self.controllers: dict[str, int] = {}
+        # Whether the first disk has yet to be marked as the one to boot from.
+        self.first_disk = False
         self.targets: dict[str, int] = {}
 
     def domain(self) -> ET.Element:
@@ -165,8 +168,14 @@ class _Writer:
         config, loader = self.config, self.document.get("loader")
         if loader and loader["type"] == "grub":
             _sub(self.root, "bootloader", "/usr/local/sbin/grub-bhyve")
-            if loader.keys() - {"type"}:
-                self.left_out("what grub-bhyve is told; libvirt chooses its root by the first drive")
+            kinds = [kind for kind, _ in config.drives]
+            root = loader.get("root", "hd0,msdos1")
+            # libvirt takes the CD where there is one, unless a drive is the first of the boot order.
+            self.first_disk = root == "hd0,msdos1" and "cd" in kinds
+            if root != "hd0,msdos1" and not (root == "cd0" and "cd" in kinds):
+                self.left_out(f"grub's root {root}; libvirt chooses the first drive")
+            if loader.keys() & {"directory", "config"}:
+                self.left_out("where grub's configuration is")
         elif loader:
             self.bhyveload(loader)
         os = _sub(self.root, "os")
@@ -350,10 +359,8 @@ class _Writer:
             return False
         if device.kind == "passthru" and "src" not in values:
             return False
-        if any(values.get("bootindex") == 0 for values in holders):
-            # An order counts from 1.
-            return False
-        return device.kind != "virtio-console" or not self.controllers.get("virtio-serial")
+        # An order counts from 1.
+        return all(values.get("bootindex") != 0 for values in holders)
 
     def target(self, prefix: str) -> str:
         number = self.targets.get(prefix, 0)
@@ -388,6 +395,9 @@ class _Writer:
             _sub(disk, "serial", values["ser"])
         if "bootindex" in values:
             _sub(disk, "boot", order=values["bootindex"])
+        elif self.first_disk and not is_cd:
+            _sub(disk, "boot", order=1)
+            self.first_disk = False
         return disk
 
     def nic(self, device: Device, place: Address) -> None:
@@ -452,11 +462,13 @@ class _Writer:
             if "bootindex" in values:
                 _sub(element, "boot", order=values["bootindex"])
         else:
+            index = self.controllers.get("virtio-serial", 0)
             element = self.controller("virtio-serial")
             for number, port in enumerate(values["ports"], 1):
                 channel = _sub(self.devices, "channel", type="unix")
                 _sub(channel, "source", mode="bind", path=port["path"])
                 _sub(channel, "target", type="virtio", name=port.get("name", f"port{number}"))
+                _sub(channel, "address", type="virtio-serial", controller=index, bus=0, port=number)
         self.address(element, place)
 
     def tablet(self, place: Address) -> None:

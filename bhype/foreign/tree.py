@@ -180,14 +180,15 @@ def _devices(draft: Draft, values: Values, words: dict[str, str]) -> None:
         if kind == "xhci" and node.get("slot.1.device") == "tablet" and len(node) == 1:
             tablets.append(slot)
             continue
-        build = _KINDS.get(kind)
-        left = dict(node)
-        entry = build(draft, left, slot) if build else None
-        if build and not left:
+        build = None if "pptdev" in node else _KINDS.get(kind)
+        if build is not None:
+            left = dict(node)
+            entry = build(draft, left, slot)
             if entry is not None:
                 draft.emulations.append({"device": entry.pop("device", kind), "slot": slot, **entry})
+            # What has no key of its own is set after the device, as -o.
+            values.update({f"{name}.{key}": value for key, value in left.items()})
         elif name in words:
-            # Something in it has no key of its own: the device stays as it was written.
             draft.emulations.append({"device": "raw", "slot": slot, "value": words[name]})
             draft.note(f"Kept in bhyve's own words: the device {words[name]} in slot {slot}.")
         else:

@@ -197,7 +197,10 @@ def _boot(draft: Draft, keys: _Keys) -> bool:
         return True
     if loader == "bhyveload":
         found = loader_of(draft, "bhyveload", _words(draft, keys, "bhyveload_args"))
-        environment = {"autoboot_delay": keys.get("loader_timeout", "3")}
+        # As vm-bhyve itself tells the loader, and the loader the guest's kernel.
+        environment = {"autoboot_delay": keys.get("loader_timeout", "3"), "bhyve_vm_name": draft.name}
+        if keys.get("uuid"):
+            environment["smbios.system.uuid"] = keys.get("uuid")
         arguments = found.get("env")
         found["env"] = environment | (arguments if isinstance(arguments, dict) else {})
         if keys.get("bhyveload_loader"):

@@ -1,0 +1,1 @@
+/usr/sbin/bhyve -AH -c 2 -m 512M -s 0,hostbridge -s 4,virtio-blk,/d.img,foo=1 -s 5,virtio-net,slirp,open -s 6,passthru,ppt3 -s 31,lpc -S -l pc-testdev -l bootrom,/usr/local/share/uefi-firmware/BHYVE_UEFI.fd odd_One
