@@ -69,7 +69,8 @@ def reserve_pci(run: Run, params: DeviceParams) -> None:
     if device.is_reserved:
         _note(run, row)
         return
-    reason = pci.kept(device, run.host.query(ifconfig.list_interfaces()))
+    interfaces = run.host.query(ifconfig.list_interfaces())
+    reason = pci.kept(device, interfaces)
     if reason:
         raise OperationFailed(f"{row.address} stays the host's. {reason}")
     if not run.host.query(kld.is_loaded("vmm")):

@@ -47,13 +47,10 @@ def with_link(document: Document, request: Document) -> Document:
 
 def find(document: Document, device: Any) -> Document:
     """The network device of that tap, or with that number among the emulations. Raises ValueError."""
-    entries = document.get("emulations") or []
-    for number, entry in enumerate(entries):
-        if (
-            entry.get("device") in NETWORK
-            and device is not None
-            and device in {entry.get("name"), number, str(number)}
-        ):
+    # A tap's name, a number, or a number as the key of a JSON object.
+    wanted = str(device) if isinstance(device, str | int) and not isinstance(device, bool) else None
+    for number, entry in enumerate(document.get("emulations") or []):
+        if entry.get("device") in NETWORK and wanted in {entry.get("name"), str(number)} - {None}:
             found: Document = entry
             return found
     raise ValueError(f"There is no network device {device!r}.")

@@ -6,8 +6,12 @@ import os
 import selectors
 from collections.abc import Callable
 
+from bhype.freebsd.command import Command
 from bhype.host import Process, Watch
 from bhype.vmrun.loop import Loop
+from bhype.vmrun.rundir import RunDir
+
+Ended = Callable[[int | None], None]
 
 
 class Child:
@@ -16,9 +20,7 @@ class Child:
     Raises OSError when there is no such process.
     """
 
-    def __init__(
-        self, loop: Loop, pid: int, ended: Callable[[int | None], None], process: Process | None = None
-    ) -> None:
+    def __init__(self, loop: Loop, pid: int, ended: Ended, process: Process | None = None) -> None:
         self.pid = pid
         self._loop = loop
         self._process = process
@@ -64,3 +66,24 @@ class Child:
         """Attend it no longer."""
         self._loop.selector.unregister(self._watch)
         self._watch.close()
+
+
+def start(
+    loop: Loop,
+    rundir: RunDir,
+    command: Command,
+    ended: Ended,
+    *,
+    log: str,
+    all_to_log: bool = False,
+    here: bool = False,
+) -> Child:
+    """Start a program and attend it. Its complaints go to a log of the run directory, with ``all_to_log`` all that
+    it says; here: it has this process's standard input and output. Raises CommandError, OSError."""
+    descriptor = rundir.open_log(log)
+    streams = {"stdin": 0, "stdout": 1} if here else {"stdout": descriptor} if all_to_log else {}
+    try:
+        process = rundir.host.spawn(command, stderr=descriptor, **streams)
+    finally:
+        os.close(descriptor)
+    return Child(loop, process.pid, ended, process)

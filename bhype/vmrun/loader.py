@@ -6,13 +6,18 @@ It runs beside the supervisor's loop, its output in bhyve.log; on the VM's first
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Callable
 
 from bhype.freebsd import loaders
 from bhype.freebsd.command import Command
 from bhype.freebsd.ps import Process
 from bhype.host import Host
+from bhype.vmrun import child
 from bhype.vmrun.config import Config, Loader
-from bhype.vmrun.rundir import RunDir
+from bhype.vmrun.loop import Loop
+from bhype.vmrun.outcome import last_words
+from bhype.vmrun.rundir import LOG, RunDir
 
 # Somebody may sit at its menu; one that asks nobody ends within seconds.
 PATIENCE = 300.0
@@ -22,6 +27,56 @@ DEVICE_MAP, GRUB_CONFIG = "device.map", "grub.cfg"
 
 class NoLoader(Exception):
     """The loader cannot be run. A sentence."""
+
+
+class Runner:
+    """Runs a VM's loader, one at a time."""
+
+    def __init__(self, rundir: RunDir, loop: Loop) -> None:
+        self._rundir = rundir
+        self._loop = loop
+        self._child: child.Child | None = None
+        self._log_offset = 0
+        self._loaded: Callable[[str], None] = lambda failure: None
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self._child else None
+
+    def start(self, config: Config, loaded: Callable[[str], None]) -> None:
+        """``loaded`` is called once, with "" or with the reason why there is nothing to run. Raises NoLoader,
+        CommandError, OSError."""
+        self._loaded = loaded
+        words = command(self._rundir.host, self._rundir, config)
+        self._log_offset = self._rundir.log_size(LOG)
+        here = "stdio" in dict(config.com).values()
+        self._child = child.start(
+            self._loop, self._rundir, words, self._ended, log=LOG, all_to_log=True, here=here
+        )
+        self._loop.later("loader", PATIENCE, self._late)
+
+    def end(self) -> None:
+        """Kill it; ``loaded`` is not called any more."""
+        self._loop.cancel("loader")
+        if self._child:
+            self._child.end(signal.SIGKILL)
+            self._child = None
+
+    def _late(self) -> None:
+        self.end()
+        self._loaded(f"The loader did not load a system within {PATIENCE:g} s.")
+
+    def _ended(self, code: int | None) -> None:
+        self._child = None
+        self._loop.cancel("loader")
+        if code == 0:
+            self._loaded("")
+            return
+        said = last_words(self._rundir.log_since(LOG, self._log_offset))
+        end = (
+            f"was killed by signal {-code}" if code is not None and code < 0 else f"failed with status {code}"
+        )
+        self._loaded(f"The loader {end}.{said}")
 
 
 def command(host: Host, rundir: RunDir, config: Config) -> Command:

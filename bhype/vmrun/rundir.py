@@ -15,6 +15,8 @@ RUN_DIR = "/var/run/bhype/vms"
 SECRETS = "secret.conf"
 # The configuration that the running bhyve was started with, without its secrets.
 DOCUMENT = "vm.json"
+# What bhyve and its loader say.
+LOG = "bhyve.log"
 LOG_LIMIT = 1 << 20
 
 State = dict[str, Any]

@@ -20,7 +20,7 @@ from bhype.freebsd import bhyve, ps
 from bhype.freebsd.bhyve import ExitStatus, Machine
 from bhype.freebsd.command import Command, ParseError
 from bhype.host import CommandError, Host, Process
-from bhype.vmrun import changes, limits, loader, nics, outcome, resources, tpm
+from bhype.vmrun import changes, child, limits, loader, nics, outcome, resources, tpm
 from bhype.vmrun import config as configuration
 from bhype.vmrun.check import check, locate
 from bhype.vmrun.child import Child
@@ -33,11 +33,10 @@ from bhype.vmrun.machine import machine
 from bhype.vmrun.nics import Unmade
 from bhype.vmrun.outcome import ON, Outcome, Patience, Restarts
 from bhype.vmrun.problems import Unfit, tree
-from bhype.vmrun.rundir import DOCUMENT, SECRETS, RunDir, State
+from bhype.vmrun.rundir import DOCUMENT, LOG, SECRETS, RunDir, State
 from bhype.vmrun.serial import SerialLine, is_served
 from bhype.vmrun.verbs import Verbs
 
-LOG = "bhyve.log"
 # How often bhyve is looked for while it initialises, and after how long it counts as running all the same.
 PROBE = 0.15
 PROBE_FOR = 30.0
@@ -83,8 +82,8 @@ class Supervisor:
         self.helpers: list[Process] = []
         self.control: Control | None = None
         self.bhyve: Child | None = None
-        self.loader: Child | None = None
-        self.emulator: Child | None = None
+        self.loader = loader.Runner(rundir, self.loop)
+        self.emulator = tpm.Emulator(rundir, self.loop, self._miss_emulator)
         self.warnings: dict[str, list[str]] = {}
         self.intent = ""  # "off" or "again", when somebody asked
         self.forced = False
@@ -155,9 +154,8 @@ class Supervisor:
     def save(self, **changed: Any) -> None:
         """Change the state and write it down; on a full disk the guest goes on, and writing is tried again."""
         self.state.update(changed)
-        self.state["helpers"] = {
-            name: child.pid for name, child in (("loader", self.loader), ("swtpm", self.emulator)) if child
-        }
+        helpers = {"loader": self.loader.pid, "swtpm": self.emulator.pid}
+        self.state["helpers"] = {name: pid for name, pid in helpers.items() if pid}
         self.state["warnings"] = [sentence for found in self.warnings.values() for sentence in found]
         try:
             self.rundir.write(self.state)
@@ -261,8 +259,7 @@ class Supervisor:
         except OSError:
             self._ended(None)
             return
-        for emulator in tpm.running(processes, self.rundir)[:1]:
-            self._attend_emulator(emulator)
+        self.emulator.take_over(processes)
         self.spawned = time.monotonic()
         self.log_offset = self.rundir.log_size(LOG)
         self.save(reason="Taken over from an earlier supervisor.")
@@ -317,91 +314,43 @@ class Supervisor:
     def _load(self) -> None:
         """Load a system into the VM's memory; what it had there is of no use any more."""
         self._forget_machine()
-        command = loader.command(self.host, self.rundir, self.config)
-        process = self._spawn(command, LOG, also_stdout=True)
-        self.loader = Child(self.loop, process.pid, self._loaded, process)
+        self.loader.start(self.config, lambda failure: self._go_on(failure, self._emulate))
         self.save(phase="loader", next_start=None)
-        self.loop.later("loader", loader.PATIENCE, lambda: self._end_loader(f"within {loader.PATIENCE:g} s"))
-
-    def _end_loader(self, when: str) -> None:
-        if self.loader:
-            self.loader.end(signal.SIGKILL)
-            self.loader = None
-            self.finish(Outcome(outcome.FAILED, f"The loader did not load a system {when}."), None)
-
-    def _loaded(self, code: int | None) -> None:
-        self.loader = None
-        self.loop.cancel("loader")
-        if self.intent == "off":
-            return
-        if code == 0:
-            self._step(self._emulate)
-            return
-        said = outcome.last_words(self.rundir.log_since(LOG, self.log_offset))
-        end = (
-            f"was killed by signal {-code}" if code is not None and code < 0 else f"failed with status {code}"
-        )
-        self.finish(Outcome(outcome.FAILED, f"The loader {end}.{said}"), None)
 
     def _emulate(self) -> None:
         """Have a TPM emulator listen before bhyve connects to it."""
-        if not tpm.is_ours(self.config):
-            self._launch()
-            return
-        process = self._spawn(tpm.command(self.rundir, self.config), tpm.LOG)
-        self._attend_emulator(process.pid, process)
-        self.save(phase="tpm", next_start=None)
-        self._await_emulator(time.monotonic() + tpm.PATIENCE)
-
-    def _attend_emulator(self, pid: int, process: Process | None = None) -> None:
-        try:
-            self.emulator = Child(self.loop, pid, self._emulator_ended, process)
-        except OSError:
-            self._emulator_ended(None)
-
-    def _await_emulator(self, deadline: float) -> None:
-        if self.emulator is None or time.monotonic() > deadline:
-            said = outcome.last_words(self.rundir.log_since(tpm.LOG, 0))
-            self.finish(Outcome(outcome.FAILED, f"The TPM emulator does not come up.{said}"), None)
-        elif tpm.is_ready(self.rundir):
-            self._step(self._launch)
+        if tpm.is_ours(self.config):
+            self.save(phase="tpm", next_start=None)
+            self.emulator.start(self.config, lambda failure: self._go_on(failure, self._launch))
         else:
-            self.loop.later("tpm", 0.02, lambda: self._await_emulator(deadline))
+            self._launch()
 
-    def _emulator_ended(self, _code: int | None) -> None:
-        """It ends with bhyve's connection, so it is no news while bhyve ends, too."""
-        self.emulator = None
-        if self.state["state"] != outcome.STARTING:
-            self.loop.later("tpm", 1.0, self._miss_emulator)
+    def _go_on(self, failure: str, step: Callable[[], None]) -> None:
+        """A helper has done its part, or not; nothing follows when the start was called off meanwhile."""
+        if failure:
+            self.finish(Outcome(outcome.FAILED, failure), None)
+        elif self.intent != "off":
+            self._step(step)
 
     def _miss_emulator(self) -> None:
-        sentence = "The TPM emulator ended: the guest has no TPM until the VM is stopped and started."
-        self.warnings["tpm"] = [sentence]
-        self.save()
-
-    def _spawn(self, command: Command, log_name: str, *, also_stdout: bool = False) -> Process:
-        """Start a program with its words in a log, and on this terminal if a serial line of the guest is there."""
-        is_here = "stdio" in dict(self.config.com).values() and log_name == LOG
-        log = self.rundir.open_log(log_name)
-        stdio = {"stdin": 0, "stdout": 1} if is_here else {"stdout": log} if also_stdout else {}
-        try:
-            self.log_offset = self.rundir.log_size(LOG)
-            return self.host.spawn(command, stderr=log, **stdio)
-        finally:
-            os.close(log)
+        if self.bhyve is not None:
+            sentence = "The TPM emulator ended: the guest has no TPM until the VM is stopped and started."
+            self.warnings["tpm"] = [sentence]
+            self.save()
 
     def _launch(self) -> None:
         self.keep()
         command = bhyve.command(self.machine)
-        process = self._spawn(command, LOG)
+        here = "stdio" in dict(self.config.com).values()
+        self.log_offset = self.rundir.log_size(LOG)
+        self.bhyve = child.start(self.loop, self.rundir, command, self._ended, log=LOG, here=here)
         self.spawned = time.monotonic()
-        self.bhyve = Child(self.loop, process.pid, self._ended, process)
         if self.policy.pid_file:
             # The guest runs all the same when nobody can read its number.
             with contextlib.suppress(OSError):
-                write_pid(self.policy.pid_file, process.pid)
+                write_pid(self.policy.pid_file, self.bhyve.pid)
         self.save(
-            pid=process.pid,
+            pid=self.bhyve.pid,
             phase="",
             command=list(command.argv),
             exit_code=None,
@@ -441,7 +390,7 @@ class Supervisor:
     def _ended(self, code: int | None) -> None:
         self.bhyve = None
         ran = time.monotonic() - self.spawned
-        self.loop.cancel("probe", "kill", "restart", "tpm")
+        self.loop.cancel("probe", "kill", "restart")
         if code is None and self.config.flags["power_off_destroy_vm"]:
             # Nobody tells the status, but bhyve -D leaves the VM in the kernel unless the guest powered off.
             there = self.host.exists(f"/dev/vmm/{self.config.name}")
@@ -482,7 +431,7 @@ class Supervisor:
         self.intent, self.forced = "", False
         changed = verdict is not None and verdict.state != outcome.STOPPED
         reason = f"{verdict.reason} It is started again." if verdict and changed else ""
-        self._end_emulator()
+        self.emulator.end()
         if self.config.next_target:
             try:
                 self._select(self.config.next_target, self.selected)
@@ -501,18 +450,11 @@ class Supervisor:
             resources.destroy_machine(self.host, self.config.name)
         self.loop.later("start", pause, lambda: self._start(again=True))
 
-    def _end_emulator(self) -> None:
-        if self.emulator:
-            self.emulator.end(signal.SIGTERM, signal.SIGKILL)
-            self.emulator = None
-
     def finish(self, verdict: Outcome, code: int | None, message: str = "") -> None:
         """Clean up, write down how it ended, and end the loop."""
         self.loop.cancel_all()
-        if self.loader:
-            self.loader.end(signal.SIGKILL)
-            self.loader = None
-        self._end_emulator()
+        self.loader.end()
+        self.emulator.end()
         failures = resources.destroy_machine(self.host, self.config.name)
         failures += nics.destroy(self.host, self.state["taps"])
         resources.remove_sockets(self.host, self.config)
