@@ -38,7 +38,7 @@ class SerialTape {
   fit(stage) {
     this.terminal.options.fontSize = FONT;
     const { offsetWidth, offsetHeight } = stage.querySelector(".xterm-screen");
-    const height = Math.max(200, innerHeight - 320);
+    const height = Math.max(160, innerHeight - (innerWidth < 768 ? 460 : 320));
     const scale = Math.min(1, (stage.clientWidth - 30) / offsetWidth, height / offsetHeight);
     this.terminal.options.fontSize = Math.max(SMALLEST, Math.floor(FONT * scale));
   }
@@ -96,7 +96,7 @@ class ScreenTape {
     this.socket = new Playback();
     this.place = 0;
     const frame = document.createElement("div");
-    frame.style.height = "min(70dvh, 48rem)";
+    frame.style.height = innerWidth < 768 ? "50dvh" : "min(70dvh, 48rem)";
     this.stage.append(frame);
     // The answer to the server's challenge goes nowhere either: any password will do.
     this.rfb = new this.RFB(frame, this.socket, { credentials: { password: "recorded" } });
