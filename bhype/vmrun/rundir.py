@@ -95,6 +95,12 @@ class RunDir:
         """Root's alone: whoever reads it there sees the whole VM."""
         self.host.write_text(self.file(DOCUMENT), json.dumps(document) + "\n", 0o600)
 
+    def tidy(self, *names: str) -> None:
+        """Remove what has a meaning only while the VM runs: secrets, its configuration, sockets, and ``names``."""
+        sockets = (name for name in self.host.listdir(self.path) if name.endswith(".sock"))
+        for name in (SECRETS, DOCUMENT, *names, *sockets):
+            self.host.unlink(self.file(name))
+
     def open_log(self, name: str) -> int:
         """A descriptor that appends to a log; what is too long becomes NAME.1 first."""
         self.rotate(name)

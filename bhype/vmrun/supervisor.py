@@ -33,7 +33,7 @@ from bhype.vmrun.machine import machine
 from bhype.vmrun.nics import Unmade
 from bhype.vmrun.outcome import ON, Outcome, Patience, Restarts
 from bhype.vmrun.problems import Unfit, tree
-from bhype.vmrun.rundir import DOCUMENT, LOG, SECRETS, RunDir, State
+from bhype.vmrun.rundir import LOG, SECRETS, RunDir, State
 from bhype.vmrun.serial import SerialLine, is_served
 from bhype.vmrun.verbs import Verbs
 
@@ -458,15 +458,8 @@ class Supervisor:
         failures = resources.destroy_machine(self.host, self.config.name)
         failures += nics.destroy(self.host, self.state["taps"])
         resources.remove_sockets(self.host, self.config)
-        for name in (
-            SECRETS,
-            DOCUMENT,
-            loader.DEVICE_MAP,
-            loader.GRUB_CONFIG,
-            os.path.basename(tpm.socket(self.rundir)),
-        ):
-            self.host.unlink(self.rundir.file(name))
         self._close()
+        self.rundir.tidy(loader.DEVICE_MAP, loader.GRUB_CONFIG)
         reason = " ".join([verdict.reason, *failures])
         self.warnings = {}
         self.save(

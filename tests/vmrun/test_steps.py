@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import time
 
 import pytest
 
+from bhype.freebsd import ifconfig, ps
 from bhype.host import CommandFailed
 from bhype.vmrun import client
 
@@ -195,3 +197,28 @@ def test_what_a_supervisor_left_of_a_tpm_emulator_is_ended(lab):
     lab.host.run(client.start_command(lab.host, "/vms/vm.json", adopt=True))
     until(lambda: not is_alive(emulator))
     assert lab.taps() == []
+
+
+@pytest.mark.parametrize("moment", [0.1, 0.25, 0.4, 0.6, 0.9])
+def test_killed_at_any_step_of_its_start_it_is_taken_over_or_cleaned_up(lab, begin, moment):
+    """A loader, an emulator, a rate: all that a start can leave behind."""
+    lab.tell("loader", after=0.2)
+    document = lab.document(loader={"type": "bhyveload"}, tpm=TPM, limits={"pcpu": 50})
+    document["emulations"][1]["rate_in"] = "10M"
+    begin(**document)
+    until(lambda: lab.state().get("supervised"))
+    time.sleep(moment)
+    os.kill(lab.state()["supervisor"], signal.SIGKILL)
+    until(lambda: not lab.state()["supervised"])
+    lab.host.run(client.start_command(lab.host, "/vms/vm.json", adopt=True))
+    if lab.state()["state"] == "running":
+        assert lab.state()["supervised"]
+        lab.ask("poweroff")
+        lab.until("stopped")
+    assert lab.state()["state"] in {"stopped", "crashed"}
+    found = {one.name for one in lab.host.query(ifconfig.list_interfaces())}
+    assert not found.intersection({"tap1001", "rtap1001", "tap900"})
+    assert not lab.host.exists("/dev/vmm/web1")
+    left = lab.host.listdir("/var/run/bhype/vms/web1")
+    assert not {"vm.json", "secret.conf", "tpm.sock", "control.sock", "serial1.sock"}.intersection(left)
+    until(lambda: not [one for one in lab.host.query(ps.processes()) if one.pid != os.getpid()])
