@@ -73,6 +73,18 @@ def all_back(wanted: Document, running: Document) -> Document:
     return result
 
 
+def with_live(running: Document, wanted: Document) -> Document:
+    """``running`` after what a supervisor changes while its guest runs: limits, rates and cables."""
+    result = copy.deepcopy(running)
+    for key in ("limits", "nice", "protect"):
+        _copy(result, wanted, key)
+    for _, before, after in _pairs(result, wanted):
+        if before is not None and after is not None and _group(after) == NETWORK_GROUP:
+            for key in ("link", "rate_in", "rate_out"):
+                _copy(before, after, key)
+    return result
+
+
 def _copy(target: Document, source: Document, key: str) -> None:
     if key in source:
         target[key] = copy.deepcopy(source[key])

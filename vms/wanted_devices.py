@@ -25,8 +25,10 @@ _OF_SWITCH = frozenset({"type", "name", "fix", "bridge", "description"})
 def write_devices(
     vm: VM, entries: list[Document], given: Mapping[str, int]
 ) -> tuple[list[Disk], list[Fault]]:
-    """Make the rows of a saved ``vm`` those that ``entries`` name. Returns the disks that are new or grow, and what is wrong:
-    the caller rolls back then. given: the sizes of new disks, in bytes, by path."""
+    """Make the rows of a saved ``vm`` those that ``entries`` name.
+
+    given: the sizes of disks that are new or to grow, in bytes, by path. Returns those disks, and what is wrong: the
+    caller rolls back then."""
     writer = _Writer(vm, given, entries)
     for number, entry in enumerate(entries):
         where = f"emulations[{number}] {entry['device']}"

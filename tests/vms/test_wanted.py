@@ -170,7 +170,7 @@ def meaning(document: Document) -> Document:
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(document=documents())
 def test_what_was_applied_is_what_the_rows_say(vm, admin, iso, document):
-    sizes = dict.fromkeys((one["path"] for one in document["emulations"] if "path" in one), GIB)
+    sizes = dict.fromkeys((one["path"] for one in document["emulations"] if "path" in one), 10 * GIB)
     before = copy.deepcopy(document)
     with transaction.atomic():
         change = wanted.apply(vm, document, admin, sizes=sizes)
@@ -196,7 +196,7 @@ def _as_stranger(vm: VM, document: Document) -> tuple[wanted.Fault, ...]:
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(document=documents())
 def test_an_owner_gets_nothing_that_equals_root(vm, alice, iso, document):
-    sizes = dict.fromkeys((one["path"] for one in document["emulations"] if "path" in one), GIB)
+    sizes = dict.fromkeys((one["path"] for one in document["emulations"] if "path" in one), 10 * GIB)
     own_line = any(one.get("path") == "/dev/nmdm-web1.5A" for one in document["emulations"])
     dangerous = [line for line in equals_root(document) if not (own_line and "uart" in line)]
     outside = [one for one in document["emulations"] if str(one.get("path")).startswith("/srv")]
