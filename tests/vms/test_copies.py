@@ -141,13 +141,19 @@ def test_names_that_are_taken_or_wrong_are_refused(ready, source, admin):
         copies.make(source, "web2", admin)
 
 
-COMMANDS = [(False, "zfs send tank"), (False, "zfs receive"), (True, "zfs snapshot"), (True, "zfs clone")]
+# The first three sends only ask for sizes.
+COMMANDS = [
+    (False, "zfs send", 4),
+    (False, "zfs receive", 2),
+    (True, "zfs snapshot", 1),
+    (True, "zfs clone", 2),
+]
 
 
-@pytest.mark.parametrize(("linked", "command"), COMMANDS)
-def test_nothing_is_left_of_a_copy_whose_command_failed(ready, source, admin, command, linked):
+@pytest.mark.parametrize(("linked", "command", "nth"), COMMANDS)
+def test_nothing_is_left_of_a_copy_whose_command_failed(ready, source, admin, linked, command, nth):
     copies.make(source, "web2", admin, linked=linked)
-    ready.fault(command=command, do="kill", nth=1, when="before")
+    ready.fault(command=command, do="kill", nth=nth)
     first, *others = ready.run_tasks()
     assert first.status == "failed", first.error
     assert [(task.operation, task.status) for task in others] == [("vms.recover_clone", "succeeded")]
