@@ -15,6 +15,7 @@ OPTIONS = {
     "bridge": "options=0",
     "em": "options=4e504bb<RXCSUM,TXCSUM,VLAN_MTU,VLAN_HWTAGGING,JUMBO_MTU,VLAN_HWCSUM,LRO,VLAN_HWFILTER>",
     "lo": "options=680003<RXCSUM,TXCSUM,LINKSTATE,RXCSUM_IPV6,TXCSUM_IPV6>",
+    "ngeth": "options=28<VLAN_MTU,JUMBO_MTU>",
     "tap": "options=80000<LINKSTATE>",
     "vmnet": "options=80000<LINKSTATE>",
 }
@@ -63,7 +64,7 @@ def text(name: str, interfaces: dict[str, Interface], openers: dict[str, int], f
 
 
 def _linked(interface: Interface, openers: dict[str, int]) -> bool:
-    return interface["kind"] in ("em", "lo") or interface["device"] in openers
+    return interface["kind"] in ("em", "lo", "ngeth") or interface["device"] in openers
 
 
 def _flags(name: str, interfaces: dict[str, Interface], openers: dict[str, int]) -> str:

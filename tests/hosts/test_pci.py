@@ -222,3 +222,17 @@ def test_a_row_belongs_to_one_host(host, row):
     other = Host.objects.create(name="other")
     assert pci.slots(other) == []
     assert [slot.place for slot in pci.slots(host)] == ["0:3:0"]
+
+
+def test_a_network_card_of_the_lab_is_reserved_and_given_back(lab, admin, nobody):
+    host = Host.objects.create(name="lab", cpus=8, memory=2**35)
+    lab.sweep()
+    card = host.pci_devices.get(address="pci0:3:0:1")
+    assert (card.driver, card.kept, card.is_reserved) == ("igb1", "", False)
+    assert host.pci_devices.get(driver="nvme0").kept
+    for operation, driver in ((operations.reserve_pci, "ppt0"), (operations.release_pci, "igb1")):
+        operation.ask({"device_id": card.pk}, admin)
+        tasks = [task for task in lab.run_tasks() if task.operation == operation.name]
+        assert [task.status for task in tasks] == ["succeeded"], tasks[0].error
+        card.refresh_from_db()
+        assert card.driver == driver
