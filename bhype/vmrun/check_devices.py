@@ -24,19 +24,21 @@ _TROUBLE = (CommandError, ParseError)
 
 
 def check(host: Host, config: Config, machine: Machine) -> list[Problem]:
-    """The problems of the devices, each under its slot and kind."""
+    """The problems of the devices, each under its slot and kind, in the order of the document."""
     # The slots of a machine are the host bridge, the LPC bridge, then the devices in their order.
     places = [
         (f"{slot.address} {device.kind}", device)
         for device, slot in zip(config.devices, machine.slots[2:], strict=False)
     ]
-    return [
+    found = [
         *(problem for where, device in places for problem in _files(host, where, device)),
         *_networks(host, [(where, device) for where, device in places if device.is_network]),
         *_guests(
             host, config.name, [(where, device) for where, device in places if device.kind == "passthru"]
         ),
     ]
+    order = {where: number for number, (where, _) in enumerate(places)}
+    return sorted(found, key=lambda problem: order.get(problem.where, -1))
 
 
 def located(host: Host, devices: tuple[Device, ...]) -> tuple[Device, ...]:
