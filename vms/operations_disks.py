@@ -1,7 +1,7 @@
 """What the worker does to the disks, the UEFI variables and the cables of VMs.
 
-A disk is never lost by half: it grows or goes in one command of zfs(8), and a disk on its way to another VM carries
-its row's number in ``org.bhype:moved``, by which it is found again.
+A disk is never lost by half: it grows or goes in one command of zfs(8), and a volume on its way to another VM carries
+``org.bhype:moved``, "DISK FROM-VM" by the numbers of their rows, until all else has followed it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bhype.live import publish
 from bhype.tasks import Operation, OperationFailed, Run, operation
 from bhype.vmrun import client
 
-from . import parts, place, plan, power, wanted
+from . import edited, parts, place, plan, power, wanted
 from .models import VM, Disk, Nic
 from .operating import VmParams, changed, find, require_off, require_whole, vm_of, vm_operation
 from .sizes import MIB, human
@@ -153,6 +153,7 @@ def remove_disk(run: Run, params: DiskParams) -> None:
                 f"The running guest of {vm.name} still has disk {disk.index}, until its next start."
             )
     place.check(run.host, vm)
+    edited.require_answered(run.host, vm)
     parts.destroy_disk(run, disk)
     _forget(run, disk)
 
@@ -184,14 +185,15 @@ def move_disk(run: Run, params: MoveParams) -> None:
             raise OperationFailed(f"{each.name} is protected. Take its protection away first.")
         require_off(run, each)
         place.check(run.host, each)
+        edited.require_answered(run.host, each)
     if disk.dataset not in parts.datasets(run, vm) or other.dataset not in (
         theirs := parts.datasets(run, other)
     ):
         raise OperationFailed("The volume, or the dataset it would move to, is not there.")
     index = _free_index(other, set(theirs))
-    run.host.run(zfs.set_property(disk.dataset, MOVED_PROPERTY, str(disk.pk)))
+    run.host.run(zfs.set_property(disk.dataset, MOVED_PROPERTY, f"{disk.pk} {vm.pk}"))
     run.host.run(zfs.rename(disk.dataset, f"{other.dataset}/disk{index}"))
-    _arrive(run, disk, other, index)
+    _arrive(run, disk, vm.pk, other, index)
     run.result(vm=other.name, index=index)
 
 
@@ -200,18 +202,19 @@ def _free_index(vm: VM, datasets: set[str]) -> int:
     return next(n for n in range(1000) if n not in taken and f"{vm.dataset}/disk{n}" not in datasets)
 
 
-def _arrive(run: Run, disk: Disk, vm: VM, index: int) -> None:
+def _arrive(run: Run, disk: Disk, source: int, vm: VM, index: int) -> None:
     """The volume is among those of ``vm``: let its row, its mark and both vm.json follow."""
-    before = disk.vm
-    slot = plan.free_slot(vm, plan.DISK_SLOT)
-    with transaction.atomic():
-        Disk.objects.filter(pk=disk.pk).update(vm=vm, index=index, slot=slot, is_attached=False)
-        changed(before)
-        changed(vm)
-    run.host.run(zfs.set_property(f"{vm.dataset}/disk{index}", zfs.ID_PROPERTY, str(vm.uuid)))
-    run.host.run(zfs.set_property(f"{vm.dataset}/disk{index}", MOVED_PROPERTY, "no"))
-    for each in {before.pk, vm.pk}:
-        parts.write_config(run, wanted.load(each))
+    volume = f"{vm.dataset}/disk{index}"
+    if (disk.vm_id, disk.index) != (vm.pk, index):
+        slot = plan.free_slot(vm, plan.DISK_SLOT)
+        with transaction.atomic():
+            Disk.objects.filter(pk=disk.pk).update(vm=vm, index=index, slot=slot, is_attached=False)
+            for each in VM.objects.filter(pk__in=(source, vm.pk)):
+                changed(each)
+    run.host.run(zfs.set_property(volume, zfs.ID_PROPERTY, str(vm.uuid)))
+    for each in VM.objects.filter(pk__in=(source, vm.pk)):
+        parts.write_config(run, wanted.load(each.pk))
+    run.host.run(zfs.set_property(volume, MOVED_PROPERTY, "no"))
 
 
 @_disk_operation(
@@ -224,8 +227,8 @@ def settle_disk(run: Run, params: SettleParams) -> None:
     if disk is None or disk.backing != Disk.Backing.VOLUME:
         run.log("There is nothing to finish.")
         return
-    if other is not None and (index := _moved_to(run, disk, other)) is not None:
-        _arrive(run, disk, other, index)
+    if other is not None and (moved := _moved_to(run, disk, other)):
+        _arrive(run, disk, moved[0], other, moved[1])
         return
     found = parts.listed(run, disk.vm.dataset)
     if disk.dataset in found:
@@ -236,15 +239,16 @@ def settle_disk(run: Run, params: SettleParams) -> None:
         _forget(run, disk)
 
 
-def _moved_to(run: Run, disk: Disk, vm: VM) -> int | None:
-    """The number under which the volume of ``disk`` lies in ``vm``'s dataset; None when it is not there."""
+def _moved_to(run: Run, disk: Disk, vm: VM) -> tuple[int, int] | None:
+    """The VM from which the volume of ``disk`` comes, and its number in ``vm``'s dataset; None when it is not there."""
     for name in parts.listed(run, vm.dataset, depth=1):
         last = name.rpartition("/")[2]
         if not last.startswith("disk") or not last[4:].isdigit():
             continue
         mark = run.host.query(zfs.get_property(name, MOVED_PROPERTY))
-        if mark.is_local and mark.value == str(disk.pk):
-            return int(last[4:])
+        row, _, source = (mark.value or "").partition(" ")
+        if mark.is_local and row == str(disk.pk) and source.isdigit():
+            return int(source), int(last[4:])
     return None
 
 
@@ -351,7 +355,7 @@ def _apply(run: Run, pk: int, document: dict[str, Any]) -> VM:
     try:
         vm = wanted.apply(vm, document, run.user).vm
     except wanted.WantedError as error:
-        raise OperationFailed(" ".join(fault.message for fault in error.faults)) from error
+        raise OperationFailed(str(error)) from error
     place.check(run.host, vm)
     parts.write_config(run, vm)
     publish(vm.subject)

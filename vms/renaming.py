@@ -18,7 +18,7 @@ from bhype.host import CommandError
 from bhype.tasks import OperationFailed, Run
 from bhype.vmrun import client
 
-from . import parts, place, power
+from . import edited, parts, place, power
 from .forms import RESERVED
 from .models import VM
 from .operating import State, VmParams, changed, require_off, row_of, vm_of, vm_operation
@@ -51,6 +51,7 @@ def rename(run: Run, params: RenameParams) -> None:
     if problem := problem_of(vm, params.name):
         raise OperationFailed(problem)
     place.check(run.host, vm)
+    edited.require_answered(run.host, vm)
     old = vm.name
     if vm.dataset not in parts.datasets(run, vm):
         raise OperationFailed(f"The dataset {vm.dataset} of {vm.name} is not there.")
