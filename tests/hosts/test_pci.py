@@ -218,6 +218,24 @@ def test_only_admins_may_ask(as_user, admin, operator, stranger, row):
         operations.reserve_pci.ask({"device_id": 999}, admin)
 
 
+def test_the_api_lists_and_changes_them(as_user, admin, viewer, stranger, row, nobody):
+    pci.register(lambda host: {"pci0:3:0:0": pci.Owner("web1")})
+    answer = as_user(viewer).get("/api/v1/hosts/lab/pci").json()
+    assert [(one["address"], one["place"], one["used_by"]) for one in answer] == [
+        ("pci0:3:0:0", "3/0/0", "web1")
+    ]
+    assert as_user(stranger).get("/api/v1/hosts/lab/pci").status_code == 404
+    for user, address, status in (
+        (viewer, row.address, 404),
+        (admin, "pci0:9:0:0", 404),
+        (admin, row.address, 202),
+    ):
+        answer = as_user(user).post(
+            "/api/v1/hosts/lab/pci/reserve", {"address": address}, content_type="application/json"
+        )
+        assert answer.status_code == status
+
+
 def test_a_row_belongs_to_one_host(host, row):
     other = Host.objects.create(name="other")
     assert pci.slots(other) == []
