@@ -220,19 +220,19 @@ def equals_root(document: Document) -> list[str]:
 
 
 def host_paths(document: Document) -> list[tuple[str, str]]:
-    """The files that a document's disks, media and UEFI variables are: where ("vm: varfile") and path."""
+    """The files that a document's disks, media, UEFI variables and TPM are: where ("vm: varfile") and path."""
     return [
         (f"{where}: {key}", path)
         for where, key, value, is_root in _walk(document)
-        if not is_root and key in {"path", "varfile", "ports"}
+        if not is_root and key in {"path", "varfile", "ports", "tpm"}
         for path in _paths(value)
     ]
 
 
 def _paths(value: Any) -> Iterator[str]:
     for one in value if isinstance(value, list) else [value]:
-        found = one.get("path") if isinstance(one, dict) else one
-        if isinstance(found, str):
+        found = one.get("path", one.get("state")) if isinstance(one, dict) else one
+        if isinstance(found, str) and found != "stdio":
             yield found
 
 

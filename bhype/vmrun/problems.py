@@ -14,6 +14,12 @@ class Problem:
     what: str
     mend: str = ""
 
+    @property
+    def key(self) -> str:
+        """The key of a vm.json that it is about, empty when it is about none: what stands before the colon."""
+        word, colon, _ = self.what.partition(":")
+        return word if colon and word.replace("_", "").isalnum() else ""
+
 
 class Unfit(Exception):
     """The VM cannot be started as it is configured. Holds all problems, not only the first."""
