@@ -143,7 +143,7 @@ function refused({ status: code, body }) {
 function closed(event, refusal, reached) {
   if (refusal) say(refusal, "retry");
   else if (event.code === SIGNED_OUT) say("You are signed out.", "sign-in");
-  else if (event.code === IN_USE) say(event.reason, "take-over");
+  else if (event.code === IN_USE) say(event.reason, document.body.dataset.right === "watch" ? "retry" : "take-over");
   else if (event.code === TOO_MANY) say(event.reason, "retry");
   else if (!reached && failures >= 3) again("WebSockets do not get through. Is there a proxy that blocks them?");
   else again(event.reason || "The connection was lost.");

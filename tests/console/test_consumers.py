@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import threading
 import time
 from datetime import timedelta
 
@@ -16,12 +19,15 @@ from django.utils import timezone
 
 from bhype.accounts.models import ApiToken, AuditEntry, digest
 from bhype.console import consumers, subjects, tickets
-from bhype.console.models import Viewer
+from bhype.console.models import Recording, Viewer
 from bhype.console.routing import websocket_urlpatterns
 from bhype.live.origin import ExactOrigin
 from bhype.live.topics import publish
+from tests.conftest import make_user
 
+from .guests import greet
 from .line import Line
+from .test_onlooker import KEY, POINTER, SERVER, START, UPDATE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -97,6 +103,51 @@ async def other(door, operator):
     window = await Browser.of(operator)
     yield window
     await window.close()
+
+
+@pytest.fixture
+async def watching(door, db):
+    window = await Browser.of(await sync_to_async(make_user)("wim", "watcher"))
+    yield window
+    await window.close()
+
+
+@pytest.fixture
+def shared(guest_of):
+    """A serial line as a supervisor has it: what one says is shown to all."""
+    return guest_of(greet, "web1", serial=SerialLine())
+
+
+class SerialLine:
+    """Shows new clients what was said before."""
+
+    def __init__(self):
+        self.clients = []
+        self.said = b""
+        self.one = threading.Lock()
+
+    def __call__(self, connection):
+        with self.one:
+            self.clients.append(connection)
+            connection.sendall(self.said)
+        while data := connection.recv(65536):
+            with self.one:
+                self.said += data
+                for client in self.clients:
+                    with contextlib.suppress(OSError):
+                        client.sendall(data)
+
+
+class Screen:
+    """A VNC server that remembers what it heard, and echoes it."""
+
+    heard = b""
+
+    def __call__(self, connection):
+        connection.sendall(SERVER)
+        while data := connection.recv(65536):
+            self.heard += data
+            connection.sendall(data)
 
 
 async def closing(line, seconds=5.0):
@@ -268,12 +319,156 @@ async def test_a_screen_in_use_is_refused_and_can_be_taken_over(browser, other, 
     await says(second, b"mine")
 
 
-async def test_a_serial_console_has_many_viewers(browser, other, echoing):
-    for window in (browser, other, browser):
-        line = await window.dial(kind="serial")
-        await line.send_to(bytes_data=b"id\n")
-        await says(line, b"id\n")
-    assert await Viewer.objects.filter(kind="serial").acount() == 3
+async def told(line, seconds=5.0, **wanted):
+    """Wait until the panel tells this of the serial line; returns all of it."""
+    async with asyncio.timeout(seconds):
+        while True:
+            message = await line.receive_output(timeout=seconds)
+            if message.get("text", "pong") != "pong":
+                state = json.loads(message["text"])["line"]
+                if all(state[key] == value for key, value in wanted.items()):
+                    return state
+
+
+async def quiet(line, text, seconds=0.5):
+    """Nothing with ``text`` in it comes."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while True:
+                message = await line.output_queue.get()
+                assert text not in (message.get("bytes") or b"")
+
+
+async def test_of_many_on_a_serial_line_one_writes(browser, other, shared):
+    first = await browser.dial(kind="serial")
+    await told(first, writes=True)
+    second = await other.dial(kind="serial")
+    state = await told(second, writes=False, writer="alice")
+    assert [each["name"] for each in state["here"]] == ["alice", "operator"]
+    await second.send_to(bytes_data=b"dropped")
+    await second.send_to(bytes_data=b"dropped" * 1000)
+    await first.send_to(bytes_data=b"from alice")
+    assert b"dropped" not in await says(second, b"from alice")
+    await says(first, b"from alice")
+
+
+async def test_taking_control_is_immediate_and_told_to_all(browser, other, shared):
+    first = await browser.dial(kind="serial")
+    second = await other.dial(kind="serial")
+    await told(second, writer="alice")
+    began = time.monotonic()
+    await second.send_to(text_data='{"control": true}')
+    await told(second, writes=True, writer="operator")
+    await told(first, writes=False, writer="operator")
+    assert time.monotonic() - began < 2
+    await first.send_to(bytes_data=b"too late")
+    await second.send_to(bytes_data=b"in time")
+    assert b"too late" not in await says(first, b"in time")
+    entry = await AuditEntry.objects.aget(action="console.control")
+    assert (entry.username, entry.object) == ("operator", "thing web1")
+    await second.disconnect()
+    await told(first, writes=True, writer="alice")
+
+
+async def test_a_line_may_be_taken_over_with_the_ticket(browser, other, shared):
+    first = await browser.dial(kind="serial")
+    await told(first, writes=True)
+    second = await other.dial(await other.ticket(kind="serial", take_over=True), kind="serial")
+    await told(first, writes=False, writer="operator")
+    await second.send_to(bytes_data=b"mine")
+    await says(first, b"mine")
+
+
+async def test_the_writers_terminal_gives_the_size(browser, other, shared):
+    first = await browser.dial(kind="serial")
+    second = await other.dial(kind="serial")
+    for size in ("[0, 0]", "[1e9, 24]", '["a", "b"]', "[132]", "{}", "null", "[true, true]", "[132, 43]"):
+        await first.send_to(text_data=f'{{"size": {size}}}')
+    await told(second, size=[132, 43])
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"control": 1}', '{"control": true', "x" * 300, "[" * 250, '{"x": 1}']
+)
+async def test_other_text_on_a_line_is_ignored(browser, other, shared, text):
+    first = await browser.dial(kind="serial")
+    await told(first, writes=True)
+    second = await other.dial(kind="serial")
+    await told(second, writes=False)
+    await second.send_to(text_data=text)
+    await second.send_to(bytes_data=b"dropped")
+    await first.send_to(bytes_data=b"still alice")
+    assert b"dropped" not in await says(second, b"still alice")
+
+
+async def test_who_may_only_watch_sees_and_never_writes(browser, watching, shared):
+    first = await browser.dial(kind="serial")
+    await told(first, writes=True)
+    line = await watching.dial(
+        await watching.ticket(kind="serial", right="watch", take_over=True), kind="serial"
+    )
+    state = await told(line, writes=False, writer="alice")
+    assert [each["right"] for each in state["here"]] == ["console", "watch"]
+    await line.send_to(text_data='{"control": true}')
+    await line.send_to(bytes_data=b"hostile")
+    await line.send_to(bytes_data=b"hostile" * 1000)
+    await first.send_to(bytes_data=b"alice")
+    assert b"hostile" not in await says(line, b"alice")
+    await first.disconnect()
+    await told(line, writes=False, writer="")
+    await line.send_to(text_data='{"control": true}')
+    await line.send_to(bytes_data=b"hostile")
+    await quiet(line, b"hostile")
+
+
+async def test_a_ticket_to_write_is_nothing_for_who_may_only_watch(watching, shared):
+    line = await watching.dial(await watching.ticket(kind="serial"), kind="serial")
+    assert await closing(line) == (4403, "You may only watch this console.")
+
+
+async def test_the_gateway_drops_keys_of_who_may_only_watch_a_screen(watching, guest_of):
+    screen = Screen()
+    guest_of(screen, "web1")
+    line = await watching.dial(await watching.ticket(right="watch"))
+    await says(line, b"RFB 003.008\n")
+    await line.send_to(bytes_data=START + KEY + POINTER + UPDATE)
+    await says(line, UPDATE)
+    assert screen.heard == START + UPDATE
+    await line.send_to(bytes_data=b"\x63" * 20)
+    assert (await closing(line))[0] == 1000
+    assert screen.heard == START + UPDATE
+
+
+async def test_losing_the_right_to_write_closes_and_the_next_ticket_is_for_watching(
+    browser, door, shared, alice
+):
+    line = await browser.dial(kind="serial")
+    await told(line, writes=True)
+    alice.role = "watcher"
+    await alice.asave()
+    door["owner"] = None
+    await sync_to_async(publish)("thing:1")
+    assert await closing(line) == (4403, "You may only watch this console now.")
+    line = await browser.dial(await browser.ticket(kind="serial", right="watch"), kind="serial")
+    await told(line, writes=False)
+
+
+async def test_a_session_is_recorded_when_that_is_chosen(browser, watching, door, gate, shared):
+    door["is_recorded"] = True
+    line = await browser.dial(kind="serial")
+    await told(line, writes=True)
+    await line.send_to(bytes_data=b"to be kept")
+    await says(line, b"to be kept")
+    looking = await watching.dial(await watching.ticket(kind="serial", right="watch"), kind="serial")
+    await told(looking, writes=False)
+    await line.disconnect()
+    row = await Recording.objects.aget()
+    assert (row.subject, row.kind, row.username) == ("thing:1", "serial", "alice")
+    assert row.ended_at is not None and row.bytes > 0
+    assert "to be kept" in (gate.folder / "recordings" / row.file).read_text()
+    assert (await AuditEntry.objects.filter(action="console.open").order_by("id").afirst()).detail[
+        "recorded"
+    ] is True
 
 
 async def test_a_guest_that_does_not_answer_is_told_and_leaves_no_viewer(browser, guest_of):
@@ -320,11 +515,12 @@ async def test_binary_is_answered_only_to_who_offers_it(browser, echoing):
 
 async def test_ping_is_answered_and_other_text_is_ignored(browser, echoing):
     line = await browser.dial(kind="serial")
+    await told(line, writes=True)
     await line.send_to(text_data="ping")
     assert (await line.receive_output(timeout=5))["text"] == "pong"
     await line.send_to(text_data='{"x": 1}')
     await line.send_to(bytes_data=b"x")
-    assert (await line.receive_output(timeout=5))["bytes"] == b"x"
+    assert await says(line, b"x") == b"x"
 
 
 async def test_a_client_that_pinged_and_fell_silent_is_let_go(browser, echoing, monkeypatch):

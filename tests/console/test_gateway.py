@@ -353,3 +353,35 @@ async def test_consoles_survive_the_gateways_death_and_end_with_its_orderly_stop
         await hang_up(relay)
     guest.close()
     assert "Traceback" not in gate.log.read_text()
+
+
+async def test_what_a_watcher_types_goes_nowhere(gate, echoing):
+    relay = await Relay.open(gate.socket, gate.key_file, "web1", "serial", watch=True)
+    writer = await open_relay(gate, kind="serial")
+    await relay.write(b"hostile" * 50_000)
+    await writer.write(b"typed")
+    assert await read_exactly(writer, 5) == b"typed"
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(relay.read(), 0.3)
+    await hang_up(relay)
+    await hang_up(writer)
+
+
+def test_notes_are_good_for_what_they_were_signed_for_only(gate, echoing):
+    key = read_key(gate.key_file)
+    for kind in ("picture", "log"):
+        assert upgrade(gate, f"/?token={sign(key, 'web1', kind)}").startswith(b"HTTP/1.1 403")
+    for kind in ("vnc", "serial"):
+        assert ask(gate, f"/?token={sign(key, 'web1', kind)}")[9:12] == b"403"
+    assert ask(gate, f"/?token={sign(b'x' * 40, 'web1', 'log')}")[9:12] == b"403"
+    note = sign(key, "web1", "log")
+    assert [ask(gate, f"/?token={note}")[9:12] for _ in range(2)] == [b"200", b"403"]
+
+
+def ask(gate, target):
+    """A plain request; returns the status line."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        client.connect(str(gate.socket))
+        client.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        return client.recv(4096).partition(b"\r\n")[0]

@@ -70,3 +70,16 @@ def test_a_damaged_key_file_is_refused(tmp_path):
     (tmp_path / "key").write_text("short")
     with pytest.raises(BadNote, match="remove it"):
         read_key(tmp_path / "key")
+
+
+@pytest.mark.parametrize(
+    "record", ["../x.cast", "x.cast", "0" * 32, "0" * 32 + ".sh", "0" * 32 + ".cast\n", "A" * 32 + ".rfb"]
+)
+def test_a_recording_has_a_name_that_is_no_path(record):
+    with pytest.raises(BadNote):
+        verify(KEY, sign(KEY, "web1", "serial", record=record))
+
+
+def test_a_note_says_whether_it_is_for_watching_and_what_is_recorded():
+    note = verify(KEY, sign(KEY, "web1", "serial2", watch=True, record="a" * 32 + ".cast", size=(132, 43)))
+    assert (note.watch, note.record, note.size) == (True, "a" * 32 + ".cast", (132, 43))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bhype.console.gateway.targets import Unreachable, locate, read_state, vnc_address
+from bhype.console.gateway.targets import Unreachable, locate, read_log, read_state, vnc_address
 
 from .guests import run_directory, write_state
 
@@ -127,3 +127,41 @@ def test_whatever_a_state_file_holds_it_is_a_loopback_port_or_unreachable(tmp_pa
     finally:
         os.close(directory)
     assert host in {"127.0.0.1", "::1"} and 0 < port < 65536
+
+
+def test_each_serial_line_has_a_socket_and_another_for_those_who_only_listen(root):
+    folder = write_state(root, "web1", None)
+    names = ["serial1.sock", "serial1-watch.sock", "serial3.sock"]
+    servers = [socket.socket(socket.AF_UNIX) for _ in names]
+    for server, name in zip(servers, names, strict=True):
+        server.bind(str(folder / name))
+
+    def found(kind, *, watch=False):
+        return Path(locate(str(root), "web1", kind, watch=watch)[1]).name
+
+    assert [found("serial"), found("serial3")] == ["serial1.sock", "serial3.sock"]
+    # A supervisor of before has none of these: the gateway drops what a watcher sends anyway.
+    assert [found("serial", watch=True), found("serial3", watch=True)] == [
+        "serial1-watch.sock",
+        "serial3.sock",
+    ]
+    with pytest.raises(Unreachable):
+        locate(str(root), "web1", "serial2")
+    for server in servers:
+        server.close()
+
+
+def test_the_end_of_a_log_is_read_over_its_two_files(root):
+    folder = write_state(root, "web1", None, state="stopped")
+    assert read_log(str(root), "web1", "log", 100) == b""
+    (folder / "serial1.log").write_bytes(b"newer")
+    (folder / "serial1.log.1").write_bytes(b"older ")
+    assert read_log(str(root), "web1", "log", 100) == b"older newer"
+    assert read_log(str(root), "web1", "log", 7) == b"r newer"
+    assert read_log(str(root), "web1", "log", 2) == b"er"
+    assert read_log(str(root), "web1", "log4", 2) == b""
+    (folder / "serial2.log").symlink_to(folder / "serial1.log")
+    os.mkfifo(folder / "serial3.log")
+    assert read_log(str(root), "web1", "log2", 9) == read_log(str(root), "web1", "log3", 9) == b""
+    with pytest.raises(Unreachable):
+        read_log(str(root), "../web1", "log", 9)
