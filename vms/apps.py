@@ -9,14 +9,15 @@ class VmsConfig(AppConfig):
     def ready(self) -> None:
         from bhype import live
         from bhype.console import subjects
-        from bhype.hosts import observer
+        from bhype.hosts import observer, pci
         from bhype.tasks import links
         from bhype.ui import search
 
-        from . import doors, finder, observe
+        from . import doors, finder, observe, passthru
 
         observer.register(observe.observe)
         observer.on_boot(observe.on_boot)
+        pci.register(passthru.owners)
         live.register("vm", doors.may_hear)
         live.register("vms", lambda user, topic: topic == "vms" and user.can("self"))
         subjects.register("vm", doors.console)

@@ -16,23 +16,22 @@ def with_limits(document: Document, request: Document) -> Document:
     """``limits``, ``nice`` and ``protect`` of the request as a vm.json has them, and ``rates`` by device, as
     {"tap1001": {"rate_in": "10M", "rate_out": null}}. What is absent stays, null removes. Raises ValueError."""
     changed = _copy(document)
-    for key in PLAIN:
-        if key in request:
-            changed[key] = request[key]
+    _lay(changed, {key: request[key] for key in PLAIN if key in request})
     limits = request.get("limits")
     if isinstance(limits, dict):
         # One by one, so that those that are not named stay.
         before = changed.get("limits")
-        changed["limits"] = {**(before if isinstance(before, dict) else {}), **limits}
+        changed["limits"] = dict(before) if isinstance(before, dict) else {}
+        _lay(changed["limits"], limits)
     elif "limits" in request:
-        changed["limits"] = limits
+        _lay(changed, {"limits": limits})
     rates = request.get("rates") or {}
     if not isinstance(rates, dict):
         raise ValueError("rates is not a JSON object.")
     for name, values in rates.items():
         if not isinstance(values, dict) or not values.keys() <= set(RATES):
             raise ValueError(f"rates: {name} has {' and '.join(RATES)}, and nothing else.")
-        find(changed, name).update(values)
+        _lay(find(changed, name), values)
     return changed
 
 
@@ -72,6 +71,15 @@ def with_secrets(shown: Document, document: Document) -> Document:
     if isinstance(screen, dict) and isinstance(other, dict) and other.get("password") is not None:
         screen["password"] = other["password"]
     return changed
+
+
+def _lay(target: Document, values: Document) -> None:
+    """Replace what is given, and remove what is null."""
+    for key, value in values.items():
+        if value is None:
+            target.pop(key, None)
+        else:
+            target[key] = value
 
 
 def _copy(document: Document) -> Document:

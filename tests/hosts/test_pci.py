@@ -236,6 +236,15 @@ def test_the_api_lists_and_changes_them(as_user, admin, viewer, stranger, row, n
         assert answer.status_code == status
 
 
+def test_the_vms_tell_which_devices_are_theirs(vm, row):
+    from vms.models import Device
+
+    for number, options in enumerate(({"src": "3/0/0"}, {"src": "4:0:1"}, {"lookup": {}})):
+        Device.objects.create(vm=vm, kind="passthru", slot=f"0:{6 + number}:0", options=options)
+    owner = pci.Owner("web1", "/vms/web1/")
+    assert pci.owners(vm.host) == {"pci0:3:0:0": owner, "pci0:4:0:1": owner}
+
+
 def test_a_row_belongs_to_one_host(host, row):
     other = Host.objects.create(name="other")
     assert pci.slots(other) == []
