@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 from typing import Any
 
 from bhype.freebsd.bhyve import Address
-from bhype.vmrun import fields
+from bhype.vmrun import fields, structures
 from bhype.vmrun.config import Config, Document, parse
 from bhype.vmrun.devices import NETWORK, Device
 from bhype.vmrun.machine import machine
@@ -204,7 +204,7 @@ class _Writer:
         disk = str(loader.get("disk") or first or drive)
         if not (loader.get("env") or loader.get("os_loader") or disk != drive):
             return
-        for key, value in fields.variables(loader.get("env") or {}):
+        for key, value in structures.variables(loader.get("env") or {}):
             words += ["-e", f"{key}={value}"]
         if loader.get("os_loader"):
             words += ["-l", loader["os_loader"]]
@@ -245,7 +245,7 @@ class _Writer:
 
     def life(self) -> None:
         restart = self.document.get("restart") or {}
-        reboot_on = fields.statuses(restart.get("reboot_on", [0]))
+        reboot_on = structures.statuses(restart.get("reboot_on", [0]))
         _sub(self.root, "on_poweroff", "restart" if 1 in reboot_on else "destroy")
         _sub(self.root, "on_reboot", "restart" if 0 in reboot_on else "destroy")
         _sub(self.root, "on_crash", "restart" if restart.get("on_crash") else "destroy")

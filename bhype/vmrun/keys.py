@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bhype.freebsd import names
-from bhype.vmrun import fields
+from bhype.vmrun import fields, structures
 from bhype.vmrun.options import MISSING, Option, Values, by_key
 
 DEFAULT_ROM = "/usr/local/share/uefi-firmware/BHYVE_UEFI.fd"
@@ -158,7 +158,7 @@ LOADER = by_key(
         "os_loader", fields.absolute, "Loader program", "Another loader than the host's /boot/userboot.so.",
         kind="path",
     ),
-    Option("env", fields.variables, "Loader variables", "As autoboot_delay, for loader(8).", kind="table"),
+    Option("env", structures.variables, "Loader variables", "As autoboot_delay, for loader(8).", kind="table"),
     Option(
         "root", fields.name(r"(hd|cd)[0-9]{1,2}(,[a-z]{0,8}[0-9]{1,2})?|host", "a place such as hd0,msdos1"),
         "Root", "Where GRUB finds its configuration.", default="hd0,1",
@@ -193,7 +193,7 @@ LIMIT_OPTIONS = by_key(
 )  # fmt: skip
 RESTART = by_key(
     Option(
-        "reboot_on", fields.statuses, "Start again after",
+        "reboot_on", structures.statuses, "Start again after",
         "Exit statuses of bhyve: 0 is a reboot, 1 a power-off, 2 a halt, 3 a triple fault.", kind="list",
         default=[0],
     ),
@@ -254,11 +254,11 @@ KEYS: dict[str, Option] = by_key(
         group=HOST,
     ),
     Option(
-        "cpu", fields.topology, "CPUs", "A number, or sockets, cores and threads.", kind="number",
+        "cpu", structures.topology, "CPUs", "A number, or sockets, cores and threads.", kind="number",
         is_required=True, group=PROCESSOR,
     ),
     Option(
-        "pinning", fields.pinning, "CPU pinning", "For a virtual CPU the host's CPUs on which it runs.",
+        "pinning", structures.pinning, "CPU pinning", "For a virtual CPU the host's CPUs on which it runs.",
         kind="table", group=PROCESSOR,
     ),
     Option(
@@ -303,15 +303,15 @@ KEYS: dict[str, Option] = by_key(
     *(_com(number) for number in range(1, 5)),
     Option("gdb", fields.gdb, "Debugger", "[w][address:]port for gdb; w waits for it.", group=HOST, equals_root=True),
     Option(
-        "options", fields.options, "bhyve settings", "Names and values of bhyve_config(5).", kind="table",
+        "options", structures.options, "bhyve settings", "Names and values of bhyve_config(5).", kind="table",
         group=HOST, equals_root=True,
     ),
     Option(
-        "extra_options", fields.words, "Extra options", "Words for bhyve's command line.", kind="list",
+        "extra_options", structures.words, "Extra options", "Words for bhyve's command line.", kind="list",
         group=HOST, equals_root=True,
     ),
     Option(
-        "post_start_script", fields.script, "Script", "Run as root after each start, with the VM's name.",
+        "post_start_script", structures.script, "Script", "Run as root after each start, with the VM's name.",
         kind="path", group=LIFE, equals_root=True,
     ),
     Option("next_target", fields.text, "Next target", "What a restart lays over this configuration.", group=LIFE),
