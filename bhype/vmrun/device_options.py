@@ -41,7 +41,7 @@ def backend(values: Values) -> str:
 
 def _is_foreign(value: Any) -> bool:
     """Whether a backend is one of the host's own networks and not a tap."""
-    return value not in {"tap", "vmnet"}
+    return str(value) not in {"tap", "vmnet"}
 
 
 def _is_foreign_name(value: Any) -> bool:

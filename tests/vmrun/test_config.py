@@ -7,11 +7,13 @@ import json
 import shlex
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bhype.freebsd.bhyve import Address, command
+from bhype.vmrun import config
 from bhype.vmrun.config import load, parse, select
+from bhype.vmrun.devices import KINDS
 from bhype.vmrun.machine import machine
 from bhype.vmrun.problems import Problem, Unfit, tree
 
@@ -215,14 +217,14 @@ def test_the_screen_and_its_tablet_take_the_next_slots():
 
 
 def test_only_the_first_start_waits_for_a_viewer():
-    config = parse({**SMALL, "graphic": {"host": "127.0.0.1", "wait": True}})
-    assert "wait" in str(machine(config).slots[2])
-    assert "wait" not in str(machine(config, wait=False).slots[2])
+    found = parse({**SMALL, "graphic": {"host": "127.0.0.1", "wait": True}})
+    assert "wait" in str(machine(found).slots[2])
+    assert "wait" not in str(machine(found, wait=False).slots[2])
 
 
 def test_the_password_is_in_a_file_not_in_the_command():
-    config = parse({**SMALL, "graphic": {"host": "127.0.0.1", "password": "geheim12"}})
-    plan = machine(config, secret_file="/var/run/x/secret.conf")
+    found = parse({**SMALL, "graphic": {"host": "127.0.0.1", "password": "geheim12"}})
+    plan = machine(found, secret_file="/var/run/x/secret.conf")
     assert "geheim12" not in " ".join(command(plan).argv)
     assert command(plan).argv[-3:] == ("-k", "/var/run/x/secret.conf", "a")
     assert plan.secrets == "pci.0.1.0.password=geheim12\n"
@@ -328,18 +330,38 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
-KEYS = sorted(
-    {*README, "graphic", "uuid", "gdb", "lpc_slot", "extra_options", "next_target", "varfile", "hostbridge"}
+# Also values that are nearly right, so that the checks behind the first one are reached.
+NEARLY = st.sampled_from(
+    [
+        "/a",
+        "tap1",
+        "1:0:0",
+        "10M",
+        "stdio",
+        "tcp=1.2.3.4:99999",
+        "::1",
+        1,
+        0,
+        -1,
+        512,
+        True,
+        "",
+        "\x00",
+        "ram=1",
+        "grub",
+    ]
 )
-DEVICE_KEYS = ["device", "slot", "fix", "path", "name", "ports", "src", "value", "ram", "mac", "mtu", "type"]
+VALUES = JSON | NEARLY | st.dictionaries(
+    st.sampled_from(sorted({key for option in config.KEYS.values() for key in option.options})), NEARLY, max_size=4
+)  # fmt: skip
+DEVICE_KEYS = sorted({"device", "slot", "fix", *(key for kind in KINDS.values() for key in kind.options)})
 
 
+@settings(max_examples=400, deadline=None)
 @given(
-    st.dictionaries(st.sampled_from(KEYS), JSON),
-    st.dictionaries(st.sampled_from(DEVICE_KEYS), JSON),
-    st.sampled_from(
-        ["virtio-net", "virtio-blk", "ahci-cd", "nvme", "virtio-console", "passthru", "raw", "x"]
-    ),
+    st.dictionaries(st.sampled_from([*config.KEYS, "emulations", "targets"]), VALUES),
+    st.dictionaries(st.sampled_from(DEVICE_KEYS), VALUES),
+    st.sampled_from([*KINDS, "x"]),
     st.none() | st.just("install"),
 )
 def test_no_document_breaks_it(changes, device, kind, target):
@@ -348,6 +370,8 @@ def test_no_document_breaks_it(changes, device, kind, target):
     if isinstance(document["emulations"], list):
         document["emulations"] = [*document["emulations"], {"device": kind, **device}]
     document = load(json.dumps(document))
+    assert isinstance(config.equals_root(document), list)
+    assert isinstance(config.host_paths(document), list)
     try:
         argv = command(machine(parse(select(document, target)))).argv
     except Unfit as error:
