@@ -195,7 +195,8 @@ def _run(host: Host, document: Document, options: Options) -> int:
     from bhype.vmrun.daemon import detach
     from bhype.vmrun.files import write_pid
     from bhype.vmrun.machine import machine
-    from bhype.vmrun.supervisor import Policy, Supervisor
+    from bhype.vmrun.policy import Policy
+    from bhype.vmrun.supervisor import Supervisor
 
     config = configuration.parse(configuration.select(document, options.values.get("target")))
     problems = _unattended(config, options)

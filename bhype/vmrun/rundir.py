@@ -6,9 +6,11 @@ import errno
 import fcntl
 import json
 import os
+import time
 from typing import Any
 
 from bhype.host import Host
+from bhype.vmrun.outcome import STARTING
 
 RUN_DIR = "/var/run/bhype/vms"
 # What bhyve must know and ps(1) must not show.
@@ -20,6 +22,20 @@ LOG = "bhyve.log"
 LOG_LIMIT = 1 << 20
 
 State = dict[str, Any]
+
+
+def new_state(name: str, uuid: str | None, target: str | None) -> State:
+    """What is told of a VM that is about to start.
+
+    phase: "loader" or "tpm" while these are waited for; helpers: their processes by name; next_start: when it is
+    tried again, seconds since 1970; taps: what is destroyed at the end; warnings: what is not as its configuration
+    says, as sentences; settled: the bhyve to which limits and links have been applied.
+    """
+    return {
+        "name": name, "uuid": uuid, "state": STARTING, "phase": "", "reason": "", "pid": None, "supervisor": None,
+        "helpers": {}, "started_at": time.time(), "exit_code": None, "restarts": 0, "next_start": None,
+        "target": target, "taps": [], "warnings": [], "settled": None,
+    }  # fmt: skip
 
 
 class Busy(Exception):

@@ -13,7 +13,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from bhype.freebsd import bhyve, ps
@@ -32,8 +31,9 @@ from bhype.vmrun.loop import Loop
 from bhype.vmrun.machine import machine
 from bhype.vmrun.nics import Unmade
 from bhype.vmrun.outcome import ON, Outcome, Patience, Restarts
+from bhype.vmrun.policy import Policy, patience
 from bhype.vmrun.problems import Unfit, tree
-from bhype.vmrun.rundir import LOG, SECRETS, RunDir, State
+from bhype.vmrun.rundir import LOG, SECRETS, RunDir, State, new_state
 from bhype.vmrun.serial import SerialLine, is_served
 from bhype.vmrun.verbs import Verbs
 
@@ -41,24 +41,9 @@ from bhype.vmrun.verbs import Verbs
 PROBE = 0.15
 PROBE_FOR = 30.0
 IDLE = 5.0
-# The longest wait before a guest is started again by its own policy.
-LONGEST = 60.0
 # What a successor takes over from the state of a guest that still runs.
 KEPT = ("started_at", "restarts", "command", "vnc", "serial", "target", "warnings", "settled")
 TROUBLE = (CommandError, ParseError, Unmade, NoLoader, OSError, ValueError)
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What the command line says. reboot_on: the exit statuses after which the guest is started again, None: as
-    its configuration says; reboot_count: how often at most; adopt: take over a bhyve that runs, but start none;
-    pid_file: where the number of bhyve's process is written for others."""
-
-    target: str | None = None
-    reboot_on: frozenset[int] | None = None
-    reboot_count: int | None = None
-    adopt: bool = False
-    pid_file: str | None = None
 
 
 class Supervisor:
@@ -90,24 +75,7 @@ class Supervisor:
         self.spawned = 0.0
         self.log_offset = 0
         self.exit_code = 0
-        self.state: State = {
-            "name": self.config.name,
-            "uuid": self.config.uuid,
-            "state": outcome.STARTING,
-            "phase": "",
-            "reason": "",
-            "pid": None,
-            "supervisor": None,
-            "helpers": {},
-            "started_at": time.time(),
-            "exit_code": None,
-            "restarts": 0,
-            "next_start": None,
-            "target": policy.target,
-            "taps": [],
-            "warnings": [],
-            "settled": None,
-        }
+        self.state: State = new_state(self.config.name, self.config.uuid, policy.target)
         self._describe()
 
     # Coming and going.
@@ -211,11 +179,7 @@ class Supervisor:
         """From now on this is the VM's configuration, with its target laid over. Raises Unfit."""
         self.config: Config = configuration.parse(selected)
         self.selected = selected
-        wish = self.config.restart
-        if wish is None:
-            self.restarts.patience = Patience()
-        else:
-            self.restarts.patience = Patience(wish.limit, wish.within, wish.delay, max(wish.delay, LONGEST))
+        self.restarts.patience = patience(self.config.restart)
 
     def keep(self) -> None:
         """Write down what bhyve runs with. Raises OSError."""
@@ -400,7 +364,13 @@ class Supervisor:
         verdict = outcome.judge(code, said, asked=self.intent == "off", forced=self.forced and not again)
         if again:
             self._restart(0.0)
-        elif self.intent == "off" or not self._is_wanted_again(code, verdict):
+        elif self.intent == "off" or not self.policy.wants_again(
+            code,
+            verdict,
+            self.config.restart,
+            self.state["restarts"],
+            ran=self.state["state"] == outcome.RUNNING,
+        ):
             self.finish(verdict, code)
         else:
             pause = self.restarts.pause(time.monotonic(), ran)
@@ -413,18 +383,6 @@ class Supervisor:
                 self.finish(Outcome(outcome.FAILED, f"{how} {self.restarts.too_often}."), code)
             else:
                 self._restart(pause, verdict)
-
-    def _is_wanted_again(self, code: int | None, verdict: Outcome) -> bool:
-        """The command line's wish counts before the configuration's."""
-        limit, wish = self.policy.reboot_count, self.config.restart
-        if limit is not None and self.state["restarts"] >= limit:
-            return False
-        reboot_on = self.policy.reboot_on
-        if reboot_on is None:
-            reboot_on = wish.reboot_on if wish else frozenset({ExitStatus.REBOOT})
-        # A bhyve that never came up would fail again in the same way.
-        crashed = verdict.state != outcome.STOPPED and self.state["state"] == outcome.RUNNING
-        return code in reboot_on or bool(wish and wish.on_crash and crashed)
 
     def _restart(self, pause: float, verdict: Outcome | None = None) -> None:
         """verdict: why, when it is a crash that the guest is started again after."""
