@@ -184,16 +184,18 @@ class ImportForm(forms.Form):
             new_macs=bool(chosen.get("new_macs", self.initial["new_macs"])),
         )
 
-    def look(self) -> None:
+    def look(self) -> tuple[Fault, ...]:
         """Find out, without keeping anything, what would be refused, and let it stand beside the parts."""
         pool, name = self.first_pool, str(self.initial["name"])
         if pool is None:
-            return
+            return ()
         if VM.objects.filter(host=self.host, name=name).exists():
             name = f"{name[:30]}-imported"
         vm = importing.new_vm(pool, name, self.user)
         planned = importing.localised(self.imported, vm, self.choices())
-        self.main_faults = self._sort(importing.faults(vm, self.imported, planned, self.user), planned)
+        faults = importing.faults(vm, self.imported, planned, self.user)
+        self.main_faults = self._sort(faults, planned)
+        return faults
 
     main_faults: tuple[str, ...] = ()
 

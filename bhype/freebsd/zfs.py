@@ -155,6 +155,11 @@ def set_property(name: str, key: str, value: str) -> Command:
     return _change("set", _assignment(key, value), names.dataset(name))
 
 
+def inherit(name: str, key: str) -> Command:
+    """Take back what was set on the dataset: it has again what its parent has."""
+    return _change("inherit", _key(key), names.dataset(name))
+
+
 def destroy(name: str, *, recursive: bool = False) -> Command:
     """Destroy a dataset or snapshot, with ``recursive`` also all that is in it. Never a whole pool."""
     if "/" not in name:
