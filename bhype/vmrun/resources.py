@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Callable
 
-from bhype.freebsd import bhyvectl, ifconfig, kld
+from bhype.freebsd import bhyvectl, devctl, ifconfig, kld, pciconf
 from bhype.freebsd.ps import Process
 from bhype.host import CommandError, Host
 from bhype.vmrun import nics
@@ -34,9 +34,21 @@ def prepare(host: Host, config: Config, note_taps: Callable[[list[str]], None]) 
         interfaces = host.query(ifconfig.list_interfaces())
         note_taps(nics.ours(config, interfaces))
         warnings = nics.make(host, config, interfaces)
+    reserve_devices(host, config)
     make_variables(host, config)
     remove_sockets(host, config)
     return warnings
+
+
+def reserve_devices(host: Host, config: Config) -> None:
+    """Take the passed-through devices that say "fix" from the host's drivers; they stay reserved. Raises
+    CommandError, ParseError."""
+    wanted = {one.values.get("src") for one in config.devices if one.kind == "passthru" and one.fix}
+    if not wanted:
+        return
+    for device in host.query(pciconf.devices()):
+        if device.place in wanted and not device.domain and not device.is_reserved:
+            host.run(devctl.set_driver(device.selector, pciconf.PPT))
 
 
 def load_modules(host: Host, config: Config) -> None:

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from bhype.freebsd import pciconf
 from bhype.vmrun.cli import Misuse, read_options
 
 from .conftest import PROJECT, until
@@ -201,3 +202,13 @@ def test_the_exit_status_is_bhyves(lab):
     result = vmrun(lab, "-c", path, "--no-reboot")
     assert result.returncode == 3, result.stderr
     assert os.listdir(lab.root / "var/run/bhype/vms/web1")
+
+
+def test_a_device_that_says_fix_is_reserved_for_the_guest(lab):
+    device = {"device": "passthru", "src": "2:0:0", "fix": True}
+    document = lab.document(wire_guest_mem=True)
+    document["emulations"].append(device)
+    lab.start(document)
+    reserved = [one.place for one in lab.host.query(pciconf.devices()) if one.is_reserved]
+    assert reserved == ["2/0/0"]
+    assert "0:3:0,passthru,2/0/0" in lab.state()["command"]
