@@ -1,8 +1,8 @@
 """zstream(8): what a ZFS stream in a file holds, before zfs(8) receives it.
 
 ``zstream dump`` (cmd/zstream/zstream_dump.c, in FreeBSD's base since 13.0) checks the checksums and prints each BEGIN
-record. A name in a stream may hold anything, also line ends; so the records must follow each other exactly as
-zstream prints them, and their count must be that of the summary.
+record. A name in a stream may hold anything, also line ends, and so may the values of properties, which it prints as
+well; so each record must read exactly as zstream prints it, and their count must be that of the one summary.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _BEGIN = re.compile(
     r"\ttoname = (?P<name>[^\n]{1,255})\n"
     r"\tpayloadlen = \d+\n"
 )
+_BEGUN = re.compile(r"^BEGIN record$", re.M)
 _SUMMARY = re.compile(r"^SUMMARY:\n\tTotal DRR_BEGIN records = (\d+) ", re.M)
 _COMPOUND = 2
 _KINDS = {2: "filesystem", 3: "volume"}
@@ -67,7 +68,7 @@ def contents(text: str) -> Contents:
     """Read the output of ``zstream dump``. Raises ParseError."""
     found = list(_BEGIN.finditer(text))
     summaries = _SUMMARY.findall(text)
-    if len(summaries) != 1 or int(summaries[0]) != len(found) or text.count("BEGIN record") != len(found):
+    if len(summaries) != 1 or int(summaries[0]) != len(found) or len(_BEGUN.findall(text)) != len(found):
         raise ParseError("what zstream(8) tells of this stream is not understood")
     if not found:
         raise ParseError("the stream is empty")

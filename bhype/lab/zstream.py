@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
         core.fail(f"zstream: invalid option '{error.letter}'\n{USAGE}", 1)
     if arguments:
         try:
-            handle = os.open(arguments[0], os.O_RDONLY)
+            handle = os.open(core.root(arguments[0]), os.O_RDONLY)
         except OSError as error:
             core.fail(f"Error while opening file '{arguments[0]}': {error.strerror}", 1)
     else:
