@@ -10,6 +10,7 @@ from bhype.hosts.checklist import Item
 from bhype.hosts.models import Host
 from bhype.hosts.observer import Sweep, ask_once
 from bhype.live import publish
+from bhype.vmrun.nics import tap_of
 
 from . import plan
 from .models import Switch
@@ -23,7 +24,7 @@ def observe(sweep: Sweep) -> None:
     for switch in switches:
         found = by_name.get(switch.interface)
         is_up = found is not None and found.is_up and found.description == switch.wanted.description
-        members = sorted(found.members) if found is not None else []
+        members = sorted({tap_of(member) for member in found.members}) if found is not None else []
         if (is_up, members) != (switch.is_up, switch.members) or switch.seen_at is None:
             with transaction.atomic():
                 Switch.objects.filter(pk=switch.pk).update(is_up=is_up, members=members, seen_at=sweep.now)

@@ -41,6 +41,11 @@ def port_name(tap: str) -> str:
     return f"r{tap}"
 
 
+def tap_of(member: str) -> str:
+    """The tap that is meant by a bridge's member: itself, or the one that stands behind it."""
+    return member[1:] if member.startswith("rtap") else member
+
+
 def pipe_name(tap: str) -> str:
     return f"{tap}_pipe"
 

@@ -82,6 +82,13 @@ def test_switches_are_set_up_and_seen(ready):
     assert Switch.objects.get().members == ["tap7"]
 
 
+def test_what_stands_in_the_bridge_for_a_tap_with_a_rate_counts_as_the_tap(ready):
+    ready.commands("/sbin/ifconfig", "tap9", "create", "name", "rtap8")
+    ready.commands("/sbin/ifconfig", "sw-nat", "addm", "rtap8")
+    Observer(ready.host).sweep()
+    assert Switch.objects.get().members == ["tap8"]
+
+
 def test_a_switch_that_was_destroyed_comes_back(ready):
     ready.commands("/sbin/ifconfig", "sw-nat", "destroy")
     from bhype.tasks.models import Task
