@@ -25,6 +25,10 @@ from bhype.tasks.errors import Refused
 from network.api import router as network_router
 from storage.api import router as storage_router
 from vms.api import router as vms_router
+from vms.api_import import router as import_router
+from vms.api_life import boot as boot_router
+from vms.api_life import orphan as orphans_router
+from vms.api_life import router as life_router
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -49,7 +53,11 @@ api = NinjaAPI(
     docs_decorator=allow("self"),
     urls_namespace="api",
 )
+api.add_router("/vms", import_router, tags=["vms"])
 api.add_router("/vms", vms_router, tags=["vms"])
+api.add_router("/vms", life_router, tags=["vms"])
+api.add_router("/boot", boot_router, tags=["vms"])
+api.add_router("/orphans", orphans_router, tags=["vms"])
 api.add_router("", storage_router, tags=["storage"])
 api.add_router("/switches", network_router, tags=["network"])
 api.add_router("/hosts", hosts_router, tags=["hosts"])

@@ -167,16 +167,27 @@ class Changed(Schema):
     task: TaskOut | None
 
 
-class StopIn(Schema):
-    """Seconds that the guest has to power off."""
+class StartIn(Schema):
+    """iso: start from this medium, and from the disk after the guest's first reboot; target: one of vm.json's; force:
+    although the host's memory is short, for admins."""
 
-    timeout: int = Field(120, ge=1, le=3600)
+    iso: str = Field(default="", max_length=128)
+    target: str = Field(default="", max_length=64)
+    force: bool = False
+
+
+class StopIn(Schema):
+    """Seconds that the guest has to power off, by default those of the VM; then_poweroff: pull the plug after them."""
+
+    timeout: int | None = Field(None, ge=1, le=3600)
+    then_poweroff: bool = False
 
 
 class DeleteIn(Schema):
-    """The VM's name once more, as a safeguard."""
+    """The VM's name once more, as a safeguard. keep_disks: its dataset stays, and is listed as an orphan."""
 
     confirm: str = ""
+    keep_disks: bool = False
 
 
 class ConsoleIn(Schema):
@@ -185,8 +196,12 @@ class ConsoleIn(Schema):
 
 
 class BulkIn(Schema):
-    names: list[str] = Field(max_length=bulk.LIMIT)
+    """The VMs of ``names``, or all with the tag; parallel: how many at a time."""
+
+    names: list[str] = Field([], max_length=bulk.LIMIT)
+    tag: str = Field("", max_length=32)
     action: str
+    parallel: int = Field(bulk.PARALLEL, ge=1, le=bulk.PARALLEL_MAX)
 
 
 class BulkOut(Schema):
@@ -289,10 +304,16 @@ def bulk_action(request: HttpRequest, payload: BulkIn) -> list[dict[str, Any]]:
         raise ApiError(422, "invalid", f"Actions are {', '.join(pages.POWER)}.", "action")
     user = signed_in(request)
     wanted = [name for name in dict.fromkeys(payload.names) if "\0" not in name]
-    found = VM.objects.visible_to(user).filter(name__in=wanted).select_related("host", "owner")
-    outcomes = {outcome.vm.name: outcome for outcome in bulk.act(payload.action, found, user)}
+    rows = VM.objects.visible_to(user).select_related("host", "owner")
+    if payload.tag:
+        found = list(rows.filter(tags__name=payload.tag.replace("\0", "")).order_by("name")[: bulk.LIMIT])
+        wanted = [vm.name for vm in found]
+    else:
+        found = list(rows.filter(name__in=wanted))
+    done = bulk.act(payload.action, found, user, parallel=payload.parallel)
+    outcomes = {outcome.vm.name: outcome for outcome in done}
     results = []
-    for name in dict.fromkeys(payload.names):
+    for name in wanted if payload.tag else dict.fromkeys(payload.names):
         outcome = outcomes.get(name)
         task = outcome.task if outcome else None
         error = (outcome.error if outcome else "There is no such VM, or it is not yours.") or None
@@ -330,7 +351,8 @@ def delete_vm(
     vm = _find(request, name, "vms.delete")
     if name not in {confirm, payload.confirm if payload else ""}:
         raise ApiError(422, "invalid", f"Say the VM's name to delete it with its disks: {name}.", "confirm")
-    return Status(202, _ask(request, vm, "delete"))
+    keep = {"keep_disks": True} if payload and payload.keep_disks else {}
+    return Status(202, _ask(request, vm, "delete", **keep))
 
 
 @router.get("/{name}/config", response=dict[str, Any], summary="vm.json as it is wanted")
@@ -344,20 +366,32 @@ def get_command(request: HttpRequest, name: str) -> dict[str, str]:
 
 
 @router.post("/{name}/start", response={202: TaskOut}, summary="Start")
-def start_vm(request: HttpRequest, name: str) -> Status[Task]:
-    return Status(202, _ask(request, _find(request, name, "vms.operate"), "start"))
+def start_vm(request: HttpRequest, name: str, payload: StartIn | None = None) -> Status[Task]:
+    vm = _find(request, name, "vms.operate")
+    wanted = payload or StartIn()
+    params: dict[str, Any] = {key: value for key in ("target", "force") if (value := getattr(wanted, key))}
+    if wanted.iso:
+        key = _key(Iso.objects.filter(pool__host=vm.host), "name", wanted.iso)
+        if key == "-":
+            raise ApiError(422, "invalid", "There is no such medium in the library.", "iso")
+        params["iso_id"] = key
+    if wanted.force and not signed_in(request).can("hosts.change"):
+        raise ApiError(
+            422, "invalid", "Only an admin may start a VM that the host has no memory for.", "force"
+        )
+    return Status(202, _ask(request, vm, "start", **params))
 
 
 @router.post("/{name}/stop", response={202: TaskOut}, summary="Press the power button (ACPI)")
 def stop_vm(request: HttpRequest, name: str, payload: StopIn | None = None) -> Status[Task]:
     vm = _find(request, name, "vms.operate")
-    return Status(202, _ask(request, vm, "stop", **(payload.model_dump() if payload else {})))
+    return Status(202, _ask(request, vm, "stop", **_said(payload)))
 
 
 @router.post("/{name}/restart", response={202: TaskOut}, summary="Shut down and start again")
 def restart_vm(request: HttpRequest, name: str, payload: StopIn | None = None) -> Status[Task]:
     vm = _find(request, name, "vms.operate")
-    return Status(202, _ask(request, vm, "restart", **(payload.model_dump() if payload else {})))
+    return Status(202, _ask(request, vm, "restart", **_said(payload)))
 
 
 @router.post("/{name}/poweroff", response={202: TaskOut}, summary="Pull the plug")
@@ -368,6 +402,10 @@ def poweroff_vm(request: HttpRequest, name: str) -> Status[Task]:
 @router.post("/{name}/reset", response={202: TaskOut}, summary="Press the reset button")
 def reset_vm(request: HttpRequest, name: str) -> Status[Task]:
     return Status(202, _ask(request, _find(request, name, "vms.operate"), "reset"))
+
+
+def _said(payload: Schema | None) -> dict[str, Any]:
+    return payload.model_dump(exclude_unset=True) if payload else {}
 
 
 def _ask(request: HttpRequest, vm: VM, action: str, **params: Any) -> Task:

@@ -19,7 +19,21 @@ from bhype.tasks.models import Schedule
 from storage import plan as storage
 from storage.models import Iso
 
-from . import boot, bulk, guard, once, operations_disks, operations_transfer, parts, place, plan, power, renaming
+from . import (
+    boot,
+    bulk,
+    guard,
+    once,
+    operations_adopt,
+    operations_disks,
+    operations_transfer,
+    orphans,
+    parts,
+    place,
+    plan,
+    power,
+    renaming,
+)
 from .models import VM
 from .operating import (
     State,
@@ -35,7 +49,7 @@ from .operating import (
 
 POWEROFF_SECONDS = 30.0
 # Their operations are registered by being imported, as those below are.
-OTHERS = (boot, bulk, operations_disks, operations_transfer, renaming)
+OTHERS = (boot, bulk, operations_adopt, operations_disks, operations_transfer, orphans, renaming)
 
 
 class CreateParams(VmParams):
