@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from django import forms
@@ -21,8 +21,9 @@ from bhype.tasks.models import Task
 from storage.models import Dataset, Iso, Pool
 
 from . import importing, sizes
+from .adoption import Found
 from .forms import RESERVED, TAKEN, Data, SizeField
-from .importing import EMPTY, NOTHING, PATH, Choices, DiskChoice
+from .importing import EMPTY, MOVED, NOTHING, PATH, Choices, DiskChoice
 from .models import VM
 from .wanted import Fault, WantedError
 
@@ -89,6 +90,9 @@ class TextForm(forms.Form):
         return chosen
 
 
+MOVE, LEAVE = "move", "leave"
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """A device of the source as the preview shows it, with its fields and what is wrong with it."""
@@ -100,6 +104,7 @@ class Part:
     choice: BoundField | None = None
     size: BoundField | None = None
     faults: tuple[str, ...] = ()
+    comes_along: bool = False
 
 
 class ImportForm(forms.Form):
@@ -119,10 +124,14 @@ class ImportForm(forms.Form):
         pools = self.host.pools.filter(is_adopted=True).order_by("-free", "name")
         self.fields["pool"].queryset = pools  # type: ignore[attr-defined]
         self.first_pool = pools.first()
-        self.defaults = importing.defaults(imported, self.first_pool)
+        self.defaults = self.suggested(importing.defaults(imported, self.first_pool))
         self.initial["name"], self.initial["pool"] = imported.document.get("name", ""), self.first_pool
         self.initial["new_macs"] = bool(importing.taken_macs(imported))
         self._add_fields()
+
+    def suggested(self, defaults: Choices) -> Choices:
+        """What the form suggests."""
+        return defaults
 
     def _add_fields(self) -> None:
         choices = CHOICES if self.may_root else [one for one in CHOICES if one[0] != PATH]
@@ -198,6 +207,8 @@ class ImportForm(forms.Form):
         return faults
 
     main_faults: tuple[str, ...] = ()
+    # Devices that come with a dataset, if that moves.
+    comes_along: frozenset[int] = frozenset()
 
     def save(self, user: User) -> tuple[VM, Task] | None:
         """Make the VM; None when it was refused, with the reasons beside the fields."""
@@ -205,7 +216,7 @@ class ImportForm(forms.Form):
         vm = importing.new_vm(chosen["pool"], chosen["name"], user)
         planned = importing.localised(self.imported, vm, self.choices())
         try:
-            return importing.create(vm, self.imported, planned, user, start=chosen["start"])
+            return importing.create(vm, self.imported, planned, user, **self.request())
         except WantedError as error:
             for text in self._sort(error.faults, planned):
                 self.add_error(None, text)
@@ -214,6 +225,10 @@ class ImportForm(forms.Form):
         except Refused as refused:
             self.add_error(refused.field if refused.field in self.fields else None, str(refused))
         return None
+
+    def request(self) -> dict[str, Any]:
+        """What is asked of the worker."""
+        return {"operation": "vms.create", "start": self.cleaned_data["start"]}
 
     def _sort(self, faults: tuple[Fault, ...], planned: importing.Plan) -> tuple[str, ...]:
         """Faults of devices go to them; the others are returned, as sentences."""
@@ -252,6 +267,7 @@ class ImportForm(forms.Form):
                 choice,
                 size,
                 tuple(self.device_faults.get(index, ())),
+                index in self.comes_along,
             )
 
 
@@ -274,3 +290,67 @@ def _told(entry: dict[str, Any]) -> str:
     if isinstance(ports, list):
         words.append(f"{len(ports)} ports")
     return ", ".join(words)[:300]
+
+
+class AdoptForm(ImportForm):
+    """What becomes of a VM that another tool has on this host: its dataset moves, or it stays and the disks are used
+    where they lie."""
+
+    how = forms.ChoiceField(
+        choices=[
+            (MOVE, "Move its dataset to bHype; the other tool does not find it any more"),
+            (LEAVE, "Leave it there; a new VM uses its disks by their paths"),
+        ],
+        widget=forms.RadioSelect,
+        label="Its dataset",
+    )
+
+    def __init__(self, data: Data = None, *, found: Found, user: User) -> None:
+        self.found = found
+        self.moves = {move.device: move for move in found.moves}
+        super().__init__(data, imported=found.imported, user=user)
+        self.initial["how"] = LEAVE if found.obstacle else MOVE
+        if not found.obstacle:
+            # A dataset moves within its pool.
+            pools = self.host.pools.filter(is_adopted=True, name=found.dataset.partition("/")[0])
+            self.fields["pool"].queryset = pools  # type: ignore[attr-defined]
+            self.first_pool = self.initial["pool"] = pools.first()
+        self.comes_along = frozenset(self.moves)
+        del self.fields["start"]
+
+    def clean(self) -> dict[str, Any]:
+        chosen = super().clean()
+        if chosen.get("how") == MOVE and self.found.obstacle:
+            self.add_error("how", self.found.obstacle)
+        if self.found.is_running:
+            self.add_error(
+                "how", f"{self.found.name} is running. Stop it where it was started, then look again."
+            )
+        return chosen
+
+    def suggested(self, defaults: Choices) -> Choices:
+        """Its disks are there already."""
+        disks = {index: replace(one, what=PATH) for index, one in defaults.disks.items()}
+        return replace(defaults, disks=disks)
+
+    @property
+    def is_moved(self) -> bool:
+        chosen = self.cleaned_data.get("how") if self.is_bound else self.initial["how"]
+        return bool(chosen == MOVE)
+
+    def choices(self) -> Choices:
+        """The disks of a dataset that moves come along with it."""
+        found = super().choices()
+        if not self.is_moved:
+            return found
+        moved = {
+            index: DiskChoice(MOVED, -(-move.size // sizes.MIB) * sizes.MIB, move.new)
+            for index, move in self.moves.items()
+        }
+        return replace(found, disks={**found.disks, **moved})
+
+    def request(self) -> dict[str, Any]:
+        if not self.is_moved:
+            return {"operation": "vms.create", "start": False}
+        moves = [asdict(move) for move in self.found.moves]
+        return {"operation": "vms.adopt_foreign", "source": self.found.dataset, "moves": moves}

@@ -31,17 +31,19 @@ from .sizes import GIB, MIB
 
 Document = dict[str, Any]
 DEFAULT_SIZE = 20 * GIB
-EMPTY, PATH, NOTHING = "empty", "path", "none"
+EMPTY, PATH, NOTHING, MOVED = "empty", "path", "none", "moved"
 _TAG = re.compile(r"[a-z0-9][a-z0-9._:-]{0,31}")
 TAGS_MAX = 16
 
 
 @dataclass(frozen=True, slots=True)
 class DiskChoice:
-    """What becomes of a disk: an EMPTY one of ``size`` bytes is made, it is used where it lies (PATH), or NOTHING."""
+    """What becomes of a disk: an EMPTY one of ``size`` bytes is made, it is used where it lies (PATH), it comes along
+    with the dataset and is then called ``name`` there (MOVED), or NOTHING."""
 
     what: str = EMPTY
     size: int = DEFAULT_SIZE
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +188,11 @@ def _disk(vm: VM, entry: Document, choice: DiskChoice, sizes: dict[str, int]) ->
     if choice.what == NOTHING:
         return None
     if choice.what == EMPTY:
-        entry.pop("ram", None)
         entry["path"] = f"/dev/zvol/{vm.dataset}/disk{len(sizes)}"
+    elif choice.what == MOVED:
+        is_file = choice.name.endswith(".img")
+        entry["path"] = f"{'' if is_file else '/dev/zvol'}/{vm.dataset}/{choice.name}"
+    if choice.what in {EMPTY, MOVED}:
         sizes[entry["path"]] = choice.size
     return entry
 
@@ -243,12 +248,14 @@ def faults(vm: VM, imported: Imported, planned: Plan, user: User) -> tuple[wante
     return ()
 
 
-def create(vm: VM, imported: Imported, planned: Plan, user: User, *, start: bool = False) -> tuple[VM, Task]:
+def create(
+    vm: VM, imported: Imported, planned: Plan, user: User, operation: str = "vms.create", **params: Any
+) -> tuple[VM, Task]:
     """Make the rows and ask for the VM's creation, all or nothing. Raises WantedError and Refused."""
     try:
         with transaction.atomic():
             change = write(vm, imported, planned, user)
-            return change.vm, ask("vms.create", {"vm_id": change.vm.pk, "start": start}, user)
+            return change.vm, ask(operation, {"vm_id": change.vm.pk, **params}, user)
     except IntegrityError as error:
         raise wanted.WantedError(
             [wanted.Fault("vm", "name", "There is already a VM of this name.")]

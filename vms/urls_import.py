@@ -8,4 +8,9 @@ from . import views_import as views
 
 urlpatterns = [
     path("_import/", views.describe, name="import"),
+    path("_import/found/", views.found, name="import_found"),
+    path("_import/found/<int:task>/<str:name>/", views.adopt, name="import_adopt"),
+    path("_import/files/", views.files, name="import_files"),
+    path("_import/upload/", views.upload, name="import_upload"),
+    path("_import/back/<slug:vm>/", views.give_back, name="import_back"),
 ]

@@ -6,15 +6,18 @@ import json
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 
 from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.foreign import Imported
+from bhype.tasks import Refused, ask
 
-from . import importing, plan
-from .import_forms import ImportForm, TextForm
+from . import importing, pages_import, plan, uploads
+from .file_forms import FileForm
+from .import_forms import AdoptForm, ImportForm, TextForm
+from .models import VM
 
 
 @allow("vms.create", methods="GET POST")
@@ -37,6 +40,88 @@ def describe(request: HttpRequest) -> HttpResponse:
         form.look()
     context = _preview(form, text.imported) | {"text": text}
     return render(request, "vms/import_preview.html", context, status=422 if is_chosen else 200)
+
+
+@allow("vms.root", methods="GET POST")
+def found(request: HttpRequest) -> HttpResponse:
+    """VMs of other tools on this host, as the last search has found them."""
+    user = signed_in(request)
+    if request.method == "POST":
+        task = ask("vms.find_foreign", {}, user)
+        audit.record(request, "vms.find_foreign", "host", task=task)
+        return redirect("vms:import_found")
+    return render(
+        request, "vms/import_found.html", {"tab": "found", "may_root": True, **pages_import.search()}
+    )
+
+
+@allow("vms.root", methods="GET POST")
+def adopt(request: HttpRequest, task: int, name: str) -> HttpResponse:
+    """One of them: shown as what it becomes, then taken over or used where it lies."""
+    user, source = signed_in(request), pages_import.found_vm(task, name)
+    form = AdoptForm(request.POST if request.method == "POST" else None, found=source, user=user)
+    made = form.save(user) if form.is_bound and form.is_valid() else None
+    if made:
+        vm, asked = made
+        audit.record(request, asked.operation, f"vm {vm.name}", {"from": source.folder}, task=asked)
+        messages.success(request, f"{vm.name} is being {'taken over' if form.is_moved else 'created'}.")
+        return redirect("vms:detail", vm.name)
+    if not form.is_bound:
+        form.look()
+    context = _preview(form, source.imported) | {
+        "found": source,
+        "adoption": True,
+        "tab": "found",
+        "may_root": True,
+    }
+    return render(request, "vms/import_adopt.html", context, status=422 if form.is_bound else 200)
+
+
+@allow("vms.root", VM, methods="POST")
+def give_back(request: HttpRequest, vm: VM) -> HttpResponse:
+    """Move an adopted VM's dataset back to where it was."""
+    params = pages_import.adoption_of(vm)
+    if params is None:
+        raise Http404
+    try:
+        task = ask("vms.return_foreign", params, signed_in(request))
+    except Refused as refused:
+        messages.error(request, str(refused))
+    else:
+        audit.record(request, "vms.return_foreign", f"vm {vm.name}", task=task)
+        messages.success(request, f"{vm.name} is being given back.")
+    return redirect("vms:import_found")
+
+
+@allow("vms.create", methods="GET POST")
+def files(request: HttpRequest) -> HttpResponse:
+    """Disk images, packages and streams that were uploaded, and what is to become of them."""
+    user = signed_in(request)
+    form = FileForm(request.POST if request.method == "POST" else None, user=user)
+    task = form.save() if form.is_bound and form.is_valid() else None
+    if task:
+        audit.record(request, task.operation, f"file {form.cleaned_data['file']}", task=task)
+        messages.success(request, f"{task.title} has begun.")
+        return redirect("tasks:detail", task.pk)
+    context = {"form": form, "tab": "files", "may_root": user.can("vms.root"), "limit": uploads.LIMIT}
+    return render(request, "vms/import_files.html", context, status=422 if form.is_bound else 200)
+
+
+@allow("vms.create", methods="POST")
+def upload(request: HttpRequest) -> HttpResponse:
+    """One file as the body of the request, for the folder of who sends it."""
+    user = signed_in(request)
+    try:
+        name = uploads.receive(
+            user, request.GET.get("name", ""), request, request.headers.get("Content-Length", "")
+        )
+    except uploads.NotReady:
+        ask("vms.ready_transfers", {}, user)
+        return JsonResponse({"message": "The folder for uploads is being made.", "again": True}, status=409)
+    except uploads.BadUpload as error:
+        return JsonResponse({"message": str(error)}, status=422)
+    audit.record(request, "vms.upload", f"file {name}")
+    return JsonResponse({"file": name})
 
 
 def _preview(form: ImportForm, imported: Imported) -> dict[str, Any]:
