@@ -40,9 +40,10 @@ def of(subject: Subject) -> bytes | None:
     folder = Path(settings.RUN_DIR) / "pictures"
     folder.mkdir(mode=0o700, exist_ok=True)
     file = folder / f"{subject.topic.replace(':', '-')}.png"
-    with _turn(file.with_suffix(".turn")) as mine:
-        if mine and not viewers.is_viewed(subject.topic):
-            _take(subject, file)
+    if not viewers.is_viewed(subject.topic):
+        with _turn(file.with_suffix(".turn")) as mine:
+            if mine:
+                _take(subject, file)
     with contextlib.suppress(FileNotFoundError):
         if time.time() - file.stat().st_mtime < STALE_SECONDS:
             return file.read_bytes()

@@ -185,7 +185,8 @@ def is_viewed(subject: str) -> bool:
 
 
 def leave(viewer: Viewer) -> None:
-    """Give the place up. Control of a line goes to the one who is left, if it is one; else to nobody."""
+    """Give the place up. Control of a line goes to the one who is left, if it is one, or to the leaver's own other
+    window (a page that was loaded again); else to nobody."""
     with transaction.atomic():
         # Locks the table against another who leaves at the same moment (SQLite: the whole database).
         list(_on_line(viewer).select_for_update())
@@ -193,9 +194,11 @@ def leave(viewer: Viewer) -> None:
         Viewer.objects.filter(pk=viewer.pk).delete()
         if viewer.kind == Kind.VNC:
             return
-        left = list(_on_line(viewer).filter(_alive(), right=Right.CONSOLE)[:2])
-        if wrote and len(left) == 1:
-            _give_control(left[0])
+        left = list(_on_line(viewer).filter(_alive(), right=Right.CONSOLE).order_by("-pk"))
+        own = [each for each in left if (each.user_id, each.session) == (viewer.user_id, viewer.session)]
+        heirs = left if len(left) == 1 else own
+        if wrote and heirs:
+            _give_control(heirs[0])
         publish(line_topic(viewer.subject, viewer.kind))
 
 

@@ -78,8 +78,10 @@ def state(request: HttpRequest, what: str, name: str) -> HttpResponse:
 def picture(request: HttpRequest, what: str, name: str) -> HttpResponseBase:
     """A small picture of the screen, PNG; a blank one where there is none."""
     subject = subject_of(request, what, name)
-    image = (pictures.of(subject) if pictures.are_wanted(subject) else None) or BLANK
+    image = pictures.of(subject) if pictures.are_wanted(subject) else None
+    seconds = 15 if image else 3
+    image = image or BLANK
     response = HttpResponse(image, content_type="image/png")
-    response["Cache-Control"] = "private, max-age=15"
+    response["Cache-Control"] = f"private, max-age={seconds}"
     response["ETag"] = f'"{hashlib.sha256(image).hexdigest()[:32]}"'
     return get_conditional_response(request, etag=response["ETag"], response=response) or response

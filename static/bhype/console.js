@@ -125,6 +125,7 @@ function hangUp() {
   const old = socket;
   socket = null;
   shared = null;
+  document.body.dataset.writes = "";
   $("people").hidden = $("control").hidden = true;
   for (const each of Object.values(views)) each?.detach();
   old?.close();
@@ -167,6 +168,7 @@ function whoWrites({ writes, writer, since }) {
 function share(told, mayWrite) {
   const before = shared;
   shared = told;
+  document.body.dataset.writes = told.writes ? "1" : "";
   const others = told.here.filter((each) => !each.you);
   $("people").hidden = $("control").hidden = !others.length && told.writes;
   $("control-text").textContent = whoWrites(told);

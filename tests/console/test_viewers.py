@@ -135,6 +135,14 @@ def test_control_passes_to_the_one_who_is_left_and_among_several_to_nobody(alice
     assert writer(third) == third.pk
 
 
+def test_a_writer_who_loads_the_page_again_keeps_control(alice, operator):
+    first, _ = line(alice), line(operator)
+    line(alice, session="s2")
+    again = line(alice)
+    viewers.leave(first)
+    assert writer(again) == again.pk
+
+
 def test_a_writer_that_died_stands_in_nobodys_way(alice, operator):
     line(alice)
     Viewer.objects.update(seen_at=timezone.now() - timedelta(seconds=31))

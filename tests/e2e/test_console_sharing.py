@@ -92,6 +92,7 @@ def shown(page: Page) -> str:
 
 
 def sees(page: Page, text: str) -> None:
+    page.bring_to_front()  # a window behind others may go without frames
     wait_until(lambda: text in shown(page), 15, f"{text!r}; there is {shown(page)[-200:]!r}")
 
 
@@ -168,9 +169,16 @@ def test_two_share_a_serial_line_and_a_third_only_watches(guest, window, shot):
     sees(wim, "ada-again.")
 
 
-def test_the_log_is_shown_searched_and_followed(guest, window, shot):
-    page = serial(window("ada"))
+def writing(page: Page) -> Page:
+    """With control, once whoever had the line open before has been seen to leave."""
+    serial(page)
+    expect(page.locator("body[data-writes='1']")).to_have_count(1, timeout=10_000)
     page.locator("#serial").click()
+    return page
+
+
+def test_the_log_is_shown_searched_and_followed(guest, window, shot):
+    page = writing(window("ada"))
     page.keyboard.type("a-needle-in-the-log.")
     sees(page, "a-needle-in-the-log.")
     log = window("wim")
@@ -188,8 +196,7 @@ def test_the_log_is_shown_searched_and_followed(guest, window, shot):
 
 
 def test_a_recorded_session_is_played_again(guest, window, shot):
-    page = serial(window("ada"))
-    page.locator("#serial").click()
+    page = writing(window("ada"))
     page.keyboard.type("to-be-kept.")
     sees(page, "to-be-kept.")
     page.goto(f"/console/vm/{NAME}/recordings/")
