@@ -205,16 +205,17 @@ def plain_files(run: Run, path: str, most: int = 10_000) -> list[str]:
     waiting = [path]
     while waiting:
         here = waiting.pop()
-        for entry in os.scandir(run.host.path(here)):
-            inner = f"{here}/{entry.name}"
-            mode = entry.stat(follow_symlinks=False).st_mode
-            if stat.S_ISDIR(mode):
-                waiting.append(inner)
-            elif not stat.S_ISREG(mode) or entry.stat(follow_symlinks=False).st_nlink != 1:
-                raise OperationFailed(
-                    f"{inner} is a link or a device: what holds such things is not imported."
-                )
-            found.append(inner)
-            if len(found) > most:
-                raise OperationFailed(f"{path} holds more than {most} files.")
+        with os.scandir(run.host.path(here)) as entries:
+            for entry in entries:
+                inner = f"{here}/{entry.name}"
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):
+                    waiting.append(inner)
+                elif not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+                    raise OperationFailed(
+                        f"{inner} is a link or a device: what holds such things is not imported."
+                    )
+                found.append(inner)
+                if len(found) > most:
+                    raise OperationFailed(f"{path} holds more than {most} files.")
     return found

@@ -26,10 +26,9 @@ TOLD = 0.2
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """The plain file at the host's ``path``, never through a link. expected: its device and inode, if known."""
+    """The plain file at the host's ``path``, never through a link."""
 
     path: str
-    expected: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,11 +315,10 @@ class _Pair:
 
 
 def _open_source(host: LocalHost, source: FileSource) -> int:
-    """The opened file. Raises OSError where it is a link, a device, or not the expected one."""
+    """The opened file. Raises OSError where it is a link or a device."""
     path = host.path(source.path)
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or source.expected not in (None, (status.st_dev, status.st_ino)):
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(f"{source.path} is not the plain file that it was.")
+        raise OSError(f"{source.path} is not a plain file.")
     return descriptor

@@ -206,7 +206,7 @@ def last_command(ready, source, admin, monkeypatch, linked) -> int:
 def test_nothing_is_left_of_a_copy_whose_worker_died_anywhere(ready, source, admin, monkeypatch, linked):
     last = last_command(ready, source, admin, monkeypatch, linked)
     # Each takes seconds: some of many that are alike, and the last.
-    for number in sorted({2, last, *range(4, last, 5)}):
+    for number in sorted({2, last, *range(5, last, 8)}):
         copies.make(source, "web2", admin, linked=linked)
         with monkeypatch.context() as patch:
             die_at(patch, number)

