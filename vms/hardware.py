@@ -59,6 +59,8 @@ MENU = (
         ),
     ),
 )
+# Of these the least that can be said equals root.
+ROOT_KINDS = frozenset({"virtio-9p", "hda", "passthru", "virtio-scsi", "virtio-input", "ahci", "raw"})
 
 
 # Values as text, and back.
@@ -214,6 +216,8 @@ class DocumentForm(forms.Form):
     this part. A key that equals root is shown to others than its holders, but cannot be changed by them.
     """
 
+    # The field that stands for a key that has none of its own.
+    STANDS_FOR: Mapping[str, str] = {}
     revision = forms.IntegerField(required=False, min_value=0, max_value=2**31 - 1, widget=forms.HiddenInput)
 
     def __init__(
@@ -231,7 +235,10 @@ class DocumentForm(forms.Form):
         self.is_stale = False
         self.fields["revision"].initial = revision
         for name, option in self.options.items():
-            self.add(name, field_of(option), text_of(option, self._value(name)))
+            value = self._value(name)
+            # The default has no word of its own among the choices.
+            is_default = option.choices and value == option.default and not option.is_required
+            self.add(name, field_of(option), "" if is_default else text_of(option, value))
             if option.equals_root is True and not may_root:
                 self.lock(name)
 
@@ -260,6 +267,12 @@ class DocumentForm(forms.Form):
             return self.options[name].default
         return value
 
+    def is_set(self, name: str) -> bool:
+        """Whether the field says something else than what holds by default."""
+        if name not in self.options:
+            return bool(self.fields[name].initial)
+        return self._value(name) not in (None, self.options[name].default)
+
     def written(self) -> Document:
         """The part with what was said. Keys that were not touched stay as they were written."""
         found = json.loads(json.dumps(self.part))
@@ -269,9 +282,10 @@ class DocumentForm(forms.Form):
             new, old = self.cleaned_data[name], self._value(name)
             if option.kind == "flag":
                 if bool(new) != bool(old):
-                    _put(found, name, bool(new))
+                    _put(found, name, None if bool(new) == bool(option.default) else bool(new))
             elif new is None:
-                _put(found, name, None)
+                if not (option.choices and old == option.default):
+                    _put(found, name, None)
             elif text_of(option, new) != text_of(option, old):
                 _put(found, name, new)
         return {key: value for key, value in found.items() if value not in (None, {})}
@@ -292,11 +306,11 @@ class DocumentForm(forms.Form):
                 self.add_error(None, f"{place}{label}: {text}" if label else f"{place}{text}")
 
     def _name_of(self, fault: Fault) -> str | None:
-        for name in (fault.field, f"{fault.where}.{fault.field}"):
-            is_here = fault.where == self.where or name.startswith(f"{fault.where}.") or self.where == ""
-            if name and is_here and name in self.fields:
-                return name
-        return None
+        """The field that a fault is about. Of a disk the second word of its place is its bus, which may be new."""
+        inside = [f"{fault.where}.{fault.field}", self.STANDS_FOR.get(fault.where, "")]
+        is_here = fault.where.partition(" ")[0] == self.where.partition(" ")[0]
+        here = [fault.field, self.STANDS_FOR.get(fault.field, "")] if is_here else []
+        return next((name for name in (*here, *inside) if name in self.fields), None)
 
 
 def _put(target: Document, name: str, value: Any) -> None:

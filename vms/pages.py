@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import Count, F, Q, Sum
+from django.db.models import Count, F, Q, Sum, prefetch_related_objects
 from django.http import QueryDict
 from django.urls import reverse
 
@@ -16,7 +16,7 @@ from bhype.accounts.models import User
 from bhype.hosts.models import Host
 from bhype.tasks.models import Task
 
-from . import plan, sizes
+from . import hardware_pages, plan, sizes
 from .models import VM, Nic, Tag, VMQuerySet
 
 PAGE_SIZE = 50
@@ -38,7 +38,7 @@ SORT_CHOICES = (
 # What an unfinished task makes of its VM, as the badge says it until the observer has seen it.
 DOING = {
     "vms.create": "creating", "vms.start": "starting", "vms.stop": "stopping", "vms.poweroff": "stopping",
-    "vms.restart": "restarting", "vms.reset": "resetting", "vms.delete": "deleting",
+    "vms.restart": "restarting", "vms.reset": "resetting", "vms.delete": "deleting", "vms.clone": "creating",
 }  # fmt: skip
 
 
@@ -107,8 +107,23 @@ class Row:
         return self.may("vms.change")
 
     @property
+    def may_operate(self) -> bool:
+        return self.may("vms.operate")
+
+    @property
+    def may_clone(self) -> bool:
+        """Whoever copies a VM gets all that is on its disks."""
+        return self.may_change and self.user.can("vms.create")
+
+    @property
     def may_delete(self) -> bool:
         return self.may("vms.delete")
+
+    @property
+    def pending(self) -> int:
+        """How many changes wait for the next start. A revision that is the started one has none."""
+        started = ((self.vm.running or {}).get("bhype") or {}).get("revision")
+        return 0 if started == self.vm.revision else len(hardware_pages.changes_of(self.vm))
 
     @property
     def refusals(self) -> dict[str, str | None]:
@@ -123,6 +138,8 @@ class Row:
             reasons["console"] = "It has neither a screen nor a serial console."
         if not self.may_delete:
             reasons["delete"] = "You may not delete this VM."
+        elif self.vm.is_protected and not reasons["delete"]:
+            reasons["delete"] = "It is protected. Take its protection away first."
         return reasons
 
     @property
@@ -167,6 +184,10 @@ def rows_of(vms: Iterable[VM], user: User) -> list[Row]:
     found = list(vms)
     tasks = Task.objects.filter(subject__in=[vm.subject for vm in found]).unfinished().order_by("id")
     running = {task.subject: task for task in tasks if task.operation in DOING}
+    # Of the few whose changes are counted.
+    prefetch_related_objects(
+        [vm for vm in found if vm.is_on and vm.running], "devices__iso__pool", "nics__switch"
+    )
     return [Row(vm, user, running.get(vm.subject)) for vm in found]
 
 

@@ -134,7 +134,8 @@ def entries(document: Document) -> dict[str, Document]:
     """The devices by their slots."""
     found = document.get("emulations")
     rows = found if isinstance(found, list) else []
-    return {str(row.get("slot")): row for row in rows if isinstance(row, dict) and row.get("device") in KINDS}
+    devices = (row for row in rows if isinstance(row, dict) and str(row.get("device")) in KINDS)
+    return {str(row.get("slot")): row for row in devices}
 
 
 def _pairs(running: Document, wanted: Document) -> Iterator[tuple[str, Document | None, Document | None]]:
@@ -248,7 +249,9 @@ def say(value: Any, option: Option | None = None) -> str:
 def _cpus(value: Any) -> str:
     if not isinstance(value, dict):
         return str(value)
-    parts = [int(value.get(key, 1)) for key in ("sockets", "cores", "threads")]
+    parts = [value.get(key, 1) for key in ("sockets", "cores", "threads")]
+    if not all(isinstance(part, int) for part in parts):
+        return _compact(value)
     total = parts[0] * parts[1] * parts[2]
     words = [
         f"{count} {name}{'s' if count != 1 else ''}"

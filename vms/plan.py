@@ -21,7 +21,7 @@ from bhype.vmrun.rundir import RUN_DIR, SECRETS
 from .sizes import GIB, MIB, human
 
 if TYPE_CHECKING:
-    from .models import VM
+    from .models import VM, Disk, Nic
 
 Document = dict[str, Any]
 
@@ -159,37 +159,35 @@ def _drives(vm: VM) -> list[Document]:
 
 
 def _disks(vm: VM) -> list[Document]:
-    return [
-        _device(
-            disk.bus,
-            disk.slot,
-            {**({"ser": disk.serial} if disk.serial else {}), **disk.options, "path": names.path(disk.path)},
-        )
-        for disk in vm.disks.all()
-        if disk.is_attached
-    ]
+    return [disk_entry(disk) for disk in vm.disks.all() if disk.is_attached]
+
+
+def disk_entry(disk: Disk) -> Document:
+    """The disk as a device of vm.json."""
+    serial = {"ser": disk.serial} if disk.serial else {}
+    return _device(disk.bus, disk.slot, {**serial, **disk.options, "path": names.path(disk.path)})
 
 
 def _nics(vm: VM) -> list[Document]:
-    found = []
-    for nic in vm.nics.all():
-        if not nic.is_attached:
-            continue
-        options: Document = {"mac": nic.mac, **nic.options}
-        if nic.switch is None:
-            options |= {"name": nic.backend} if nic.backend else {}
-        else:
-            options |= {
-                "type": "tap",
-                "name": nic.tap,
-                "fix": True,
-                "bridge": nic.switch.interface,
-                "description": tap_description(vm, nic.index),
-            }
-            if nic.model == nic.Model.VIRTIO and nic.switch.mtu != 1500:
-                options.setdefault("mtu", nic.switch.mtu)
-        found.append(_device(nic.model, nic.slot, options))
-    return found
+    return [nic_entry(vm, nic) for nic in vm.nics.all() if nic.is_attached]
+
+
+def nic_entry(vm: VM, nic: Nic) -> Document:
+    """The network port as a device of vm.json."""
+    options: Document = {"mac": nic.mac, **nic.options}
+    if nic.switch is None:
+        options |= {"name": nic.backend} if nic.backend else {}
+    else:
+        options |= {
+            "type": "tap",
+            "name": nic.tap,
+            "fix": True,
+            "bridge": nic.switch.interface,
+            "description": tap_description(vm, nic.index),
+        }
+        if nic.model == nic.Model.VIRTIO and nic.switch.mtu != 1500:
+            options.setdefault("mtu", nic.switch.mtu)
+    return _device(nic.model, nic.slot, options)
 
 
 def _others(vm: VM) -> list[Document]:

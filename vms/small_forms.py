@@ -1,11 +1,10 @@
-"""The forms that are one field: notes, the name typed at deletion, and the bulk bar."""
+"""The forms that are one field: notes and the bulk bar."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django import forms
-from django.core.exceptions import ValidationError
 from django.db.models import F
 from django.http import QueryDict
 
@@ -33,27 +32,6 @@ class NotesForm(forms.Form):
             self.add_error(None, STALE)
             return False
         return True
-
-
-class DeleteForm(forms.Form):
-    """Deletion is confirmed by typing the VM's name."""
-
-    name = forms.CharField(
-        label="Name",
-        strip=True,
-        max_length=100,
-        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
-    )
-
-    def __init__(self, *args: Any, vm: VM, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.vm = vm
-
-    def clean_name(self) -> str:
-        name: str = self.cleaned_data["name"]
-        if name != self.vm.name:
-            raise ValidationError(f"This is not its name. Type {self.vm.name} to delete it.")
-        return name
 
 
 class BulkForm(forms.Form):

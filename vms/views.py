@@ -16,7 +16,6 @@ from bhype.accounts.access import allow, signed_in
 from bhype.accounts.models import User
 from bhype.console.models import Viewer
 from bhype.hosts.models import Host
-from bhype.tasks import Refused, ask
 from bhype.tasks.models import Task
 from bhype.ui.respond import toast
 
@@ -24,7 +23,7 @@ from . import bulk as many
 from . import pages, plan
 from .forms import EditVMForm, VMForm
 from .models import VM
-from .small_forms import BulkForm, DeleteForm, NotesForm
+from .small_forms import BulkForm, NotesForm
 
 
 def _wants(request: HttpRequest, target: str) -> bool:
@@ -46,6 +45,7 @@ def index(request: HttpRequest) -> HttpResponse:
     user, is_table = signed_in(request), _wants(request, "vm-table")
     listing = pages.listing(user, request.GET, with_choices=not is_table)
     context = {"listing": listing, "sort_choices": pages.SORT_CHOICES, "may_create": user.can("vms.create")}
+    context["may_see_host"] = user.can("hosts.view")
     return render(request, "vms/_table.html" if is_table else "vms/list.html", context)
 
 
@@ -105,11 +105,6 @@ def detail(request: HttpRequest, vm: VM) -> HttpResponse:
     return _tab(
         request, _loaded(vm), "overview", notes=notes, tasks=pages.tasks_of(vm, signed_in(request), 5)
     )
-
-
-@allow("vms.view", VM)
-def hardware(request: HttpRequest, vm: VM) -> HttpResponse:
-    return _tab(request, _loaded(vm), "hardware")
 
 
 @allow("vms.view", VM)
@@ -187,28 +182,3 @@ def bulk(request: HttpRequest) -> HttpResponse:
             audit.record(request, f"vms.{name}", f"vm {outcome.vm.name}", task=outcome.task)
     response = render(request, template, {"outcomes": outcomes, "label": many.LABELS[name]})
     return trigger_client_event(response, "vms-changed", after="settle")
-
-
-@allow("vms.delete", VM, methods="GET POST")
-def delete(request: HttpRequest, vm: VM) -> HttpResponse:
-    user = signed_in(request)
-    form = DeleteForm(request.POST if request.method == "POST" else None, vm=vm)
-    shown = pages.row_of(_loaded(vm), user)
-    reason = shown.refusals["delete"]
-    if form.is_bound and form.is_valid() and not reason:
-        try:
-            task = ask("vms.delete", {"vm_id": vm.pk}, user)
-        except Refused as refused:
-            form.add_error("name", str(refused))
-        else:
-            audit.record(request, "vms.delete", f"vm {vm.name}", task=task)
-            messages.success(request, f"{vm.name} is being deleted.")
-            return redirect("vms:list")
-    context = {
-        "form": form,
-        "row": shown,
-        "vm": shown.vm,
-        "reason": reason,
-        "removal": plan.removal(shown.vm),
-    }
-    return render(request, "vms/delete.html", context, status=422 if form.is_bound else 200)

@@ -320,7 +320,7 @@ class _Draft:
             self.fault("bridge", f"There is no switch {bridge}. Known: {known}.", where)
 
     def _give_slots(self, entries: list[Any]) -> None:
-        taken = {entry["slot"] for entry in entries if isinstance(entry, dict) and "slot" in entry}
+        taken = {str(entry["slot"]) for entry in entries if isinstance(entry, dict) and "slot" in entry}
         graphic = self.document.get("graphic")
         if isinstance(graphic, dict):
             taken |= {str(graphic[key]) for key in ("slot", "xhci_slot") if key in graphic}
