@@ -127,12 +127,11 @@ def test_a_vm_in_a_plain_folder_can_only_stay(theirs):
     assert found.obstacle == "It lies in a folder and not in a dataset of its own."
 
 
-@pytest.mark.parametrize(
-    "text", ['vm_dir="$(id)"', "vm_dir=zfs:no/such", 'vm_dir="zfs:../../etc"', "vm_dir=relative", ""]
-)
-def test_an_odd_rc_conf_finds_nothing(theirs, text):
-    theirs.host.write_text("/etc/rc.conf", text + "\n")
-    assert [one.format for one in adoption.candidates(theirs.host, ["tank/bhype"])] == ["hoster-core"]
+def test_an_odd_rc_conf_finds_nothing(theirs):
+    for text in ('vm_dir="$(id)"', "vm_dir=zfs:no/such", 'vm_dir="zfs:../../etc"', "vm_dir=relative", ""):
+        theirs.host.write_text("/etc/rc.conf", text + "\n")
+        found = adoption.candidates(theirs.host, ["tank/bhype"])
+        assert [one.format for one in found] == ["hoster-core"], text
 
 
 def test_a_dataset_is_taken_over_and_given_back_as_it_was(theirs, as_user, root):
@@ -232,17 +231,13 @@ def test_disks_can_stay_where_they_are_if_the_host_allows(theirs, as_user, root,
     assert (vm.state, vm.disks.get().path) == ("stopped", "/tank/hoster/shop1/disk0.img")
 
 
-@pytest.mark.parametrize("role", ["operator", "viewer", ""])
-def test_only_who_may_what_equals_root_sees_what_is_found(theirs, as_user, root, role):
+def test_only_who_may_what_equals_root_sees_what_is_found(theirs, as_user, root):
     task = look(theirs, root)
-    client = as_user(make_user("somebody", role))
-    for path in ("/vms/_import/found/", f"/vms/_import/found/{task}/web9/"):
-        assert client.get(path).status_code == 404
-        assert client.post(path).status_code == 404
-
-
-def test_a_search_that_is_none_is_not_found(theirs, as_user, root):
-    task = look(theirs, root)
+    for role in ("operator", "viewer", ""):
+        client = as_user(make_user(f"somebody{role}", role))
+        for path in ("/vms/_import/found/", f"/vms/_import/found/{task}/web9/"):
+            assert client.get(path).status_code == 404
+            assert client.post(path).status_code == 404
     client = as_user(root)
     assert client.get(f"/vms/_import/found/{task}/nobody/").status_code == 404
     assert client.get("/vms/_import/found/999999/web9/").status_code == 404
