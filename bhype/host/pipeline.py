@@ -261,14 +261,13 @@ class _Pair:
     def _listen(self) -> None:
         """Take what the commands have said besides the stream."""
         for descriptor, (side, name) in list(self._ears.items()):
+            # All of it: of a program that has ended, nobody comes back for the rest.
             try:
-                block = os.read(descriptor, 65536)
+                while block := os.read(descriptor, 65536):
+                    side.hear(name, block)
+                del self._ears[descriptor]
             except BlockingIOError:
                 continue
-            if block:
-                side.hear(name, block)
-            else:
-                del self._ears[descriptor]
 
     # -- when it is over -----------------------------------------------------------------------------
 
