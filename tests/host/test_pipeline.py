@@ -130,7 +130,6 @@ def test_it_ends_in_time():
 
 
 def test_all_that_is_said_at_the_end_is_heard():
-    """More than one reading takes, in the moment before the program ends."""
     said = "import sys; sys.stdin.buffer.read(); sys.stderr.write('x' * 60000 + '\\nlast words')"
     heard = Recorder()
     LocalHost(listener=heard).pipe(writes(10), python(said))
