@@ -24,7 +24,7 @@ from bhype.tasks.models import Task
 from network.models import Switch
 from storage.models import Iso, Pool
 
-from . import bulk, pages, plan
+from . import bulk, pages
 from .forms import EditVMForm, VMForm, values
 from .models import VM, VMQuerySet
 
@@ -53,7 +53,7 @@ class NicOut(Schema):
 
     @staticmethod
     def resolve_switch(nic: Any) -> str:
-        return str(nic.switch.name)
+        return str(nic.switch.name) if nic.switch else ""
 
 
 class VMChange(Schema):
@@ -353,11 +353,6 @@ def delete_vm(
         raise ApiError(422, "invalid", f"Say the VM's name to delete it with its disks: {name}.", "confirm")
     keep = {"keep_disks": True} if payload and payload.keep_disks else {}
     return Status(202, _ask(request, vm, "delete", **keep))
-
-
-@router.get("/{name}/config", response=dict[str, Any], summary="vm.json as it is wanted")
-def get_config(request: HttpRequest, name: str) -> dict[str, Any]:
-    return plan.without_secrets(plan.document(_find(request, name)))
 
 
 @router.get("/{name}/command", response=dict[str, str], summary="The bhyve command")

@@ -540,18 +540,13 @@ class DiskForm(DeviceForm):
             found["path"] = (
                 chosen["path"]
                 if chosen["backing"] == Disk.Backing.PATH
-                else self._new_path(chosen["backing"])
+                else plan.new_disk_path(self.vm, chosen["backing"])
             )
         if chosen.get("size") and chosen.get("backing") != Disk.Backing.PATH:
             self.sizes[str(found["path"])] = chosen["size"]
         # What the new bus does not know is left behind.
         known = {"device", "slot", "path", *KINDS[chosen["bus"]].options}
         return {key: value for key, value in found.items() if key in known}
-
-    def _new_path(self, backing: str) -> str:
-        taken = {disk.index for disk in self.vm.disks.all()}
-        name = f"{self.vm.dataset}/disk{next(number for number in range(1000) if number not in taken)}"
-        return f"/{name}.img" if backing == Disk.Backing.FILE else f"/dev/zvol/{name}"
 
 
 def _size() -> SizeField:

@@ -198,6 +198,13 @@ def _others(vm: VM) -> list[Document]:
     ]
 
 
+def new_disk_path(vm: VM, backing: str) -> str:
+    """Where the next disk of the VM's own will be: a volume, or with ``backing`` "file" an image."""
+    taken = {disk.index for disk in vm.disks.all()}
+    name = f"{vm.dataset}/disk{next(number for number in range(1000) if number not in taken)}"
+    return f"/{name}.img" if backing == "file" else f"/dev/zvol/{name}"
+
+
 def free_slot(vm: VM, first: int) -> str:
     """The next slot from ``first`` on that no device of the VM has, then those before it, then the next bus."""
     taken = {disk.slot for disk in vm.disks.all()} | {nic.slot for nic in vm.nics.all()}
