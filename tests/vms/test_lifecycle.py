@@ -7,6 +7,7 @@ guests are real, but have empty disks: their firmware is up within a second.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import tempfile
@@ -54,7 +55,16 @@ FAULTS = st.one_of(
     st.fixed_dictionaries(
         {
             "command": st.sampled_from(
-                ["zfs create", "zfs create -V", "zfs destroy", "zfs list", "ifconfig addm", "bhyve"]
+                [
+                    "zfs create",
+                    "zfs create -V",
+                    "zfs destroy",
+                    "zfs list",
+                    "zfs rename",
+                    "zfs set",
+                    "ifconfig addm",
+                    "bhyve",
+                ]
             ),
             "do": st.sampled_from(["fail", "kill"]),
             "when": st.sampled_from(["before", "after"]),
@@ -102,8 +112,8 @@ class Lifecycle(RuleBasedStateMachine):
         prepare(self.lab)
         self.user = make_user("maker", "admin")
         self.observer = Observer(self.lab.host)
-        # Names of VMs that were made whole and that nobody wanted to delete.
-        self.kept: set[str] = set()
+        # Numbers of VMs that were made whole and that nobody wanted to delete.
+        self.kept: set[int] = set()
         self.make("a", start=True)
 
     def teardown(self) -> None:
@@ -144,7 +154,7 @@ class Lifecycle(RuleBasedStateMachine):
             return
         self.work(fault, death)
         if Task.objects.get(pk=made[1].pk).status == "succeeded":
-            self.kept.add(name)
+            self.kept.add(made[0].pk)
 
     @rule(
         which=st.integers(0, 1),
@@ -159,7 +169,7 @@ class Lifecycle(RuleBasedStateMachine):
         if plan.actions(vm.state).get(action):
             return
         if action == "delete":
-            self.kept.discard(vm.name)
+            self.kept.discard(vm.pk)
         with contextlib.suppress(Refused):
             ask(
                 f"vms.{action}",
@@ -181,6 +191,47 @@ class Lifecycle(RuleBasedStateMachine):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(state[victim], signal.SIGKILL)
 
+    @rule(
+        which=st.integers(0, 1),
+        operation=st.sampled_from(["rename", "rename", "grow_disk", "configure", "move_disk", "reset_vars"]),
+        name=st.sampled_from(["a", "b", "c"]),
+        fault=FAULTS,
+        death=DEATHS,
+    )
+    @precondition(lambda self: VM.objects.filter(state="stopped", disks__isnull=False).exists())
+    def change(self, which: int, operation: str, name: str, fault: dict | None, death: int | None) -> None:
+        """What is done to VMs that are off; the worker may be killed at later steps, too."""
+        vms = list(VM.objects.filter(state="stopped", disks__isnull=False).distinct().order_by("pk"))
+        vm, other = vms[which % len(vms)], vms[(which + 1) % len(vms)]
+        disk = vm.disks.first()
+        params = {
+            "rename": {"vm_id": vm.pk, "name": name},
+            "grow_disk": {"disk_id": disk.pk, "size": disk.size + 2**20},
+            "move_disk": {"disk_id": disk.pk, "vm_id": other.pk},
+        }.get(operation, {"vm_id": vm.pk})
+        with contextlib.suppress(Refused):
+            ask(f"vms.{operation}", params, self.user)
+        self.work(fault, death and death + 4)
+
+    @rule(fault=FAULTS)
+    def reboot(self, fault: dict | None) -> None:
+        """The host goes down in the middle of a start and comes back: no process, no node, no interface is left."""
+        vm = VM.objects.filter(state="stopped").first()
+        if vm is not None:
+            ask("vms.start", {"vm_id": vm.pk}, self.user)
+            self.work(fault, 6)
+        for state in client.read_states(self.lab.host).values():
+            for victim in ("supervisor", "pid"):
+                if state.get(victim) and state["state"] in plan.ON:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(state[victim], signal.SIGKILL)
+        self.lab.call("stop", "--grace", "0")
+        for node in self.lab.nodes():
+            (self.lab.root / "dev/vmm" / node).unlink()
+        for tap in self.lab.taps():
+            self.lab.commands("/sbin/ifconfig", tap, "destroy")
+        ask("vms.autostart", {}, None)
+
     @rule()
     def look(self) -> None:
         self.observer.sweep()
@@ -199,6 +250,10 @@ class Lifecycle(RuleBasedStateMachine):
             assert time.monotonic() < end, wrong
             time.sleep(0.2)
 
+    def named(self, vm: VM) -> str:
+        path = self.lab.root / vm.dataset / "vm.json"
+        return json.loads(path.read_text())["name"] if path.exists() else "none"
+
     def wrong(self) -> str:
         """What is lost or left over, as a sentence; empty when all is well."""
         vms = list(VM.objects.select_related("pool").prefetch_related("disks", "nics"))
@@ -208,10 +263,16 @@ class Lifecycle(RuleBasedStateMachine):
         running = {process.vm for process in self.lab.host.query(ps.processes())} - {None}
         files = client.read_states(self.lab.host)
         expected = {name for vm in vms for name in (vm.dataset, *(disk.dataset for disk in vm.disks.all()))}
-        whole = {name for vm in vms if vm.name in self.kept for name in (vm.dataset, f"{vm.dataset}/disk0")}
+        whole = {
+            name for vm in vms if vm.pk in self.kept
+            for name in (vm.dataset, *(disk.dataset for disk in vm.disks.all()))
+        }  # fmt: skip
         datasets = self.lab.datasets()
         checks = {
-            "lost VMs": self.kept - {vm.name for vm in vms},
+            "lost VMs": {str(pk) for pk in self.kept - {vm.pk for vm in vms}},
+            "other names than in vm.json": {
+                vm.name for vm in vms if vm.pk in self.kept and self.named(vm) != vm.name
+            },
             "lost datasets": whole - datasets,
             "leaked datasets": datasets - expected,
             "processes": running ^ {vm.name for vm in on},
