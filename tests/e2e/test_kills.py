@@ -348,6 +348,34 @@ def test_what_a_failing_command_says_is_in_the_tasks_log(house):
     assert set(house.vms()) == {"steady"}
 
 
+def test_a_worker_killed_while_it_renames_grows_and_moves_leaves_one_truth(house):
+    """What it had begun is finished or never happened: rows, datasets and vm.json agree."""
+    for task in [house.create(name) for name in ("old", "large")]:
+        house.finish(task)
+    slow = [
+        {"command": "zfs rename tank/bhype/vms/old", "do": "slow", "seconds": 60, "when": "after"},
+        {"command": "zfs set", "do": "slow", "seconds": 60, "when": "after"},
+    ]
+    with house.faults(*slow):
+        tasks = [
+            house.ask("POST", "/vms/old/rename", {"name": "young"}),
+            house.ask("POST", "/vms/large/disks/0/grow", {"size": "16M"}),
+        ]
+        for task, words in zip(tasks, ("/sbin/zfs rename", "/sbin/zfs set"), strict=True):
+            house.reached(task, words)
+        wait_until(lambda: "tank/bhype/vms/young" in house.datasets(), 30, "the new name")
+        house.panel.kill("worker")
+    for task in tasks:
+        house.finish(task, "interrupted")
+    house.settled()
+    assert set(house.vms()) == {"steady", "young", "large"}
+    config = json.loads((house.panel.root / "tank/bhype/vms/young/vm.json").read_text())
+    assert config["name"] == "young"
+    assert [disk["size"] for disk in house.vm("large")["disks"]] == [16 << 20]
+    for task in [house.delete(name) for name in ("young", "large")]:
+        house.finish(task)
+
+
 def test_after_the_whole_panel_was_killed_it_shows_what_is_true(house):
     house.run("gone")
     gone = house.state("gone")

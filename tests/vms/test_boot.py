@@ -202,3 +202,21 @@ def test_of_two_starts_at_one_moment_one_is_refused(ready, host_of_vms):
         thread.join(60)
     assert sorted(outcome == "started" for outcome in outcomes) == [False, True]
     assert any("the running VMs have 20 GiB" in outcome for outcome in outcomes)
+
+
+def test_a_shutdown_of_the_host_stops_all_also_without_a_worker(ready, host_of_vms, monkeypatch, capsys):
+    from django.core.management import CommandError, call_command
+
+    from vms.management.commands import stop_vms
+
+    monkeypatch.setattr(stop_vms, "TAKEN_SECONDS", 0.1)
+    vm = make(ready, "web")
+    ask("vms.start", {"vm_id": vm.pk}, None)
+    ready.run_tasks()
+    call_command("stop_vms")
+    assert "VMs stopped: 1" in capsys.readouterr().out
+    monkeypatch.setattr(power, "request", lambda *words, **more: 1 / 0)
+    VM.objects.update(state="running")
+    monkeypatch.setattr(power, "is_on", lambda host, name: True)
+    with pytest.raises(CommandError, match="Not stopped: web"):
+        call_command("stop_vms")
