@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bhype.foreign import About, Imported, SourceDisk, Unreadable, read
+from bhype.foreign import FORMATS, About, Imported, SourceDisk, Unreadable, read
 from bhype.foreign.imported import TEXT_MAX
 from bhype.freebsd import names, ps, zfs
 from bhype.freebsd.zfs import DatasetInfo
@@ -66,6 +66,11 @@ class Found:
     is_running: bool = False
     obstacle: str = ""
     moves: tuple[Move, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The tool's name, for people."""
+        return FORMATS[self.format].label
 
     def as_json(self) -> dict[str, Any]:
         """For a task's result, without the password of the screen."""

@@ -282,7 +282,11 @@ def _index(where: str) -> int | None:
 def _told(entry: dict[str, Any]) -> str:
     """What a device is, in few words."""
     words = [
-        f"{value}" if key in {"path", "name", "src", "value", "dev"} else f"{key} {value}"
+        key
+        if value is True
+        else f"{value}"
+        if key in {"path", "name", "src", "value", "dev"}
+        else f"{key} {value}"
         for key, value in entry.items()
         if key not in {"device", "slot", "type", "fix", "ports"} and value not in (None, "", False)
     ]
@@ -301,7 +305,7 @@ class AdoptForm(ImportForm):
             (MOVE, "Move its dataset to bHype; the other tool does not find it any more"),
             (LEAVE, "Leave it there; a new VM uses its disks by their paths"),
         ],
-        widget=forms.RadioSelect,
+        widget=forms.RadioSelect(attrs={"class": "form-check-input"}),
         label="Its dataset",
     )
 

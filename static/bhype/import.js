@@ -16,6 +16,7 @@
   const along = () => {
     const moves = $('input[name="how"]:checked')?.value === "move";
     $$("[data-comes-along]").forEach((part) => { part.hidden = moves; });
+    $$("[data-with-move]").forEach((part) => { part.hidden = !moves; });
   };
   $$('input[name="how"]').forEach((choice) => choice.addEventListener("change", along));
   along();
