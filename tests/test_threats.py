@@ -217,7 +217,9 @@ def test_t14_missing_and_forbidden_are_one_answer(world, stranger):  # noqa: F81
     client = Client(HTTP_AUTHORIZATION=f"Bearer {secret}")
     for method, path in operations():
         if "{name}" in path and "/vms/" in path:
-            there, missing = (client.generic(method, path.format(name=name)) for name in ("web1", "no-such"))
+            there, missing = (
+                client.generic(method, path.format(**world | {"name": name})) for name in ("web1", "no-such")
+            )
             # A body that is refused before the look is refused alike.
             assert (there.status_code, there.content) == (missing.status_code, missing.content), (
                 method,

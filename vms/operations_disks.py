@@ -18,7 +18,7 @@ from bhype.live import publish
 from bhype.tasks import Operation, OperationFailed, Run, operation
 from bhype.vmrun import client
 
-from . import edited, parts, place, plan, power, wanted
+from . import edited, parts, pending, place, plan, power, wanted
 from .models import VM, Disk, Nic
 from .operating import VmParams, changed, find, require_off, require_whole, vm_of, vm_operation
 from .sizes import MIB, human
@@ -311,6 +311,7 @@ def set_link(run: Run, params: LinkParams) -> None:
     vm = _apply(run, nic.vm_id, document)
     if power.is_on(run.host, vm.name):
         power.request(run, vm, "link", device=entry.get("name", ""), up=params.link == "up")
+        _runs_now(vm)
 
 
 @vm_operation("vms.set_limits", "Set the limits of {vm}", right="vms.change")
@@ -335,8 +336,16 @@ def set_limits(run: Run, params: LimitParams) -> None:
     vm = _apply(run, vm.pk, document)
     if power.is_on(run.host, vm.name):
         state = power.request(run, vm, "limits", **told)
+        _runs_now(vm)
         for sentences in (state.get("warnings") or {}).values():
             run.log("\n".join(sentences))
+
+
+def _runs_now(vm: VM) -> None:
+    """What was changed in the running guest waits for no start."""
+    if vm.running is not None:
+        running = pending.with_live(vm.running, plan.document(vm))
+        VM.objects.filter(pk=vm.pk).update(running=running)
 
 
 def _entry(document: dict[str, Any], mac: str) -> dict[str, Any]:
