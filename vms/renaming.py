@@ -15,7 +15,7 @@ from pydantic import Field
 
 from bhype.freebsd import bhyvectl, names, zfs
 from bhype.host import CommandError
-from bhype.tasks import OperationFailed, Run
+from bhype.tasks import OperationFailed, Run, schedules
 from bhype.vmrun import client
 
 from . import edited, parts, place, power
@@ -89,6 +89,7 @@ def _write_row(vm: VM, old: str, name: str) -> None:
                 device.options = _replaced(device.options, old, name)
                 device.save(update_fields=["options"])
             changed(vm, name=name, settings=_replaced(vm.settings, old, name))
+            schedules.retitle(vm.subject)
     except IntegrityError as error:
         raise OperationFailed(f"There is already a VM called {name}.") from error
 

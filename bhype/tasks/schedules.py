@@ -176,6 +176,18 @@ def enable(schedule: Schedule, *, enabled: bool) -> None:
     Schedule.objects.filter(pk=schedule.pk).update(is_enabled=enabled, next_run=following, problem="")
 
 
+def retitle(subject: str) -> None:
+    """Name the schedules about ``subject`` anew: it is called otherwise now."""
+    from .models import Schedule
+
+    for row in Schedule.objects.filter(subject=subject):
+        found = registry.find(row.operation)
+        if found is not None:
+            params = found.validate(row.params)
+            title = found.words(params, found.find_target(params))["title"]
+            Schedule.objects.filter(pk=row.pk).update(title=title)
+
+
 def tick(now: datetime) -> list[Task]:
     """Ask for what is due on this host, in the order in which it was due last; called by the observer.
 

@@ -8,12 +8,15 @@ import json
 import pytest
 
 from bhype.accounts.models import User
-from bhype.tasks import ask
+from bhype.hosts.models import Host
+from bhype.tasks import ask, schedules
 from bhype.tasks.models import Task
+from storage.models import Dataset
 from tests.conftest import make_user
 from tests.vms.test_lifecycle import dying
 from vms.forms import VMForm
 from vms.models import VM, Device, Disk
+from vms.orphans import orphans
 
 GIB, MIB = 2**30, 2**20
 HOME = "tank/bhype/vms"
@@ -291,7 +294,9 @@ def test_a_vm_gets_another_name_and_keeps_all_else(ready, maker):
         vm=vm, kind="virtio-console", slot="0:20:0",
         options={"ports": ["/var/run/bhype/vms/web1/console-agent.sock"]},
     )  # fmt: skip
+    schedules.add("vms.start", {"vm_id": vm.pk}, "every day 08:00", maker)
     run(ready, "vms.rename", vm_id=vm.pk, name="shop", user=maker)
+    assert maker.schedules.get().title == "Start shop"
     vm = VM.objects.get(pk=vm.pk)
     assert vm.name == "shop"
     assert ready.datasets() == {f"{HOME}/shop", f"{HOME}/shop/disk0", f"{HOME}/shop/disk1"}
@@ -357,6 +362,27 @@ def test_a_deleted_vm_can_leave_its_disks(ready, maker):
     assert ready.datasets() == {f"{HOME}/web1", f"{HOME}/web1/disk0"}
     assert mark(ready, f"{HOME}/web1") == str(vm.uuid)
     assert (ready.root / HOME / "web1/vm.json").exists()
+    ready.sweep()
+    (orphan,) = orphans(Host.objects.get(name="lab"))
+    ready.commands("/sbin/zfs", "create", f"{HOME}/web1/somebodys")
+    assert "left alone" in run(ready, "vms.destroy_orphan", "failed", dataset_id=orphan.pk, user=maker).error
+    ready.commands("/sbin/zfs", "destroy", f"{HOME}/web1/somebodys")
+    ready.commands("/sbin/zfs", "snapshot", "-r", f"{HOME}/web1@old")
+    run(ready, "vms.destroy_orphan", dataset_id=orphan.pk, user=maker)
+    assert ready.datasets() == set()
+
+
+def test_the_dataset_of_a_vm_is_no_orphan(ready, maker):
+    vm = made(ready, maker)
+    ready.sweep()
+    host = Host.objects.get(name="lab")
+    assert orphans(host) == []
+    mine = Dataset.objects.get(name=vm.dataset)
+    assert "belongs to a VM" in run(ready, "vms.destroy_orphan", "failed", dataset_id=mine.pk).error
+    assert (
+        "no such dataset"
+        in run(ready, "vms.destroy_orphan", "failed", dataset_id=Dataset.objects.get(name=HOME).pk).error
+    )
 
 
 def test_uefi_variables_are_reset_and_kept_aside(ready, maker):
