@@ -60,7 +60,7 @@ class _Domain:
         self.tuning()
         boot = self.boot()
         self.life()
-        Devices(self.domain.one("devices"), self.draft).read()
+        Devices(self.domain.one("devices"), self.draft, is_bhyve=kind == "bhyve").read()
         self.loader(boot)
         self.extensions()
         for what in self.domain.unread():

@@ -6,7 +6,7 @@ import re
 
 from bhype.vmrun.config import Document
 
-from .imported import Draft
+from .imported import Draft, usable_name
 from .markup import Node
 
 BUSES = {"virtio": "virtio-blk", "sata": "ahci-hd", "nvme": "nvme"}
@@ -16,16 +16,17 @@ _MODELS = {"virtio": "virtio-net", "e1000": "e1000"}
 class Slots:
     """The places on PCI bus 0: those that are named, and the next that is free."""
 
-    def __init__(self) -> None:
-        self.taken = {0}
+    def __init__(self, *, are_kept: bool) -> None:
+        self.are_kept = are_kept
+        self.taken = {0} if are_kept else {0, 31}
 
     def named(self, node: Node) -> str:
-        """The address of an element, "" when it has none."""
+        """The address of an element, "" when it has none that is kept."""
         for address in node.all("address"):
             if address.get("type") == "pci":
                 bus, slot, function = (number(address.get(key, "0")) for key in ("bus", "slot", "function"))
                 address.skip("@domain", "@multifunction")
-                if (bus, slot) != (0, 0):
+                if (bus, slot) != (0, 0) and self.are_kept:
                     self.taken |= {slot} if bus == 0 else set()
                     return f"{bus}:{slot}:{function}"
         return ""
@@ -47,9 +48,12 @@ def number(text: str) -> int:
 class Devices:
     """Reads the devices of one domain into a draft. Each is put there at once, and gets its slot at the end."""
 
-    def __init__(self, devices: Node, draft: Draft) -> None:
+    def __init__(self, devices: Node, draft: Draft, *, is_bhyve: bool) -> None:
+        """is_bhyve: whether the domain is one of libvirt's bhyve driver; other buses have other addresses."""
         self.devices, self.draft, self.document = devices, draft, draft.document
-        self.slots = Slots()
+        self.slots = Slots(are_kept=is_bhyve)
+        if not is_bhyve:
+            self.document["lpc_slot"] = "0:31:0"
         # What still needs a slot: its turn when libvirt gives them, and where the slot goes.
         self.waiting: list[tuple[int, Document, str]] = []
 
@@ -102,7 +106,10 @@ class Devices:
         groups: dict[int, list[Document]] = {}
         for node in self.devices.all("disk"):
             bus, entry, unit = self.disk(node)
-            if bus == "sata":
+            if bus == "sata" and "path" not in entry:
+                # A drive without a medium shares no controller: bhyve cannot say so.
+                self.add(1, None, {"device": f"ahci-{entry.pop('type')}", **entry})
+            elif bus == "sata":
                 groups.setdefault(unit, []).append(entry)
                 if len(groups[unit]) == 1:
                     self.add(1, sata.get(unit), {"device": "ahci", "ports": groups[unit]})
@@ -404,7 +411,7 @@ class Devices:
         elif kind == "stdio":
             line = "stdio"
         else:
-            line = f"/dev/nmdm-{self.draft.name or 'imported'}.{port}A"
+            line = f"/dev/nmdm-{usable_name(self.draft.name)}.{port}A"
             self.draft.note(f"The serial port {port} ({kind}) became a null-modem device.")
         if 1 <= port <= 4:
             self.document[f"com{port}"] = line

@@ -284,3 +284,53 @@ def test_a_document_comes_back_from_libvirt_as_it_was(document):
     if "Left out: what bhyveload is told; libvirt knows no quotation there." in notes:
         document |= {"loader": {"type": "bhyveload"}}
     assert _plain(again) == _plain(document), notes
+
+
+KVM = """<domain type='kvm' id='3'>
+<name>db.example.org</name><title>Database</title><metadata><x:os xmlns:x='http://x'/></metadata>
+<memory unit='KiB'>4194304</memory><vcpu placement='static' current='1'>4</vcpu>
+<os firmware='efi'><type arch='x86_64' machine='pc-q35-8.2'>hvm</type>
+<loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE.fd</loader><boot dev='hd'/></os>
+<cpu mode='host-passthrough' check='none'/><features><acpi/><apic/><vmport state='off'/></features>
+<clock offset='utc'><timer name='rtc' tickpolicy='catchup'/></clock><pm><suspend-to-mem enabled='no'/></pm>
+<devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
+<disk type='file' device='disk'><driver name='qemu' type='qcow2' cache='none' discard='unmap'/>
+<source file='/var/lib/libvirt/images/db.qcow2'/><target dev='vda' bus='virtio'/>
+<address type='pci' domain='0x0000' bus='0x04' slot='0x00' function='0x0'/></disk>
+<disk type='block' device='disk'><source dev='/dev/vg/data'/><target dev='sda' bus='scsi'/></disk>
+<disk type='file' device='cdrom'><target dev='sdb' bus='sata'/><readonly/></disk>
+<interface type='network'><mac address='52:54:00:11:22:33'/><source network='default'/>
+<model type='rtl8139'/></interface>
+<serial type='pty'><target type='isa-serial' port='0'/></serial><console type='pty'/>
+<graphics type='spice' autoport='yes'/><video><model type='qxl' ram='65536'/></video>
+<input type='tablet' bus='usb'/><input type='keyboard' bus='ps2'/>
+<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>
+<hostdev mode='subsystem' type='usb'><source><vendor id='0x1'/></source></hostdev>
+<watchdog model='itco' action='reset'/></devices></domain>"""
+
+
+def test_a_vm_of_kvm_becomes_one_of_bhyve_and_all_that_changes_is_told():
+    found = read("libvirt", KVM, folder="/vm/db")
+    assert found.problems == ()
+    document = found.document
+    assert (document["name"], document["cpu"], document["mem"]) == ("db-example-org", 4, "4096M")
+    assert document["bootrom"].endswith("BHYVE_UEFI.fd")
+    assert [(entry["device"], entry["slot"]) for entry in document["emulations"]] == [
+        ("virtio-blk", "0:6:0"), ("ahci-hd", "0:3:0"), ("ahci-cd", "0:4:0"), ("e1000", "0:5:0"),
+    ]  # fmt: skip
+    assert found.disks[0].format == "qcow2"
+    assert (document["com1"], document["tpm"]["state"]) == ("/dev/nmdm-db-example-org.1A", "/vm/db/tpm")
+    told = "\n".join(found.notes)
+    for word in (
+        "VM of kvm",
+        "1 of its 4 CPUs",
+        "qcow2",
+        "scsi to SATA",
+        "rtl8139",
+        "default",
+        "spice",
+        "watchdog",
+    ):
+        assert word in told, told
+    for word in ("vmport", "host-passthrough", "domain/pm", "kind usb", "metadata", "OVMF_CODE"):
+        assert word in told, told
