@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -285,11 +286,8 @@ class _Run:
 
     def _registers(self, reply: dict[str, Any]) -> None:
         # vmm(4): all CPUs halted with interrupts disabled cannot go on.
-        text = reply.get("return", "")
-        flags = [int(part[:8], 16) for part in text.split("RFL=")[1:]] or [
-            int(part[:8], 16) for part in text.split("EFL=")[1:]
-        ]
-        if not flags or text.count("HLT=1") != len(flags) or any(flag & 0x200 for flag in flags):
+        cpus = re.findall(r"[ER]FL=([0-9a-fA-F]+).*?HLT=([01])", reply.get("return", ""), re.DOTALL)
+        if not cpus or any(halted == "0" or int(flags, 16) & 0x200 for flags, halted in cpus):
             self.halted = 0
             return
         # Taking an interrupt passes through this state, too: only who stays in it has halted.

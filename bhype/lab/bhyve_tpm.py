@@ -17,7 +17,7 @@ import struct
 from bhype.lab.bhyve_relay import Loop, Stream
 
 _GET_CAPABILITY, _GET_ESTABLISHED, _SET_DATAFD, _SET_BUFFERSIZE = 1, 4, 0x10, 0x11
-_CAPABILITIES = (1 << 13) - 1
+_CAPABILITIES = (1 << 14) - 1
 _BUFFER = 4096
 _OK = struct.pack(">I", 0)
 

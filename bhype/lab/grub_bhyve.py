@@ -14,7 +14,7 @@ import os
 import re
 import sys
 
-from bhype.lab import bhyve_state, bhyveload, core, grub_disk, grub_script
+from bhype.lab import bhyve_state, bhyveload, core, grub_disk, grub_kernel, grub_script
 from bhype.lab.bhyve_machine import parse_size, real
 
 USAGE = "Usage: grub-bhyve [OPTION...] vmname"
@@ -104,7 +104,8 @@ def _load(name: str, memory: int, script: grub_script.Script, devices: dict[str,
     if script.kernel is not None:
         os.makedirs(folder, exist_ok=True)
         paths: dict[str, str | None] = {}
-        for kind, content in (("kernel", script.kernel), ("initrd", script.initrd)):
+        kernel = grub_kernel.placed(script.kernel, memory)
+        for kind, content in (("kernel", kernel), ("initrd", script.initrd)):
             paths[kind] = f"{folder}/{kind}" if content is not None else None
             if content is not None:
                 with open(f"{folder}/{kind}", "wb") as file:

@@ -2,8 +2,8 @@
 
 QEMU emulates in software (TCG), so the lab needs no right and no KVM. The machine is a q35. Its root bus has each
 device of bus 0 in the slot that bhyve was told, except for what q35 itself has at 0 (host bridge) and 31 (LPC);
-every other bus is a root bus of its own (pxb-pcie) with bhyve's number. With a boot ROM the guest starts in it; else
-a loader's kernel is started, or the BIOS starts from the loader's disk.
+every other bus is behind a bridge, so that it gets bhyve's number where the firmware counts as usual. With a boot
+ROM the guest starts in it; else a loader's kernel is started, or the BIOS starts from the loader's disk.
 
 Kinds of `Device` and their values (`qemu_devices`):
   virtio-blk, nvme  path, read_only, logical, physical, serial, discard, bootindex; nvme also ram (bytes), queues, eui64
@@ -74,7 +74,7 @@ class _Builder(Devices):
             options.append("acpi=off")
         self.argv = [
             PROGRAM, "-name", "guest=" + machine.name.replace(",", ",,"),
-            "-accel", "tcg,thread=multi,tb-size=128", "-cpu", "max,la57=off",
+            "-accel", "tcg,thread=multi,tb-size=128", "-cpu", _cpu(machine),
             "-nodefaults", "-no-user-config", "-no-reboot", "-d", "cpu_reset", "-D", "cpu.log",
             "-m", f"{-(-machine.memory // 1024)}k",
             "-smp", f"cpus={machine.cpus},sockets={machine.sockets},cores={machine.cores},"
@@ -171,6 +171,12 @@ class _Builder(Devices):
             return -1, device.slot
         indexes = [drive["bootindex"] for drive in drives if (drive.get("bootindex") or "").isdigit()]
         return min(map(int, indexes), default=1 << 30), device.slot
+
+
+def _cpu(machine: Machine) -> str:
+    # QEMU emulates threads of one core only for Intel's CPUs; its own "max" is one of AMD's.
+    intel = ",vendor=GenuineIntel,family=6,model=85,stepping=4" if machine.threads > 1 else ""
+    return "max,la57=off" + intel
 
 
 def template(rom: str, size: int) -> str:

@@ -25,7 +25,7 @@ class Devices:
         self.argv: list[str] = []
         self.count = 0
         self.boot = 0
-        self.buses: set[int] = set()
+        self.buses: list[int] = []
         self.taken = {device.slot[1] for device in machine.devices if device.slot[0] == 0} | {0, 31}
         # Slots with several functions: the first must say so.
         self.shared = {device.slot[:2] for device in machine.devices if device.slot[2] > 0}
@@ -70,11 +70,17 @@ class Devices:
         return slot
 
     def _bus(self, number: int) -> str:
-        if number not in self.buses:
-            self.buses.add(number)
-            self.device(
-                "pxb-pcie", id=f"bus{number}", bus_nr=number, bus=_ROOT, addr=f"{self._free_slot():x}.0"
-            )
+        """The bus behind a bridge; firmware numbers the buses behind a root bus' bridges from its own number on."""
+        if not self.buses:
+            self.buses = sorted({device.slot[0] for device in self.machine.devices} - {0})
+            root = _ROOT
+            for place, bus in enumerate(self.buses):
+                if bus - 1 not in self.buses and bus > 1:
+                    root = f"root{bus}"
+                    where = f"{self._free_slot():x}.0"
+                    self.device("pxb-pcie", id=root, bus_nr=bus - 1, bus=_ROOT, addr=where)
+                slot = self._free_slot() if root == _ROOT else place
+                self.device("i82801b11-bridge", id=f"bus{bus}", bus=root, addr=f"{slot:x}.0")
         return f"bus{number}"
 
     def _next(self, prefix: str) -> str:
@@ -118,14 +124,15 @@ class Devices:
         if eui64 is None:
             self._pci("nvme", device, max_ioqpairs=queues, **properties)
             return
+        # QEMU's place of such a disk in the boot order is one that OVMF cannot read, and the whole order with it.
+        del properties["bootindex"]
         controller = self._pci("nvme", device, max_ioqpairs=queues, serial=properties.pop("serial"))
         self.device("nvme-ns", bus=controller, nsid=1, eui64=eui64, **properties)
 
     def _virtio_scsi(self, device: Device) -> None:
         controller = self._pci("virtio-scsi-pci", device)
-        self.device(
-            "scsi-hd", bus=f"{controller}.0", scsi_id=0, lun=0, **_renamed(self._drive(device.values))
-        )
+        disk = {"scsi-id": 0, "lun": 0, "vendor": "FREEBSD", "product": "CTLDISK"}  # as ctl(4) calls itself
+        self.device("scsi-hd", bus=f"{controller}.0", **disk, **self._drive(device.values))
 
     def _ahci(self, device: Device) -> None:
         controller = self._pci("ich9-ahci", device)
@@ -210,8 +217,3 @@ class Devices:
         name = f"uart{device.slot[1]}.{device.slot[2]}"
         if device.values["path"]:
             self._pci("pci-serial", device, chardev=name)
-
-
-def _renamed(properties: dict[str, Any]) -> dict[str, Any]:
-    """Of a SCSI disk: vendor and product as ctl(4) has them."""
-    return {**properties, "vendor": "FREEBSD", "product": "CTLDISK"}

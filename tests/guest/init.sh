@@ -39,7 +39,7 @@ done
 place() { readlink -f "$1" | tr / '\n' | grep -E '^0000:..:..\..$' | tail -n 1 | cut -d: -f2-; }
 
 for cpu in /sys/devices/system/cpu/cpu[0-9]*; do
-    say "{\"kind\": \"cpu\", \"number\": ${cpu##*cpu}, \"socket\": $(get $cpu/topology/physical_package_id), \"core\": $(get $cpu/topology/core_id), \"siblings\": \"$(get $cpu/topology/thread_siblings_list)\"}"
+    say "{\"kind\": \"cpu\", \"number\": ${cpu##*cpu}, \"socket\": $(get $cpu/topology/physical_package_id), \"core\": $(get $cpu/topology/core_id), \"siblings\": \"$(cat $cpu/topology/thread_siblings_list)\"}"
 done
 say "{\"kind\": \"memory\", \"kib\": $(awk '/^MemTotal/ {print $2}' /proc/meminfo), \"uuid\": \"$(get /sys/class/dmi/id/product_uuid)\", \"vendor\": \"$(get /sys/class/dmi/id/sys_vendor)\", \"serial\": \"$(get /sys/class/dmi/id/product_serial)\", \"clock\": $(date +%s), \"rtc\": $(cat /sys/class/rtc/rtc0/since_epoch 2>/dev/null || echo 0), \"firmware\": \"$([ -d /sys/firmware/efi ] && echo uefi || echo bios)\", \"cmdline\": \"$(get /proc/cmdline)\"}"
 
@@ -109,9 +109,8 @@ done
 for input in /sys/class/input/input*; do
     say "{\"kind\": \"input\", \"name\": \"$(get $input/name)\", \"place\": \"$(place $input)\"}"
 done
-find /sys/firmware/qemu_fw_cfg/by_name/opt -name raw 2>/dev/null | while read -r item; do
-    name="${item#/sys/firmware/qemu_fw_cfg/by_name/}"
-    say "{\"kind\": \"fw_cfg\", \"name\": \"${name%/raw}\", \"value\": \"$(get $item)\"}"
+find /sys/firmware/qemu_fw_cfg/by_name/opt -type l 2>/dev/null | while read -r item; do
+    say "{\"kind\": \"fw_cfg\", \"name\": \"${item#/sys/firmware/qemu_fw_cfg/by_name/}\", \"value\": \"$(get $item/raw)\"}"
 done
 say '{"kind": "ready"}'
 
