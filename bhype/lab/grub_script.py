@@ -9,7 +9,7 @@ from bhype.lab.grub_disk import Places, Unreadable
 
 _TOKEN = re.compile(
     r"""\\\n|[ \t]+|\#[^\n]*|(?P<end>[\n;])|(?P<brace>[{}])"""
-    r"""|(?P<word>(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^\s;{}'"\\])+)"""
+    r"""|(?P<word>(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|\$\{\w+\}|[^\s;{}'"\\])+)"""
 )
 _PART = re.compile(r"""'([^']*)'|"((?:\\.|[^"\\])*)"|\\(.)|([^'"\\]+)""", re.DOTALL)
 _VARIABLE = re.compile(r"\$\{(\w+)\}|\$(\w+)|\$(\?)")
@@ -56,7 +56,7 @@ class Script:
             entries, self.entries = self.entries, []
             number = int(first) if first.isdigit() and int(first) < len(entries) else 0
             ids = [words[words.index("--id") + 1] if "--id" in words[:-1] else "" for words, _ in entries]
-            titles = [words[0] for words, _ in entries]
+            titles = [words[0] if words else "" for words, _ in entries]
             chosen = titles.index(first) if first in titles else ids.index(first) if first in ids else number
             wanted = rest or "0"
             self._block(entries[chosen][1])

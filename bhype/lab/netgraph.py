@@ -105,20 +105,21 @@ class Graph:
         if hook not in self.nodes[number]["hooks"]:
             raise Refused(MISSING)
         self._unhook(self.nodes[number], hook)
+        self._end(number)
 
     def _unhook(self, node: Node, hook: str) -> None:
         other, other_hook = node["hooks"].pop(hook)
         peer = self.nodes.get(other)
-        if peer is None:
-            return
-        peer["hooks"].pop(other_hook, None)
-        # Of the types here a pipe, a bridge without setpersistent and a hole end with their last hook.
-        if (
-            not peer["hooks"]
-            and peer["type"] in ("pipe", "bridge", "hole", "hub")
-            and not peer["values"].get("persistent")
-        ):
-            self.drop(other)
+        if peer is not None:
+            peer["hooks"].pop(other_hook, None)
+            self._end(other)
+
+    def _end(self, number: str) -> None:
+        """Of the types here a pipe, a bridge without setpersistent, a hub and a hole end with their last hook."""
+        node = self.nodes[number]
+        mortal = node["type"] in ("pipe", "bridge", "hole", "hub") and not node["values"].get("persistent")
+        if mortal and not node["hooks"]:
+            self.drop(number)
 
     def find(self, path: str) -> str:
         """The ID of the node at ``NAME:HOOK.HOOK``, ``[ID]:`` or ``NAME:``. Raises Refused."""

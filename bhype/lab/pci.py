@@ -70,16 +70,15 @@ def boot(data: dict[str, Any], tunables: dict[str, str]) -> None:
     data["devices"] = []
     for where, name, kind, vendor, device, text in _DEVICES:
         class_name, subclass = _CLASSES[kind]
+        driver = "ppt" if where in reserved else name.rstrip("0123456789")
+        unit = _unit(data["devices"], driver) if driver else ""
         data["devices"].append({
-            "address": list(where), "name": name, "driver": name.rstrip("0123456789"), "forced": "", "detached": False,
+            "address": list(where), "name": unit, "driver": driver, "forced": "", "detached": False,
             "class": kind, "vendor": vendor, "device": device, "subvendor": vendor, "subdevice": device ^ 0x1000,
             "rev": 0x10 if vendor == _INTEL else 0xA1, "hdr": 1 if kind == 0x060400 else 0,
             "vendor_name": _VENDORS[vendor], "device_name": text, "class_name": class_name,
             "subclass_name": subclass, "vm": "",
         })  # fmt: skip
-        if where in reserved:
-            data["devices"][-1]["driver"] = "ppt"
-            data["devices"][-1]["name"] = _unit(data["devices"], "ppt")
 
 
 def devices() -> list[Device]:

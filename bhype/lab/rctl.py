@@ -152,7 +152,8 @@ def _ask(verb: str, text: str, word: str, letters: set[str]) -> bool:
         core.warn(f"rctl: failed to {what}: {reason}")
         return False
     for line in lines:
-        print(_human(line) if "h" in letters else line if "n" in letters or verb == "u" else _named(line))
+        named = line if "n" in letters or verb == "u" else _named(line)
+        print(_human(named) if "h" in letters else named)
     return True
 
 
@@ -247,4 +248,4 @@ def _human(line: str) -> str:
             break
         number, unit = number / 1024, next_unit
     text = f"{number:.1f}" if unit and number < 9.95 and number != int(number) else str(round(number))
-    return f"{_named(head) if head.count(':') > 1 else head}={text}{unit}{slash}{per}"
+    return f"{head}={text}{unit}{slash}{per}"
