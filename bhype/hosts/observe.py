@@ -11,7 +11,7 @@ from django.db import transaction
 from bhype.freebsd import ifconfig, kld, pciconf, sysctl
 from bhype.live import publish
 from bhype.tasks import schedules
-from bhype.tasks.queue import mark_interrupted
+from bhype.tasks.queue import mark_interrupted, repeat_recoveries
 
 from . import pci
 from .models import Host
@@ -42,6 +42,7 @@ _ticks: dict[str, list[int]] = {}
 def observe(sweep: Sweep) -> None:
     """Write this host's columns; notice a boot; have missing kernel modules loaded."""
     mark_interrupted()
+    repeat_recoveries()
     row = sweep.row
     before = [getattr(row, column) for column in VISIBLE]
     gauges = _gauges(row)

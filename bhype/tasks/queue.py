@@ -6,6 +6,7 @@ meet, so any number of brokers may run at once, on SQLite and on PostgreSQL.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections import Counter
 from datetime import timedelta
@@ -28,6 +29,8 @@ CLAIM_SECONDS = 30
 CLAIM = "claim:"
 # An operation that was interrupted this often within the hour is not recovered any more by itself.
 MOST_RECOVERIES = 3
+# A recovery that fails is asked again after this, doubled with every failure of the last day.
+REPEAT_AFTER = timedelta(seconds=60)
 PRUNE_BATCH = 500
 
 KEEP_DAYS = getattr(settings, "TASKS_KEEP_DAYS", 90)
@@ -182,6 +185,32 @@ def ask_recovery(task: Task) -> None:
         )
     else:
         TaskLine.objects.create(task=task, text=f"Asked for recovery: task {recovery.pk}.")
+
+
+def repeat_recoveries() -> list[Task]:
+    """Ask again for the recoveries of this host that failed, or were broken off themselves: what is half done stays
+    so until one succeeds. Called by the observer; returns the new tasks."""
+    now = timezone.now()
+    mine = Task.objects.filter(
+        host=settings.HOST_NAME,
+        by_system=True,
+        operation__in=registry.recoveries(),
+        created_at__gt=now - timedelta(days=1),
+    )
+    broken = mine.filter(status__in=(Task.Status.FAILED, Task.Status.INTERRUPTED)).order_by("-id")[:200]
+    newest: dict[tuple[str, str], list[Task]] = {}
+    for task in broken:
+        newest.setdefault((task.operation, task.subject), []).append(task)
+    asked = []
+    for (operation, subject), failures in newest.items():
+        last = failures[0]
+        if mine.filter(operation=operation, subject=subject, id__gt=last.pk).exists():
+            continue
+        pause = REPEAT_AFTER * 2 ** min(len(failures) - 1, 10)
+        if last.finished_at is not None and now - last.finished_at >= pause:
+            with contextlib.suppress(Refused):
+                asked.append(ask(operation, last.params, None))
+    return asked
 
 
 def prune(days: int = KEEP_DAYS, number: int = KEEP_NUMBER, batches: int = 20) -> int:

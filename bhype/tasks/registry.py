@@ -156,6 +156,11 @@ def names() -> list[str]:
     return sorted(_operations)
 
 
+def recoveries() -> list[str]:
+    """The names of the operations that recover from others."""
+    return sorted({found.recover for found in _operations.values() if found.recover})
+
+
 def _params_of(function: Callable[..., None]) -> type[Any]:
     """The model of a function's second parameter; other annotations may name what is not imported here."""
     parameters = list(inspect.signature(function).parameters.values())

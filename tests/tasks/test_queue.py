@@ -250,3 +250,35 @@ def test_only_so_many_tasks_are_kept(alice):
     assert queue.prune(number=4) == 6
     assert list(Task.objects.order_by("pk")) == tasks[6:]
     assert queue.prune(number=4) == 0
+
+
+def recovery(status, minutes, **values):
+    moment = timezone.now() - timedelta(minutes=minutes)
+    return Task.objects.create(
+        host="lab", operation="sample.recover", title="R", subject="bed:x", by_system=True, status=status,
+        params={"name": "x"}, created_at=moment, finished_at=moment, **values,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("history", "is_repeated"),
+    [
+        ([("failed", 2)], True),
+        ([("interrupted", 2)], True),
+        ([("failed", 0)], False),
+        ([("failed", 9), ("failed", 3)], True),
+        ([("failed", 9), ("failed", 1)], False),
+        ([("failed", 9), ("succeeded", 3)], False),
+        ([("failed", 9), ("queued", 3)], False),
+        ([("cancelled", 9)], False),
+        ([("failed", 60 * 25)], False),
+    ],
+)
+def test_a_recovery_that_failed_is_asked_again_after_a_growing_pause(db, history, is_repeated):
+    for status, minutes in history:
+        recovery(status, minutes)
+    found = queue.repeat_recoveries()
+    assert [(task.operation, task.by_system, task.params) for task in found] == (
+        [("sample.recover", True, {"name": "x"})] if is_repeated else []
+    )
+    assert queue.repeat_recoveries() == []

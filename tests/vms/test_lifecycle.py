@@ -305,3 +305,4 @@ def settings_of_lifecycle(monkeypatch) -> None:
     """No waiting between two attempts of the system, and no end of them."""
     monkeypatch.setattr("bhype.hosts.observer.ASK_AGAIN", timedelta(0))
     monkeypatch.setattr("bhype.tasks.queue.MOST_RECOVERIES", 1000)
+    monkeypatch.setattr("bhype.tasks.queue.REPEAT_AFTER", timedelta(0))
