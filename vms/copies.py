@@ -38,7 +38,7 @@ def snapshot_of(source: VM, copy: VM) -> str:
     return f"{source.dataset}@bhype-clone-{copy.uuid}"
 
 
-def document(source: VM, name: str, *, keep_macs: bool = False) -> Document:
+def document(source: VM, name: str) -> Document:
     """What the vm.json of ``source`` becomes for a copy called ``name``: its own disks, taps, screen and addresses.
 
     Disks by a path of the host are left out: two guests that write to one disk destroy what is on it.
@@ -47,11 +47,7 @@ def document(source: VM, name: str, *, keep_macs: bool = False) -> Document:
     after = {key: value for key, value in before.items() if key not in _OF_ONE}
     home = source.dataset.rpartition("/")[0]
     after["emulations"] = [
-        entry
-        for entry in (
-            _device(source, f"{home}/{name}", each, keep_macs=keep_macs) for each in before["emulations"]
-        )
-        if entry
+        entry for entry in (_device(source, f"{home}/{name}", each) for each in before["emulations"]) if entry
     ]
     if "graphic" in after:
         after["graphic"] = {
@@ -67,10 +63,10 @@ def document(source: VM, name: str, *, keep_macs: bool = False) -> Document:
     return after
 
 
-def _device(source: VM, dataset: str, entry: Document, *, keep_macs: bool) -> Document | None:
+def _device(source: VM, dataset: str, entry: Document) -> Document | None:
     kind = KINDS[entry["device"]]
     if kind.group == NETWORK_GROUP:
-        dropped = {*(_OF_TAP if "bridge" in entry else ()), *(() if keep_macs else ("mac",))}
+        dropped = {*(_OF_TAP if "bridge" in entry else ()), "mac"}
         return {key: value for key, value in entry.items() if key not in dropped}
     if entry["device"] in Disk.Bus.values and "path" in entry:
         own = place.own_disk(source, str(entry["path"]))
@@ -152,12 +148,19 @@ def make(
         if disk.backing != Disk.Backing.PATH
     }
     with transaction.atomic():
-        made = wanted.apply(
-            copy, document(source, name, keep_macs=keep_macs), user, create=True, sizes=sizes
-        ).vm
+        made = wanted.apply(copy, document(source, name), user, create=True, sizes=sizes).vm
+        if keep_macs:
+            _take_macs(source, made)
         made.tags.set(source.tags.all())
         params = {"vm_id": made.pk, "source_id": source.pk, "linked": linked}
         return made, ask("vms.clone", params, user)
+
+
+def _take_macs(source: VM, copy: VM) -> None:
+    """Give the copy's network ports the addresses of those they were copied from."""
+    ports = (nic for nic in source.nics.all() if nic.is_attached)
+    for old, new in zip(ports, copy.nics.order_by("index"), strict=True):
+        copy.nics.filter(pk=new.pk).update(mac=old.mac, shares_mac=True)
 
 
 def problem_of(source: VM) -> str:

@@ -16,7 +16,7 @@ from bhype.host import LocalHost
 from bhype.hosts.models import Host
 
 from . import plan
-from .models import VM
+from .models import VM, Nic
 from .sizes import GIB, MIB, human
 
 # arc.min is the name since FreeBSD 14; 0 stands for the default.
@@ -76,6 +76,18 @@ def committed(host: Host, besides: VM) -> int:
     """The memory of the VMs of ``host`` that are on, or about to be, without ``besides``."""
     on = VM.objects.filter(host=host, state__in=plan.ON).exclude(pk=besides.pk)
     return int(on.aggregate(sum=Sum("memory"))["sum"] or 0)
+
+
+def twin(vm: VM) -> str | None:
+    """Why ``vm`` cannot be on beside another VM that has one of its MAC addresses on the same switch, or None."""
+    for nic in vm.nics.filter(is_attached=True).select_related("switch"):
+        same = Nic.objects.filter(mac=nic.mac, switch=nic.switch, is_attached=True, vm__state__in=plan.ON)
+        if other := same.exclude(vm=vm).exclude(switch=None).select_related("vm").first():
+            return (
+                f"{other.vm.name} is on and has the MAC address {nic.mac} on the same switch."
+                " Stop it, or give one of the two another address."
+            )
+    return None
 
 
 def problem(vm: VM, memory: Memory, others: int) -> str | None:

@@ -228,13 +228,18 @@ class Nic(models.Model):
     # Instead of a switch: "vale0:1", "netgraph" (with its options), an interface made by somebody else.
     backend = models.CharField(max_length=100, blank=True)
     model = models.CharField(max_length=12, choices=Model, default=Model.VIRTIO)
-    mac = models.CharField(max_length=17, unique=True)
+    mac = models.CharField(max_length=17, db_index=True)
+    # A copy that took its original's address along: the two are never on together on one switch.
+    shares_mac = models.BooleanField(default=False)
     options = models.JSONField(default=dict, blank=True)
     is_attached = models.BooleanField(default=True)
 
     class Meta:
         ordering = ["index"]
-        constraints = [models.UniqueConstraint(fields=["vm", "index"], name="nic_index_once_per_vm")]
+        constraints = [
+            models.UniqueConstraint(fields=["vm", "index"], name="nic_index_once_per_vm"),
+            models.UniqueConstraint(fields=["mac"], condition=models.Q(shares_mac=False), name="mac_once"),
+        ]
 
     def __str__(self) -> str:
         return self.mac

@@ -187,6 +187,8 @@ def _claim_memory(run: Run, vm: VM, *, force: bool) -> None:
         problem = guard.problem(vm, memory, guard.committed(vm.host, besides=vm))
         if problem and not force:
             raise OperationFailed(f"{vm.name} was not started. {problem}")
+        if why := guard.twin(vm):
+            raise OperationFailed(f"{vm.name} was not started. {why}")
         mark(vm, State.STARTING)
     if problem:
         run.log(f"Started by force. {problem}")

@@ -149,10 +149,12 @@ class _Writer:
             row = Nic(vm=self.vm, index=next(n for n in range(1000) if n not in indexes), mac=plan.new_mac())
             self.old_nics.append(row)
         mac = str(entry.get("mac", row.mac)).lower()
-        if Nic.objects.filter(mac=mac).exclude(pk=row.pk).exclude(vm=self.vm, is_attached=False).exists():
+        others = Nic.objects.filter(mac=mac).exclude(pk=row.pk).exclude(vm=self.vm, is_attached=False)
+        if not (row.pk and row.mac == mac) and others.exists():
             self.faults.append((where, "mac", "Another network port has this MAC address."))
             return
         Nic.objects.filter(mac=mac, vm=self.vm, is_attached=False).exclude(pk=row.pk).delete()
+        row.shares_mac = row.shares_mac and row.mac == mac
         row.mac, row.model, row.slot, row.switch = mac, entry["device"], entry["slot"], switch
         row.is_attached = True
         if switch is None:

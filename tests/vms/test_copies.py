@@ -14,7 +14,7 @@ from bhype.tasks.models import Task
 from bhype.tasks.run import Run
 from tests.conftest import make_user
 from tests.vms.test_operations import Killed, finish, new_vm
-from vms import copies
+from vms import copies, guard, plan, wanted
 from vms.models import VM, Disk
 from vms.wanted import WantedError
 
@@ -260,3 +260,22 @@ def test_a_disk_of_the_host_is_not_in_the_copy(ready, source):
     document = copies.document(wanted.load(source.pk), "web2")
     assert "/dev/da9" not in json.dumps(document)
     assert "web1" not in json.dumps(document)
+
+
+def test_a_copy_may_keep_the_addresses_but_is_never_on_beside_its_original(vm, admin):
+    vm.state = "running"
+    vm.save()
+    copy, _ = copies.make(vm, "web2", admin, keep_macs=True)
+    ours, theirs = copy.nics.get(), vm.nics.get()
+    assert (ours.mac, ours.shares_mac, theirs.shares_mac) == (theirs.mac, True, False)
+    assert guard.twin(copy) == (
+        f"web1 is on and has the MAC address {theirs.mac} on the same switch."
+        " Stop it, or give one of the two another address."
+    )
+    VM.objects.filter(pk=vm.pk).update(state="stopped")
+    assert guard.twin(copy) is None
+    # A changed address is its own again, and has to be free.
+    document = plan.document(wanted.load(copy.pk))
+    document["emulations"][-1]["mac"] = "58:9c:fc:00:00:77"
+    wanted.apply(copy, document, None)
+    assert not copy.nics.get().shares_mac
