@@ -43,21 +43,13 @@ ICONS = {
     "virtio-input": "keyboard", "xhci": "pointer", "raw": "braces",
 }  # fmt: skip
 # The menu of what can be added: its heads, and behind each the addresses of the pages with their words.
+_SHARED = ("virtio-9p", "hda", "virtio-rnd", "uart", "virtio-console")
+_OF_HOST = ("passthru", "virtio-scsi", "virtio-input", "ahci", "raw")
 MENU = (
     ("Storage", (("disk", "Disk"), ("ahci-cd", KINDS["ahci-cd"].label))),
     ("Network", (("nic", "Network port"),)),
-    (
-        "Sharing and input",
-        tuple(
-            (kind, KINDS[kind].label) for kind in ("virtio-9p", "hda", "virtio-rnd", "uart", "virtio-console")
-        ),
-    ),
-    (
-        "Of the host",
-        tuple(
-            (kind, KINDS[kind].label) for kind in ("passthru", "virtio-scsi", "virtio-input", "ahci", "raw")
-        ),
-    ),
+    ("Sharing and security", (("tpm", "TPM"), *((kind, KINDS[kind].label) for kind in _SHARED))),
+    ("Of the host", tuple((kind, KINDS[kind].label) for kind in _OF_HOST)),
 )
 # Of these the least that can be said equals root.
 ROOT_KINDS = frozenset({"virtio-9p", "hda", "passthru", "virtio-scsi", "virtio-input", "ahci", "raw"})
@@ -72,6 +64,8 @@ def text_of(option: Option, value: Any) -> Any:
         return ""
     if option.kind == "flag":
         return bool(value)
+    if _has_numbers(option) and isinstance(value, list):
+        return " ".join(map(str, value))
     if option.kind == "list" and isinstance(value, list):
         return "\n".join(
             shlex.quote(one) if isinstance(one, str) and " " in one else str(one) for one in value
@@ -86,6 +80,10 @@ def text_of(option: Option, value: Any) -> Any:
     return str(value)
 
 
+def _has_numbers(option: Option) -> bool:
+    return option.kind == "list" and isinstance(option.default, list)
+
+
 def _joined(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -98,7 +96,7 @@ def value_of(option: Option, text: str) -> Any:
         return int(text)
     if option.kind == "list":
         words = [word for line in text.splitlines() for word in shlex.split(line)]
-        are_numbers = isinstance(option.default, list) and all(word.isdecimal() for word in words)
+        are_numbers = _has_numbers(option) and all(word.isdecimal() for word in words)
         return [int(word) for word in words] if are_numbers else words
     if option.kind == "table":
         return dict(_pair(line) for line in text.splitlines() if line.strip())
@@ -127,7 +125,9 @@ class OptionField(forms.CharField):
     """One key as text; the cleaned value is what the document has, None for none."""
 
     def __init__(self, option: Option, **more: Any) -> None:
-        lines = option.kind in {"list", "table", "tables"} or option.key == "config"
+        lines = (
+            option.kind in {"list", "table", "tables"} and not _has_numbers(option)
+        ) or option.key == "config"
         if lines:
             more.setdefault(
                 "widget", forms.Textarea(attrs={"rows": 3, "spellcheck": "false", "class": "mono"})
@@ -183,7 +183,7 @@ def field_of(option: Option) -> forms.Field:
 
 
 def _help(option: Option) -> str:
-    unit = f" In {option.unit}." if option.unit else ""
+    unit = f" In {option.unit}." if option.unit and option.kind != "size" else ""
     lines = {"list": " One on each line.", "table": " name=value on each line.", "tables": " A JSON list."}
     kind = lines.get(option.kind, "") if not option.short else " One on each line, or a JSON list."
     default = (

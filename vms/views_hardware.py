@@ -18,8 +18,9 @@ from bhype.vmrun.devices import KINDS
 from bhype.vmrun.problems import Unfit
 
 from . import edited, hardware_pages, pages, pending, plan, wanted
+from .device_forms import KIND_OF, device_form
 from .forms import STALE
-from .hardware_forms import KIND_OF, SECTIONS, HardwareForm, device_form
+from .hardware_forms import SECTIONS, HardwareForm
 from .models import VM, Disk, Nic
 from .wanted import WantedError
 
@@ -86,8 +87,9 @@ def device(request: HttpRequest, vm: VM, slot: str) -> HttpResponse:
     number = hardware_pages.number_of(document, slot.replace("-", ":"))
     if number is None:
         raise Http404
-    kind = document["emulations"][number]["device"]
-    form = device_form(kind)(
+    entry = document["emulations"][number]
+    kind = entry["device"]
+    form = device_form(kind, entry)(
         _posted(request), vm=vm, user=signed_in(request), document=document, kind=kind, number=number
     )
     return _form(request, vm, form, "vms/device_form.html", slot=slot)

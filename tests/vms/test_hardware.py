@@ -279,6 +279,16 @@ def test_a_file_is_a_disk_too(client, vm):
     assert document()["emulations"][1]["path"] == "/tank/bhype/vms/web1/disk1.img"
 
 
+def test_a_disk_can_be_of_memory_alone(client, vm):
+    change(client, "add/disk/", backing="ram", size="64M")
+    entry = document()["emulations"][1]
+    assert (entry["device"], entry["ram"]) == ("nvme", 64)
+    assert "path" not in entry
+    assert vm.disks.count() == 1
+    assert change(client, "at/0-5-0/", ram="128").status_code == 302
+    assert document()["emulations"][1]["ram"] == 128
+
+
 def test_paths_of_the_host_are_for_those_who_are_its_root(client, root, vm):
     sent = {"backing": "path", "path": "/dev/zvol/data/old"}
     assert change(client, "add/disk/", **sent).status_code == 422
