@@ -20,10 +20,11 @@ from django.conf import settings
 from bhype.freebsd import names, zfs
 from bhype.host import LocalHost
 from bhype.tasks import OperationFailed
-from bhype.vmrun.config import COMS
+from bhype.vmrun.config import COMS, parse
 from bhype.vmrun.devices import CD, DISK, KINDS, NETWORK_GROUP
 from bhype.vmrun.keys import KEYS
 from bhype.vmrun.options import Option
+from bhype.vmrun.problems import Unfit, tree
 from bhype.vmrun.rundir import RUN_DIR
 from storage import plan as storage
 from storage.models import Pool
@@ -228,6 +229,10 @@ def check(host: LocalHost, vm: VM) -> None:
     if problem := problem_of(vm):
         raise OperationFailed(problem)
     document = plan.document(vm)
+    try:
+        parse(document)
+    except Unfit as unfit:
+        raise OperationFailed(tree(vm.name, unfit.problems)) from unfit
     parts: dict[Pool, set[str]] = {vm.pool: {"vms"}}
     text = json.dumps(document)
     for pool in vm.host.pools.all():
