@@ -116,8 +116,7 @@ REFUSED = [
     ),
     (
         ("-l", "com1,tcp=127.0.0.1:x"),
-        "Unable to initialize backend 'tcp=127.0.0.1:x' for LPC device com1\n"
-        f"{INIT}Invalid argument\n",
+        f"Unable to initialize backend 'tcp=127.0.0.1:x' for LPC device com1\n{INIT}Invalid argument\n",
     ),
     (
         ("-l", "com1,stdio", "-s", "5,uart,stdio"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 
 import pytest
 
@@ -30,7 +31,7 @@ def process(host):
         )
     )
     while not path.exists():
-        pass
+        time.sleep(0.01)
     yield one
     one.kill()
     one.wait()

@@ -68,6 +68,16 @@ def tcp(port: int) -> Line:
     return Line.socket(socket.create_connection(("127.0.0.1", port)))
 
 
+def say(debugger, packet, answer):
+    """A packet of gdb's remote protocol, and what must come back; it may be told of a stop in between."""
+    debugger.sendall(packet)
+    heard = b""
+    while answer not in heard:
+        data = debugger.recv(256)
+        assert data, heard
+        heard += data
+
+
 def at(items, place):
     """What sits at a place such as "00:04.0"; sysfs writes hexadecimal numbers."""
     return [item for item in items if item["place"] == place]
@@ -191,9 +201,7 @@ def test_the_guest_finds_what_the_command_line_says(host):
         disks = found["disk"]
         assert one(disks, "00:04.0", "serial", "bytes", "ro") == ("BOOT", build.SIZE, 0)
         assert one(disks, "00:12.3", "head", "ro") == ("This is blk.", 0)
-        assert {disk["name"] for disk in at(disks, "00:07.0")} == {"sda", "sr0", "sr1"} or len(
-            at(disks, "00:07.0")
-        ) == 3
+        assert len(at(disks, "00:07.0")) == 3  # the empty drive, too
         assert host.path("/vm/share/written").read_text() == "from the guest\n"
         # every serial port
         for number, name in ((2, "com2"), (4, "com4"), (5, "uart")):
@@ -228,10 +236,8 @@ def test_the_guest_finds_what_the_command_line_says(host):
             assert vnc.sign_in(screen, "secret")
         # the debugger stops the guest, and lets it go on
         with socket.create_connection(("127.0.0.1", ports["gdb"])) as debugger:
-            debugger.sendall(b"+$?#3f")
-            assert b"$T" in debugger.recv(64)
-            debugger.sendall(b"+$D#44")
-            assert b"$OK" in debugger.recv(64)
+            say(debugger, b"+$?#3f", b"$T")
+            say(debugger, b"+$D#44", b"$OK#")
         bhyve.terminate()
         assert console.item()["kind"] == "button"
         assert bhyve.wait(PATIENCE) == 1

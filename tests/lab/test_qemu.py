@@ -72,14 +72,26 @@ def test_slots_that_a_q35_has_itself_are_moved(build):
     assert devices["virtio-rng-pci"]["addr"] == "2.0"
 
 
-def test_another_bus_is_a_root_bus_of_its_number(build):
-    _, devices = build("-s", "2:4:0,hda", "-s", "2:0:0,virtio-rnd", "-s", "2:4:1,uart")
-    assert devices["pxb-pcie"] == {
-        "driver": "pxb-pcie", "id": "bus2", "bus_nr": 2, "bus": "pcie.0", "addr": "1.0",
-    }  # fmt: skip
-    assert (devices["virtio-rng-pci"]["bus"], devices["virtio-rng-pci"]["addr"]) == ("bus2", "0.0")
+def test_another_bus_is_behind_a_bridge(build):
+    """The firmware numbers it: the root bus 1 comes before, so the bus behind its first bridge is 2."""
+    words, devices = build("-s", "2:4:0,hda", "-s", "3:0:0,virtio-rnd", "-s", "2:4:1,uart")
+    root = {"driver": "pxb-pcie", "id": "root2", "bus_nr": 1, "bus": "pcie.0", "addr": "1.0"}
+    assert devices["pxb-pcie"] == root
+    found = [json.loads(words[at + 1]) for at, word in enumerate(words) if word == "-device"]
+    bridges = [device for device in found if device["driver"] == "i82801b11-bridge"]
+    assert [(each["id"], each["bus"], each["addr"]) for each in bridges] == [
+        ("bus2", "root2", "0.0"),
+        ("bus3", "root2", "1.0"),
+    ]
+    assert (devices["virtio-rng-pci"]["bus"], devices["virtio-rng-pci"]["addr"]) == ("bus3", "0.0")
     assert (devices["intel-hda"]["addr"], devices["intel-hda"]["multifunction"]) == ("4.0", True)
     assert devices["hda-duplex"]["bus"] == "pci2.4.0.0"
+
+
+def test_the_first_bus_needs_no_root_of_its_own(build):
+    _, devices = build("-s", "1:3:0,virtio-rnd")
+    assert (devices["i82801b11-bridge"]["id"], devices["i82801b11-bridge"]["bus"]) == ("bus1", "pcie.0")
+    assert "pxb-pcie" not in devices
 
 
 def test_devices_boot_in_the_order_of_their_slots(build, host):
