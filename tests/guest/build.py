@@ -92,19 +92,29 @@ def _packages() -> tuple[Path, Path]:
     """The kernel's and busybox' package files, downloaded once."""
     folder = CACHE / "packages"
     folder.mkdir(exist_ok=True)
-    found = [next(folder.glob(pattern), None) for pattern in ("linux-image-*.deb", "busybox-static_*.deb")]
+    patterns = ("linux-image-*.deb", "busybox-static_*.deb")
+    found = [next(folder.glob(pattern), None) for pattern in patterns]
     if None in found:
-        if not list(Path("/var/lib/apt/lists").glob("*Packages*")) and os.geteuid() == 0:
+        try:
+            _download(folder)
+        except (subprocess.CalledProcessError, LookupError):
+            # The lists are missing, or older than the archive.
             _run("apt-get", "update", "-qq")
-        depends = subprocess.run(
-            ["apt-cache", "depends", META], check=True, capture_output=True, text=True
-        ).stdout
-        name = re.search(r"Depends: (linux-image-\S+)", depends)
-        assert name, depends
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        subprocess.run(["apt-get", "download", "-qq", name[1], BUSYBOX], cwd=folder, check=True, **quiet)
-        found = [next(folder.glob(pattern)) for pattern in ("linux-image-*.deb", "busybox-static_*.deb")]
+            _download(folder)
+        found = [next(folder.glob(pattern)) for pattern in patterns]
     return found[0], found[1]
+
+
+def _download(folder: Path) -> None:
+    """Raises CalledProcessError, or LookupError when the archive's list has no kernel."""
+    depends = subprocess.run(
+        ["apt-cache", "depends", META], check=True, capture_output=True, text=True
+    ).stdout
+    name = re.search(r"Depends: (linux-image-\S+)", depends)
+    if not name:
+        raise LookupError(META)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(["apt-get", "download", "-qq", name[1], BUSYBOX], cwd=folder, check=True, **quiet)
 
 
 def _data(package: Path) -> io.BytesIO:
