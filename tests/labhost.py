@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.db import transaction
+from django.test import override_settings
 
 from bhype.host import LocalHost
 from bhype.hosts.models import Host
 from bhype.hosts.observer import Observer
+from bhype.lab import tree
 from bhype.tasks import ask, queue, runner
 from bhype.tasks.models import Task
 from network.models import Switch
@@ -26,14 +30,15 @@ GIB = 2**30
 class Lab:
     """One lab. ``run_tasks`` is its worker, ``sweep`` its observer, both in this process."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, like: Path | None = None) -> None:
+        """Make a lab in ``folder``, or a copy of the lab in ``like``."""
         self.folder = folder
         self.root = folder / "root"
-        self.call("create", "--cpus", "8", "--memory", str(32 * GIB), "--size", str(100 * GIB))
+        if like:
+            shutil.copytree(like, folder, symlinks=True, copy_function=_copy, dirs_exist_ok=True)
+        tree.create(str(folder), cpus=8, memory=32 * GIB, pool="tank", size=100 * GIB)
+        del os.environ["BHYPE_LAB"]
         self.host = LocalHost(str(self.root))
-
-    def call(self, verb: str, *words: str) -> None:
-        subprocess.run([sys.executable, "-m", "bhype.lab", verb, *words, str(self.folder)], check=True)
 
     def fault(self, **fault: object) -> None:
         """As bhype.lab.core.fault: ``command="zfs create", do="fail", nth=2``."""
@@ -74,25 +79,62 @@ class Lab:
         Task.objects.filter(status__in=Task.STARTED).update(worker="1:never")
         return queue.mark_interrupted()
 
+    def stop(self) -> None:
+        """End all guests."""
+        tree.stop(str(self.folder), grace=0)
+        del os.environ["BHYPE_LAB"]
+
     def end(self) -> None:
-        self.call("stop", "--grace", "0")
+        self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-@pytest.fixture
-def lab(settings, db) -> Iterator[Lab]:
-    """A lab without any rows: as a fresh host is."""
-    made = Lab(Path(tempfile.mkdtemp(prefix="bhl-", dir="/tmp")))
-    settings.BHYPE_ROOT = str(made.root)
-    yield made
-    made.end()
+def _copy(source: str, target: str) -> None:
+    """Firmware is large, and nobody writes to it."""
+    (os.link if source.endswith(".fd") else shutil.copy2)(source, target)
+
+
+_templates: dict[str, Path] = {}
+
+
+def template(kind: str) -> Path:
+    """A lab to be copied: a "fresh" one, or one that is "ready". Making it leaves no rows."""
+    if kind not in _templates:
+        folder = Path(tempfile.mkdtemp(prefix="bhl-", dir="/tmp"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        lab = Lab(folder, None if kind == "fresh" else template("fresh"))
+        if kind == "ready":
+            with override_settings(BHYPE_ROOT=str(lab.root)), transaction.atomic():
+                prepare(lab)
+                transaction.set_rollback(True)
+        _templates[kind] = folder
+    return _templates[kind]
+
+
+def fresh_lab() -> Lab:
+    """A lab as a fresh host is; there are no rows."""
+    return Lab(Path(tempfile.mkdtemp(prefix="bhl-", dir="/tmp")), template("fresh"))
+
+
+def ready_lab() -> Lab:
+    """A lab whose pool is adopted and whose switches are up, and its rows; the tasks that did it are forgotten."""
+    made = Lab(Path(tempfile.mkdtemp(prefix="bhl-", dir="/tmp")), template("ready"))
+    rows()
+    Pool.objects.update(is_adopted=True)
+    Switch.objects.update(is_up=True)
+    return made
+
+
+def rows() -> tuple[Host, Pool, Switch]:
+    """What the panel knows of a lab before its first task."""
+    host = Host.objects.create(name="lab", cpus=8, memory=32 * GIB)
+    pool = Pool.objects.create(host=host, name="tank", size=100 * GIB, free=100 * GIB)
+    return host, pool, Switch.objects.create(host=host, name="nat", kind="nat", address="10.77.0.1/24")
 
 
 def prepare(lab: Lab) -> None:
     """Adopt the pool and set up a switch, as the observer has it done on the first start."""
-    host = Host.objects.create(name="lab", cpus=8, memory=32 * GIB)
-    pool = Pool.objects.create(host=host, name="tank", size=100 * GIB, free=100 * GIB)
-    Switch.objects.create(host=host, name="nat", kind="nat", address="10.77.0.1/24")
+    _, pool, _ = rows()
     ask("hosts.prepare", {}, None)
     ask("storage.adopt", {"pool_id": pool.pk}, None)
     ask("network.ensure", {}, None)
@@ -101,7 +143,16 @@ def prepare(lab: Lab) -> None:
 
 
 @pytest.fixture
-def ready(lab: Lab) -> Lab:
-    """A lab whose pool is adopted and whose switches are up."""
-    prepare(lab)
-    return lab
+def lab(settings, db) -> Iterator[Lab]:
+    made = fresh_lab()
+    settings.BHYPE_ROOT = str(made.root)
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def ready(settings, db) -> Iterator[Lab]:
+    made = ready_lab()
+    settings.BHYPE_ROOT = str(made.root)
+    yield made
+    made.end()

@@ -10,10 +10,8 @@ import contextlib
 import json
 import os
 import signal
-import tempfile
 import time
 from datetime import timedelta
-from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -40,7 +38,7 @@ from bhype.vmrun import client
 from network.models import Switch
 from storage.models import Pool
 from tests.conftest import make_user
-from tests.labhost import Lab, prepare
+from tests.labhost import ready_lab
 from vms import observe, plan
 from vms.forms import VMForm
 from vms.models import VM
@@ -106,10 +104,9 @@ def dying(number: int | None):
 class Lifecycle(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
-        self.lab = Lab(Path(tempfile.mkdtemp(prefix="bhl-", dir="/tmp")))
+        self.lab = ready_lab()
         self.root = mock.patch("django.conf.settings.BHYPE_ROOT", str(self.lab.root))
         self.root.start()
-        prepare(self.lab)
         self.user = make_user("maker", "admin")
         self.observer = Observer(self.lab.host)
         # Numbers of VMs that were made whole and that nobody wanted to delete.
@@ -225,7 +222,7 @@ class Lifecycle(RuleBasedStateMachine):
                 if state.get(victim) and state["state"] in plan.ON:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(state[victim], signal.SIGKILL)
-        self.lab.call("stop", "--grace", "0")
+        self.lab.stop()
         for node in self.lab.nodes():
             (self.lab.root / "dev/vmm" / node).unlink()
         for tap in self.lab.taps():
