@@ -22,6 +22,16 @@ hypothesis.settings.register_profile("explore", deadline=None)
 hypothesis.settings.load_profile("explore" if os.environ.get("BHYPE_EXPLORE") else "same")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the database, and what drives a lab: the run on PostgreSQL chooses by that."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & {"db", "transactional_db"} or item.get_closest_marker("django_db"):
+            item.add_marker("database")
+        if fixtures & {"lab", "ready"}:
+            item.add_marker("lab")
+
+
 @pytest.fixture(autouse=True)
 def _quick_passwords(settings) -> None:
     """Real password hashes cost a tenth of a second each."""

@@ -24,7 +24,8 @@ CHECKS = [
     ["mypy", "."],
     ["lint-imports"],
 ]
-# What talks to the database in a way that could differ between SQLite and PostgreSQL.
+# What talks to the database in a way that could differ between SQLite and PostgreSQL. What the lab's commands make of
+# it is the same on both; one life of VMs (test_lifecycle) and all of tests/tasks are enough of worker and observer.
 ON_POSTGRESQL = [
     "tests/tasks",
     "tests/live",
@@ -106,7 +107,14 @@ def pytest(*words: str, **environment: str) -> int:
 def test() -> int:
     failed = checks()
     with postgresql() as url:
-        failed |= pytest(*ON_POSTGRESQL, "-m", "not guest and not browser", "-n", "2", DATABASE_URL=url)
+        failed |= pytest(
+            *ON_POSTGRESQL,
+            "-m",
+            "database and not lab and not guest and not browser",
+            "-n",
+            "2",
+            DATABASE_URL=url,
+        )
     # Playwright keeps an event loop in its thread, so browser tests have a process of their own.
     failed |= pytest("-m", "browser")
     # Last, so that its summary is the last line.
