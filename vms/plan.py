@@ -16,7 +16,7 @@ from bhype.freebsd import names
 from bhype.freebsd.bhyve import command
 from bhype.vmrun.config import parse
 from bhype.vmrun.machine import machine
-from bhype.vmrun.rundir import RUN_DIR, SECRETS
+from bhype.vmrun.rundir import RUN_DIR
 
 from .sizes import GIB, MIB, human
 
@@ -224,8 +224,7 @@ def pick_slot(taken: set[str], first: int) -> str:
 def command_line(vm: VM) -> str:
     """The bhyve command of the VM's next start, as one line for a shell. The VNC password is not in it: bhyve reads
     it from a file."""
-    secret_file = f"{RUN_DIR}/{vm.name}/{SECRETS}"
-    return shlex.join(command(machine(parse(document(vm)), secret_file=secret_file)).argv)
+    return shlex.join(command(machine(parse(document(vm)), folder=f"{RUN_DIR}/{vm.name}")).argv)
 
 
 def without_secrets(config: Document) -> Document:

@@ -14,7 +14,7 @@ from bhype.host import CommandError, Host, LocalHost
 from bhype.vmrun import config as configuration
 from bhype.vmrun.config import Document, Graphic
 from bhype.vmrun.problems import Problem, Unfit, tree
-from bhype.vmrun.rundir import RUN_DIR, SECRETS, Busy, RunDir
+from bhype.vmrun.rundir import RUN_DIR, Busy, RunDir
 
 USAGE = """\
 usage: python -m bhype.vmrun -c FILE|- [options] [-- BHYVE_OPTIONS]
@@ -166,7 +166,7 @@ def _show(host: Host, document: Document, options: Options) -> int:
     import shlex
 
     from bhype.vmrun.check import check, locate, running
-    from bhype.vmrun.machine import TPM_SOCKET, machine
+    from bhype.vmrun.machine import machine
 
     config = configuration.parse(configuration.select(document, options.values.get("target")))
     rundir = RunDir(host, config.name, options.values.get("run_dir", RUN_DIR))
@@ -176,7 +176,7 @@ def _show(host: Host, document: Document, options: Options) -> int:
     except (CommandError, ParseError) as error:
         # The line is printed all the same.
         problems.append(Problem("passthru", str(error)))
-    plan = machine(config, secret_file=rundir.file(SECRETS), tpm_socket=rundir.file(TPM_SOCKET))
+    plan = machine(config, folder=rundir.path)
     problems += check(host, config, plan)
     print(shlex.join(bhyve.command(plan).argv))
     if problems:

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
 from bhype.freebsd.bhyve import Address, Machine, Slot
 from bhype.vmrun.config import Config, Graphic
+from bhype.vmrun.devices import Device
 from bhype.vmrun.problems import Problem, Unfit
-from bhype.vmrun.rundir import RUN_DIR
+from bhype.vmrun.rundir import EMPTY, RUN_DIR, SECRETS
 
 # In the VM's run directory: where its own swtpm listens.
 TPM_SOCKET = "tpm.sock"
 
 
-def machine(
-    config: Config, *, secret_file: str | None = None, tpm_socket: str | None = None, wait: bool = True
-) -> Machine:
-    """The VM as bhyve is told. secret_file: where the VNC password will lie; tpm_socket: where our own swtpm will
-    listen; wait: whether the guest may wait for a viewer (only before its first start). Raises Unfit when the
-    devices do not fit on the bus."""
-    slots = tuple(_slots(config, wait=wait))
+def machine(config: Config, *, folder: str | None = None, wait: bool = True) -> Machine:
+    """The VM as bhyve is told. folder: its run directory, with the VNC password, the socket of its own swtpm and
+    what stands in for the medium of an empty drive; without it no secrets are read. wait: whether the guest may
+    wait for a viewer (only before its first start). Raises Unfit when the devices do not fit on the bus."""
+    secret_file = f"{folder}/{SECRETS}" if folder else None
+    folder = folder or f"{RUN_DIR}/{config.name}"
+    slots = tuple(_slots(config, folder, wait=wait))
     _check(config, slots)
     return Machine(
         name=config.name,
         topology=config.cpu,
         memory=config.memory,
         slots=slots,
-        lpc=tuple(_lpc(config, tpm_socket)),
+        lpc=tuple(_lpc(config, folder)),
         uuid=config.uuid,
         gdb=config.gdb,
         keyboard=config.keyboard,
@@ -52,7 +54,7 @@ def machine(
     )
 
 
-def _lpc(config: Config, tpm_socket: str | None) -> Iterator[str]:
+def _lpc(config: Config, folder: str) -> Iterator[str]:
     """The words of -l: the boot ROM unless a loader has put a system into the memory, ports and TPM."""
     if config.loader is None:
         words = ["bootrom", config.bootrom]
@@ -63,7 +65,7 @@ def _lpc(config: Config, tpm_socket: str | None) -> Iterator[str]:
         yield ",".join(words)
     yield from (f"{key},{value}" for key, value in config.com)
     if config.tpm:
-        path = config.tpm.path or tpm_socket or f"{RUN_DIR}/{config.name}/{TPM_SOCKET}"
+        path = config.tpm.path or f"{folder}/{TPM_SOCKET}"
         yield f"tpm,{config.tpm.type},{path},version={config.tpm.version}"
 
 
@@ -74,7 +76,7 @@ def _variables(config: Config) -> Iterator[tuple[str, str]]:
     yield from config.options
 
 
-def _slots(config: Config, *, wait: bool) -> Iterator[Slot]:
+def _slots(config: Config, folder: str, *, wait: bool) -> Iterator[Slot]:
     """Explicit slots are kept; the rest go in order to the next that nobody names."""
     screen = config.graphic
     taken = {device.slot for device in config.devices} | {config.lpc_slot or Address(0, 31)}
@@ -84,12 +86,19 @@ def _slots(config: Config, *, wait: bool) -> Iterator[Slot]:
     yield Slot(next(free), config.hostbridge)
     yield Slot(config.lpc_slot or Address(0, 31), "lpc")
     for device in config.devices:
-        yield Slot(device.slot or _next(config, free), device.argument)
+        yield Slot(device.slot or _next(config, free), _argument(device, folder))
     if screen:
         secrets = (("password", screen.password),) if screen.password else ()
         yield Slot(screen.slot or _next(config, free), _frame_buffer(screen, wait=wait), secrets)
         if screen.xhci_table:
             yield Slot(screen.xhci_slot or _next(config, free), "xhci,tablet")
+
+
+def _argument(device: Device, folder: str) -> str:
+    """bhyve opens a medium for every drive (pci_ahci.c), so that an empty one has a file with nothing in it."""
+    if device.kind == "ahci-cd" and not device.drives:
+        device = replace(device, values={**device.values, "path": f"{folder}/{EMPTY}", "ro": True})
+    return device.argument
 
 
 def _places() -> Iterator[Address]:

@@ -15,6 +15,8 @@ from bhype.vmrun.outcome import STARTING
 RUN_DIR = "/var/run/bhype/vms"
 # What bhyve must know and ps(1) must not show.
 SECRETS = "secret.conf"
+# What is in an empty drive.
+EMPTY = "empty.iso"
 # The configuration that the running bhyve was started with, without its secrets.
 DOCUMENT = "vm.json"
 # What bhyve and its loader say.

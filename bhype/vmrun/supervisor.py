@@ -33,7 +33,7 @@ from bhype.vmrun.nics import Unmade
 from bhype.vmrun.outcome import ON, Outcome, Patience, Restarts
 from bhype.vmrun.policy import Policy, patience
 from bhype.vmrun.problems import Unfit, tree
-from bhype.vmrun.rundir import LOG, SECRETS, RunDir, State, new_state
+from bhype.vmrun.rundir import EMPTY, LOG, SECRETS, RunDir, State, new_state
 from bhype.vmrun.serial import SerialLine, is_served
 from bhype.vmrun.verbs import Verbs
 
@@ -186,9 +186,7 @@ class Supervisor:
         self.rundir.write_document(changes.without_secrets(self.selected))
 
     def _machine(self, *, first: bool) -> Machine:
-        return machine(
-            self.config, secret_file=self.rundir.file(SECRETS), tpm_socket=tpm.socket(self.rundir), wait=first
-        )
+        return machine(self.config, folder=self.rundir.path, wait=first)
 
     def _select(self, target: str | None, base: Document | None = None) -> None:
         """Lay a target over the configuration. Raises Unfit."""
@@ -258,6 +256,8 @@ class Supervisor:
             if problems:
                 raise Unfit(config.name, problems)
         self.warnings["network"] = resources.prepare(host, config, self._note_taps)
+        if not host.exists(self.rundir.file(EMPTY)):
+            host.write_text(self.rundir.file(EMPTY), "", 0o400)
         if self.machine.secrets:
             host.write_text(self.rundir.file(SECRETS), self.machine.secrets, 0o600)
         if not again:

@@ -41,7 +41,7 @@ def line(case: dict) -> str:
     selected = whole
     for target in case.get("targets", ()):
         selected = select(whole, target, selected)
-    return shlex.join(command(machine(parse(selected), secret_file="/run/secret")).argv)
+    return shlex.join(command(machine(parse(selected), folder="/run")).argv)
 
 
 @pytest.mark.parametrize("case", list(cases()))
@@ -53,7 +53,7 @@ def test_a_file_becomes_the_command_or_the_complaints(case):
         return
     found = line(case)
     # The password's file is named last; nothing of the rest depends on it.
-    found = found.replace(" -k /run/secret", "")
+    found = found.replace(" -k /run/secret.conf", "")
     assert found == case.get("command", found)
     assert found.startswith(case.get("starts", ""))
     assert found.endswith(case.get("ends", ""))

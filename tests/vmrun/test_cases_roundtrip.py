@@ -24,6 +24,13 @@ def understood(config: Understood) -> dict[str, str]:
     return dict(line.split("=", 1) for line in config.dump())
 
 
+def empty(document: dict, entry: dict) -> dict:
+    """What an empty drive has: bhyve opens a medium for every one."""
+    if entry["device"] != "ahci-cd" or "path" in entry:
+        return {}
+    return {"path": f"/var/run/bhype/vms/{document['name']}/empty.iso", "ro": True}
+
+
 @settings(
     max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
@@ -41,7 +48,11 @@ def test_bhyve_reads_the_machine_that_the_document_describes(document):
     bridge = {"device": "hostbridge"}
     if document.get("hostbridge") == "amd_hostbridge":
         bridge |= {"pcireg.vendor": "0x1022", "pcireg.device": "0x7432"}
-    devices = [bridge, {"device": "lpc"}, *(expected.device(entry) for entry in document["emulations"])]
+    devices = [
+        bridge,
+        {"device": "lpc"},
+        *(expected.device({**entry, **empty(document, entry)}) for entry in document["emulations"]),
+    ]
     if "graphic" in document:
         devices.append(expected.screen(document["graphic"]))
         if document["graphic"].get("xhci_table", True):

@@ -141,7 +141,7 @@ def test_other_cpus_are_refused(cpu):
         ({"device": "virtio-blk", "path": "/d", "direct": True, "nocache": True, "ro": True},
          "virtio-blk,/d,direct,nocache,ro"),
         ({"device": "ahci-hd", "path": "/d", "ser": "x", "nmrr": 1}, "ahci-hd,/d,nmrr=1,ser=x"),
-        ({"device": "ahci-cd"}, "ahci-cd"),
+        ({"device": "ahci-cd"}, "ahci-cd,/var/run/bhype/vms/a/empty.iso,ro"),
         ({"device": "nvme", "path": "/d", "qsz": 64}, "nvme,/d,qsz=64"),
         ({"device": "nvme", "ram": 64}, "nvme,ram=64"),
         ({"device": "virtio-console", "ports": ["/a", {"path": "/b"}]}, "virtio-console,port1=/a,port2=/b"),
@@ -224,7 +224,7 @@ def test_only_the_first_start_waits_for_a_viewer():
 
 def test_the_password_is_in_a_file_not_in_the_command():
     found = parse({**SMALL, "graphic": {"host": "127.0.0.1", "password": "geheim12"}})
-    plan = machine(found, secret_file="/var/run/x/secret.conf")
+    plan = machine(found, folder="/var/run/x")
     assert "geheim12" not in " ".join(command(plan).argv)
     assert command(plan).argv[-3:] == ("-k", "/var/run/x/secret.conf", "a")
     assert plan.secrets == "pci.0.1.0.password=geheim12\n"

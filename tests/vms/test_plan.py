@@ -32,7 +32,7 @@ def test_media_sit_in_slot_3_disks_from_4_and_ports_from_10(vm, pool):
 def test_the_supervisor_understands_the_document(vm):
     config = parse(plan.document(vm))
     assert config.unknown == ()
-    argv = list(command(machine(config, secret_file="/x")).argv)
+    argv = list(command(machine(config, folder="/x")).argv)
     assert argv[0] == "/usr/sbin/bhyve"
     assert argv[-1] == "web1"
     slots = [argv[place + 1].split(",")[0] for place, word in enumerate(argv) if word == "-s"]
