@@ -50,6 +50,8 @@ class Dataset(models.Model):
     referenced = models.BigIntegerField(default=0, help_text="bytes")
     volsize = models.BigIntegerField(null=True, help_text="bytes")
     mountpoint = models.CharField(max_length=255, blank=True)
+    # The snapshot of which it is a clone.
+    origin = models.CharField(max_length=255, blank=True)
     # The user property org.bhype:id: the UUID of what the dataset belongs to, empty when bHype did not make it.
     bhype_id = models.CharField(max_length=64, blank=True, db_index=True)
     seen_at = models.DateTimeField(default=timezone.now)

@@ -22,7 +22,7 @@ from .models import Dataset, Iso, Pool
 # One of so many sweeps looks at storage: it changes slowly, and zfs(8) walks every dataset.
 EVERY = 5
 POOL_COLUMNS = ("size", "allocated", "free", "fragmentation", "health")
-DATASET_COLUMNS = ("kind", "used", "available", "referenced", "volsize", "mountpoint", "bhype_id")
+DATASET_COLUMNS = ("kind", "used", "available", "referenced", "volsize", "mountpoint", "origin", "bhype_id")
 
 
 def observe(sweep: Sweep) -> bool:
@@ -85,6 +85,7 @@ def _observe_datasets(pool: Pool, found: list[DatasetInfo]) -> bool:
         row = rows.pop(info.name, None)
         values = {column: getattr(info, column) for column in DATASET_COLUMNS}
         values["mountpoint"] = info.mountpoint or ""
+        values["origin"] = info.origin or ""
         values["bhype_id"] = (info.bhype_id or "")[:64]
         values["volsize"] = info.volsize or None
         if row is None:

@@ -7,8 +7,17 @@ from collections.abc import Iterable, Sequence
 from bhype.freebsd import names
 from bhype.freebsd.zfs import ID_PROPERTY, DatasetInfo
 
-# The parts of POOL/bhype, in the order of their creation.
-PARTS = ("vms", "isos", "images", "templates", "jails", "backups")
+# The parts of POOL/bhype, in the order of their creation, and what lies in them.
+LABELS = {
+    "vms": "Virtual machines",
+    "isos": "Install media",
+    "images": "Disk images",
+    "templates": "Templates",
+    "jails": "Jails",
+    "backups": "Backups",
+    "transfers": "Uploaded and exported files",
+}
+PARTS = tuple(LABELS)
 # The value of org.bhype:id on POOL/bhype itself and on its parts; each VM has its UUID instead.
 HOME_ID = "bhype"
 MEDIA = (".iso", ".img")
@@ -56,3 +65,8 @@ def owner_of(dataset: str, home: str) -> tuple[str, str]:
     """Which part a dataset lies in and the name of the thing there: ("vms", "web1"); ("", "") for the layout."""
     words = dataset.removeprefix(home).strip("/").split("/")
     return (words[0], words[1]) if len(words) > 1 else ("", "")
+
+
+def label_of(dataset: str, home: str) -> str:
+    """What a dataset of the layout is for: "Install media" of ``tank/bhype/isos``; "bHype" of what has no other."""
+    return LABELS.get(dataset.removeprefix(home).strip("/"), "bHype")

@@ -26,11 +26,12 @@ PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A dataset of a pool: what uses it, and where that is shown."""
+    """A dataset of a pool: what uses it, and where that is shown; label: what it is for, of one of bHype's own."""
 
     dataset: Dataset
     owner: str
     is_orphan: bool
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ def _lines(pool: Pool) -> list[Line]:
     for dataset in pool.datasets.all():
         part, _name = plan.owner_of(dataset.name, pool.home)
         owner = vms.get(dataset.bhype_id, "")
-        lines.append(Line(dataset, owner, part == "vms" and not owner))
+        label = plan.label_of(dataset.name, pool.home)
+        lines.append(Line(dataset, owner, part == "vms" and not owner, label))
     return lines
 
 

@@ -116,6 +116,9 @@ class VM(models.Model):
     memory_used = models.BigIntegerField(default=0, help_text="bytes")
     # The argv of the running bhyve, as its supervisor reports it.
     command = models.JSONField(default=list)
+    # What the running guest has not got as it is wanted, as sentences; and when its supervisor tries again.
+    warnings = models.JSONField(default=list, blank=True)
+    next_start = models.DateTimeField(null=True, blank=True)
     # The vm.json, without secrets, that the running bhyve was started with.
     running = models.JSONField(null=True, blank=True)
     # SHA-256 of vm.json as bHype wrote it last, and what somebody else wrote there since.

@@ -23,7 +23,7 @@ from . import edited, place, plan
 from .models import VM
 
 State = VM.State
-OBSERVED = ("state", "reason", "pid", "started_at", "exit_code", "command")
+OBSERVED = ("state", "reason", "pid", "started_at", "exit_code", "command", "warnings", "next_start")
 # What a sweep has no use for, but of the few VMs that it looks at closely.
 UNREAD = ("notes", "settings", "running")
 METRICS = ("cpu_percent", "memory_used")
@@ -121,6 +121,7 @@ def _columns(vm: VM, seen: Seen) -> dict[str, Any]:
     file = seen.file or {}
     is_on = state in plan.ON
     started = file.get("started_at") if is_on else None
+    again = file.get("next_start") if state == State.STARTING else None
     return {
         "state": state,
         "reason": reason,
@@ -128,6 +129,8 @@ def _columns(vm: VM, seen: Seen) -> dict[str, Any]:
         "started_at": datetime.fromtimestamp(started, UTC) if started else None,
         "exit_code": None if is_on else file.get("exit_code", vm.exit_code),
         "command": (file.get("command") or []) if is_on else [],
+        "warnings": (file.get("warnings") or []) if is_on else [],
+        "next_start": datetime.fromtimestamp(again, UTC) if again else None,
         # What it was started with says nothing about a VM that is off.
         **({} if is_on else {"running": None}),
     }

@@ -39,7 +39,8 @@ def vm(ready, admin) -> VM:
 @pytest.fixture
 def imports(ready):
     folder = ready.root / "tank/bhype/transfers/imports"
-    ready.commands("/sbin/zfs", "create", "-o", "org.bhype:id=bhype", "tank/bhype/transfers")
+    if not folder.parent.exists():
+        ready.commands("/sbin/zfs", "create", "-o", "org.bhype:id=bhype", "tank/bhype/transfers")
     folder.mkdir()
     return folder
 

@@ -11,7 +11,7 @@ from bhype.hosts.observer import Observer
 from bhype.live.models import Event
 from bhype.tasks.models import Task
 from vms.models import VM
-from vms.observe import Seen, state_of
+from vms.observe import Seen, _columns, state_of
 
 GIB = 2**30
 
@@ -242,3 +242,12 @@ def test_a_vm_that_failed_before_it_ever_ran_keeps_its_reason(vm):
     assert state_of(vm, gone) == ("failed", "It could not be removed: zfs hangs.")
     vm.state = "stopped"
     assert state_of(vm, gone)[0] == "lost"
+
+
+def test_what_a_running_guest_has_not_got_is_kept_while_it_is_on(vm):
+    file = {"state": "starting", "warnings": ["The limits are not applied."], "next_start": 2_000_000_000.0}
+    found = _columns(vm, Seen(file, None, is_supervised=True, operation=""))
+    assert found["warnings"] == ["The limits are not applied."]
+    assert found["next_start"].year == 2033
+    found = _columns(vm, Seen({**file, "state": "stopped"}, None, is_supervised=False, operation=""))
+    assert (found["warnings"], found["next_start"]) == ([], None)
