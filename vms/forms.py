@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from django import forms
-from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.utils.datastructures import MultiValueDict
 
 from bhype.accounts.models import User
@@ -20,16 +19,22 @@ from bhype.tasks.models import Task
 from network.models import Switch
 from storage.models import Dataset, Iso, Pool
 
-from . import plan, sizes
-from .models import VM, Device, Disk, Nic, Tag
+from . import plan, sizes, wanted
+from .models import VM, Device, Disk, Nic, Tag, new_serial
+from .wanted import STALE, WantedError
 
 _TAG = re.compile(r"[a-z0-9][a-z0-9._:-]{0,31}")
 TAGS_MAX = 16
 # Words that stand where a VM's name stands, in the addresses of pages and of the API.
 RESERVED = frozenset({"new", "bulk"})
 TAKEN = "There is already a VM of this name."
-STALE = "Somebody else changed this VM meanwhile. Look at it again, then repeat your change."
 Data = Mapping[str, Any] | None
+Document = dict[str, Any]
+# The fields that say what a document's keys say.
+_FIELDS = {
+    "name": "name", "cpu": "cpus", "mem": "memory", "width": "screen", "height": "screen", "path": "iso",
+    "size": "disk_size", "bridge": "switch", "mac": "mac",
+}  # fmt: skip
 
 
 class SizeField(forms.CharField):
@@ -161,30 +166,37 @@ class _Common(forms.Form):
     def clean_notes(self) -> str:
         return str(self.cleaned_data["notes"]).replace("\r\n", "\n")
 
-    def _write_common(self, vm: VM) -> None:
-        chosen = self.cleaned_data
-        vm.screen_width, vm.screen_height = map(int, chosen["screen"].split("x"))
-        for column in (
-            "cpus",
-            "memory",
-            "has_screen",
-            "has_serial",
-            "utc_clock",
-            "autostart",
-            "notes",
-        ):
-            setattr(vm, column, chosen[column])
+    def _hardware(self, document: Document, vm: VM) -> Document:
+        """``document``, the VM's own or that of a new one, with what was chosen."""
+        chosen, found = self.cleaned_data, dict(document)
+        if "cpu" not in found or chosen["cpus"] != vm.cpus:
+            found["cpu"] = {"sockets": 1, "cores": chosen["cpus"], "threads": 1}
+        found |= {"mem": f"{chosen['memory'] // sizes.MIB}M", "utc_clock": chosen["utc_clock"]}
+        width, height = map(int, chosen["screen"].split("x"))
+        screen = {
+            **(found.get("graphic") or vm.settings.get("graphic", {})),
+            "width": width,
+            "height": height,
+        }
+        found["graphic"] = screen if chosen["has_screen"] else None
+        line = found.get("com1") or f"/dev/nmdm-{vm.name}.1A"
+        found["com1"] = line if chosen["has_serial"] else None
+        # The medium goes into the first drive; a VM without one gets one.
+        medium = {"path": chosen["iso"].path if chosen["iso"] else None}
+        entries = [dict(entry) for entry in found.get("emulations", [])]
+        drive = next((entry for entry in entries if entry["device"] == Device.CD), None)
+        if drive is not None:
+            drive |= medium
+        elif chosen["iso"]:
+            entries.insert(0, {"device": Device.CD, **medium})
+        return {**found, "emulations": entries}
 
-    def _write_drive(self, vm: VM) -> None:
-        """Put the medium into the first CD drive; a VM without one gets one."""
-        iso = self.cleaned_data["iso"]
-        drive = vm.devices.filter(kind=Device.CD).first()
-        if drive is None and iso is not None:
-            slot = plan.free_slot(vm, plan.CD_SLOT)
-            Device.objects.create(vm=vm, kind=Device.CD, slot=slot, iso=iso)
-        elif drive is not None:
-            drive.iso = iso
-            drive.save(update_fields=["iso"])
+    def _point(self, error: WantedError) -> None:
+        """Put what is wrong with the hardware beside the fields."""
+        for fault in error.faults:
+            name = _FIELDS.get(fault.field, "")
+            text = f"{fault.message[:1].upper()}{fault.message[1:]}"
+            self.add_error(name if name in self.fields else None, text)
 
     def _write_tags(self, vm: VM) -> None:
         wanted = self.cleaned_data["tags"]
@@ -277,54 +289,41 @@ class VMForm(_Common):
         None when somebody was faster (the same name or MAC address) or the asking was refused: the reason then stands
         beside the field.
         """
-        for _ in range(8):
-            try:
-                with transaction.atomic():
-                    vm = self._rows()
-                    params = {"vm_id": vm.pk, "start": self.cleaned_data["start"]}
-                    return vm, ask("vms.create", params, user)
-            except Refused as refused:
-                self._refuse(refused)
-                return None
-            except IntegrityError:
-                # Another request won a name, an address, or a VNC port; only of ports is there a next one.
-                if VM.objects.filter(host=self.host, name=self.cleaned_data["name"]).exists():
-                    self.add_error("name", TAKEN)
-                    return None
-                if Nic.objects.filter(mac=self.cleaned_data["mac"] or None).exists():
-                    self.add_error("mac", "Another VM has this MAC address.")
-                    return None
-        self.add_error(None, "Too many VMs are being made at once. Try again.")
+        try:
+            with transaction.atomic():
+                vm = self._rows()
+                params = {"vm_id": vm.pk, "start": self.cleaned_data["start"]}
+                return vm, ask("vms.create", params, user)
+        except Refused as refused:
+            self._refuse(refused)
+        except WantedError as error:
+            self._point(error)
         return None
 
     def _rows(self) -> VM:
         chosen = self.cleaned_data
-        used = VM.objects.filter(host=self.host).values_list("vnc_port", flat=True)
-        vm = VM(
+        row = VM(
             host=self.host,
             pool=chosen["pool"],
             owner=chosen["owner"] or self.user,
             name=chosen["name"],
-            vnc_port=plan.free_vnc_port(used, settings.VNC_FIRST_PORT),
-            vnc_password=plan.new_vnc_password(),
+            autostart=chosen["autostart"],
+            notes=chosen["notes"],
         )
-        self._write_common(vm)
-        vm.save()
-        self._write_tags(vm)
-        self._write_drive(vm)
-        bus = chosen["disk_bus"] or Disk.Bus.VIRTIO
-        for index, size in enumerate(chosen["disk_size"]):
-            slot = plan.free_slot(vm, plan.DISK_SLOT)
-            Disk.objects.create(vm=vm, index=index, slot=slot, bus=bus, size=size)
+        row.screen_width, row.screen_height = map(int, chosen["screen"].split("x"))
+        # Unknown MSRs are ignored, as on hardware that lacks them; many systems probe.
+        document = self._hardware({"ignore_msr": True}, row)
+        disks = {
+            f"/dev/zvol/{row.dataset}/disk{index}": size for index, size in enumerate(chosen["disk_size"])
+        }
+        bus = chosen["disk_bus"] or Disk.Bus.VIRTIO.value
+        document["emulations"] += [{"device": bus, "path": path, "ser": new_serial()} for path in disks]
         if chosen["switch"]:
-            Nic.objects.create(
-                vm=vm,
-                index=0,
-                slot=plan.free_slot(vm, plan.NIC_SLOT),
-                switch=chosen["switch"],
-                model=chosen["nic_model"] or Nic.Model.VIRTIO,
-                mac=chosen["mac"] or plan.new_mac(),
-            )
+            model = chosen["nic_model"] or Nic.Model.VIRTIO.value
+            mac = chosen["mac"] or plan.new_mac()
+            document["emulations"].append({"device": model, "bridge": chosen["switch"].interface, "mac": mac})
+        vm = wanted.apply(row, document, self.user, create=True, sizes=disks).vm
+        self._write_tags(vm)
         return vm
 
 
@@ -355,30 +354,30 @@ class EditVMForm(_Common):
         """Write the columns; ask for a new vm.json when it differs. None when the form turned out to be stale."""
         try:
             with transaction.atomic():
-                raised = VM.objects.filter(pk=self.vm.pk, revision=self.vm.revision).update(
-                    revision=self.vm.revision + 1
-                )
-                if not raised:
+                VM.objects.select_for_update().get(pk=self.vm.pk)
+                vm = wanted.load(self.vm.pk)
+                if vm.revision != self.vm.revision:
                     self._mark_stale()
                     return None
-                vm = VM.objects.select_related("pool", "host").get(pk=self.vm.pk)
-                before = plan.document(vm)
-                self._write_common(vm)
-                vm.owner = self.cleaned_data["owner"] or vm.owner
-                vm.save(update_fields=WANTED)
-                self._write_tags(vm)
-                self._write_drive(vm)
-                changed = plan.document(vm) != before
-                return vm, ask("vms.configure", {"vm_id": vm.pk}, user) if changed else None
+                change = wanted.apply(vm, self._hardware(plan.document(vm), vm), user)
+                self._write_rest(change.vm, raised=change.is_change)
+                task = ask("vms.configure", {"vm_id": vm.pk}, user) if change.is_change else None
+                return change.vm, task
         except Refused as refused:
             self._refuse(refused)
-            return None
+        except WantedError as error:
+            self._point(error)
+        return None
 
-
-WANTED = (
-    "cpus", "sockets", "threads", "memory", "owner", "has_screen", "screen_width", "screen_height",
-    "has_serial", "utc_clock", "autostart", "notes",
-)  # fmt: skip
+    def _write_rest(self, vm: VM, *, raised: bool) -> None:
+        """What no guest sees, and the size of a screen that is off."""
+        chosen = self.cleaned_data
+        vm.autostart, vm.notes = chosen["autostart"], chosen["notes"]
+        vm.owner = chosen["owner"] or vm.owner
+        vm.screen_width, vm.screen_height = map(int, chosen["screen"].split("x"))
+        vm.revision += 0 if raised else 1
+        vm.save(update_fields=["autostart", "notes", "owner", "screen_width", "screen_height", "revision"])
+        self._write_tags(vm)
 
 
 def values(vm: VM) -> dict[str, Any]:

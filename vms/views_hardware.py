@@ -19,10 +19,9 @@ from bhype.vmrun.problems import Unfit
 
 from . import edited, hardware_pages, pages, pending, plan, wanted
 from .device_forms import KIND_OF, device_form
-from .forms import STALE
 from .hardware_forms import SECTIONS, HardwareForm
 from .models import VM, Disk, Nic
-from .wanted import WantedError
+from .wanted import STALE, WantedError
 
 Document = dict[str, Any]
 REVISION_MAX = 2**31 - 1

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bhype.vmrun.config import equals_root, parse
 from storage.models import Iso
 from vms import plan, wanted
-from vms.models import VM
+from vms.models import VM, Disk, Nic
 
 MIB, GIB = 2**20, 2**30
 Document = dict[str, Any]
@@ -208,3 +208,168 @@ def test_an_owner_gets_nothing_that_equals_root(vm, alice, iso, document):
         except wanted.WantedError as refused:
             assert dangerous or outside or "bridge0" in str(document), refused
         transaction.set_rollback(True)
+
+
+# A new VM.
+
+
+BROUGHT = {
+    "name": "old-name", "uuid": "0b0d1c5e-3c1f-4a5e-9f2e-6f3a1a7a8b9c", "cpu": 4, "mem": "1G", "utc_clock": False,
+    "bootrom": plan.FIRMWARE_CODE, "varfile": "/vm/old-name/vars.fd", "com1": "/dev/nmdm-old-name.1A",
+    "graphic": {"host": "0.0.0.0", "port": 5900, "password": "abc"}, "lpc_slot": "0:1:0",
+    "emulations": [
+        {"device": "virtio-blk", "path": "/dev/zvol/tank/bhype/vms/new1/disk0", "slot": "3"},
+        {"device": "e1000", "bridge": "sw-nat", "mac": "58:9C:FC:AA:00:01"},
+        {"device": "ahci-cd"},
+    ],
+}  # fmt: skip
+
+
+def bring(vm, user, **more: Any) -> wanted.Change:
+    row = VM(host=vm.host, pool=vm.pool, owner=user, name="new1")
+    sizes = {"/dev/zvol/tank/bhype/vms/new1/disk0": GIB}
+    return wanted.apply(row, copy.deepcopy(BROUGHT) | more, user, create=True, sizes=sizes)
+
+
+def test_a_document_from_elsewhere_becomes_a_vm_of_its_own(vm, alice):
+    made = bring(vm, alice).vm
+    assert (made.name, str(made.uuid), made.state) == ("new1", BROUGHT["uuid"], VM.State.CREATING)
+    # As bhyve takes a number of CPUs alone.
+    assert (made.cpus, made.sockets, made.utc_clock) == (4, 4, False)
+    document = plan.document(wanted.load(made.pk))
+    assert document["varfile"] == "/tank/bhype/vms/new1/uefi-vars.fd"
+    assert document["com1"] == "/dev/nmdm-new1.1A"
+    assert document["graphic"]["host"] == "127.0.0.1"
+    assert document["graphic"]["port"] not in {0, vm.vnc_port}
+    assert document["graphic"]["password"] == "abc"
+    assert [(entry["device"], entry["slot"]) for entry in document["emulations"]] == [
+        ("virtio-blk", "0:3:0"), ("ahci-cd", "0:4:0"), ("e1000", "0:10:0"),
+    ]  # fmt: skip
+    assert document["emulations"][2]["mac"] == "58:9c:fc:aa:00:01"
+
+
+def test_what_is_taken_is_not_given_twice(vm, alice):
+    bring(vm, alice)
+    with pytest.raises(wanted.WantedError) as refused:
+        bring(vm, alice)
+    assert ("vm", "name") in faults(refused)
+    row = VM(host=vm.host, pool=vm.pool, owner=alice, name="new2")
+    document = copy.deepcopy(BROUGHT) | {"emulations": []}
+    made = wanted.apply(row, document, alice, create=True).vm
+    assert str(made.uuid) != BROUGHT["uuid"]
+    assert len(set(VM.objects.values_list("vnc_port", flat=True))) == 3
+
+
+# What is refused.
+
+
+def entry_of(vm: VM, **entry: Any) -> Document:
+    document = plan.document(wanted.load(vm.pk))
+    document["emulations"].append(entry)
+    return document
+
+
+@pytest.mark.parametrize(
+    ("entry", "field", "word"),
+    [
+        ({"device": "virtio-blk", "path": f"{OWN}1"}, "size", "how large"),
+        ({"device": "virtio-blk", "path": f"{OWN}0"}, "path", "twice"),
+        ({"device": "virtio-blk", "path": f"{OWN}01"}, "path", "bHype's own"),
+        ({"device": "virtio-blk", "path": "/tank/bhype/vms/web1/disk0.img"}, "path", "another way"),
+        ({"device": "virtio-blk", "path": "/dev/zvol/tank/bhype/vms/db1/disk0"}, "path", "another VM"),
+        ({"device": "virtio-blk", "path": "disk.img"}, "path", "absolute"),
+        ({"device": "ahci-cd", "path": "/tank/bhype/isos/none.iso"}, "path", "library"),
+        ({"device": "virtio-net", "bridge": "sw-nat", "mac": "58:9c:fc:00:00:01"}, "mac", "port"),
+        ({"device": "virtio-net", "bridge": "sw-dmz"}, "bridge", "nat"),
+        ({"device": "virtio-rnd", "slot": "0:4:0"}, "", "taken"),
+        ({"device": "virtio-rnd", "surprise": 1}, "surprise", "reads"),
+        ({"device": "toaster"}, "device", "emulated"),
+    ],
+)
+def test_a_device_that_does_not_fit_is_refused_where_it_is(vm, admin, entry, field, word):
+    with pytest.raises(wanted.WantedError) as refused:
+        wanted.apply(vm, entry_of(vm, **entry), admin)
+    (fault,) = refused.value.faults
+    assert fault.field == field
+    assert word in fault.message
+    assert fault.where.startswith("emulations[2]") or fault.where == "0:4:0 virtio-rnd"
+    assert Disk.objects.count() == Nic.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"name": "web2"}, "name"),
+        ({"uuid": "0b0d1c5e-3c1f-4a5e-9f2e-6f3a1a7a8b9c"}, "uuid"),
+        ({"lpc_slot": "0:2:0"}, "lpc_slot"),
+        ({"power_off_destroy_vm": False}, "power_off_destroy_vm"),
+        ({"cpu": 9}, "cpu"),
+        ({"mem": "33G"}, "mem"),
+        ({"mem": "1048577"}, "mem"),
+        ({"varfile": "/etc/passwd"}, "varfile"),
+        ({"graphic": {"host": "0.0.0.0"}}, "graphic"),
+        ({"graphic": {"port": 22}}, "port"),
+        ({"pinning": {"0": [9]}}, "pinning"),
+        ({"com2": "tty"}, "com2"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+def test_a_key_that_does_not_fit_is_refused_by_name(vm, admin, change, field):
+    with pytest.raises(wanted.WantedError) as refused:
+        wanted.apply(vm, plan.document(wanted.load(vm.pk)) | change, admin)
+    assert field in {fault.field for fault in refused.value.faults}
+    assert VM.objects.get().revision == 1
+
+
+def test_all_that_is_wrong_is_said_at_once(vm, alice):
+    document = entry_of(vm, device="raw", value="x") | {"cpu": 99, "mem": "99G", "gdb": "1"}
+    with pytest.raises(wanted.WantedError) as refused:
+        wanted.apply(vm, document, alice)
+    assert faults(refused) == {("vm", "cpu"), ("vm", "mem"), ("vm", "gdb"), ("emulations[2]", "value")}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [None, [], "x", {"name": "\ud800"}, {"notes": "a\0b"}, {"cpu": float("nan")}, {"x": "y" * 300_000}],
+)
+def test_what_no_database_could_hold_is_refused(vm, admin, document):
+    with pytest.raises(wanted.WantedError):
+        wanted.apply(vm, document, admin)
+
+
+def test_a_change_upon_an_older_revision_is_stale(vm, alice):
+    document = plan.document(wanted.load(vm.pk))
+    wanted.apply(vm, document | {"mem": "1G"}, alice, revision=1)
+    with pytest.raises(wanted.WantedError) as refused:
+        wanted.apply(vm, document | {"mem": "3G"}, alice, revision=1)
+    assert refused.value.is_stale
+    assert VM.objects.get().revision == 2
+
+
+def test_two_guests_never_write_to_one_disk_of_the_host(vm, host, pool, admin):
+    other = VM.objects.create(host=host, pool=pool, name="db1", memory=GIB, vnc_port=5999)
+    for ro in (False, True):
+        Disk.objects.all().delete()
+        Disk.objects.create(vm=other, index=0, backing="path", host_path="/srv/a", size=0, options={"ro": ro})
+        document = entry_of(vm, device="nvme", path="/srv/a", ro=True)
+        if ro:
+            assert wanted.apply(vm, document, admin).is_change
+        else:
+            with pytest.raises(wanted.WantedError, match="Another VM"):
+                wanted.apply(vm, document, admin)
+
+
+def test_what_is_detached_comes_back_as_it_was(vm, alice):
+    before = plan.document(wanted.load(vm.pk))
+    wanted.apply(vm, before | {"emulations": []}, alice)
+    assert not Disk.objects.get().is_attached
+    assert not Nic.objects.get().is_attached
+    after = wanted.apply(vm, before, alice).after
+    assert plain(after) == plain(before)
+    assert Disk.objects.count() == Nic.objects.count() == 1
+
+
+def test_adding_a_device_moves_no_other(vm, alice):
+    before = devices(plan.document(wanted.load(vm.pk)))
+    after = devices(wanted.apply(vm, entry_of(vm, device="virtio-rnd"), alice).after)
+    assert {slot: entry for slot, entry in after.items() if slot in before} == before
