@@ -24,8 +24,8 @@ CHECKS = [
     ["mypy", "."],
     ["lint-imports"],
 ]
-# What talks to the database in a way that could differ between SQLite and PostgreSQL. What the lab's commands make of
-# it is the same on both; one life of VMs (test_lifecycle) and all of tests/tasks are enough of worker and observer.
+# What talks to the database in a way that could differ between SQLite and PostgreSQL. What commands of the host make
+# of it is the same on both: tests that drive a lab are left out, all of the worker's own are in.
 ON_POSTGRESQL = [
     "tests/tasks",
     "tests/live",
