@@ -5,7 +5,7 @@ from django.core.management import CommandError, call_command
 
 from bhype.accounts.models import User
 from bhype.tasks.models import Task
-from vms import fixtures
+from tests import rows
 from vms.management.commands import demo
 from vms.models import VM
 
@@ -38,7 +38,7 @@ def test_the_demo_is_refused_on_a_real_host(settings, db):
 
 
 def test_filling_makes_whole_vms_and_finished_tasks(db):
-    fixtures.fill(vms=30, tasks=45)
+    rows.fill(vms=30, tasks=45)
     assert VM.objects.count() == 30
     assert all(vm.disks.count() == vm.nics.count() == 1 and vm.tags.count() == 2 for vm in VM.objects.all())
     assert Task.objects.count() == 45
