@@ -5,6 +5,7 @@ BHYPE_ROOT    where FreeBSD's / is seen: "/" on FreeBSD, the lab's root elsewher
 BHYPE_PORT    port of the panel; BHYPE_BIND its address; BHYPE_HOSTS names it may be reached by, comma-separated
 BHYPE_ALLOW   what VMs may have of this host beyond their datasets: words of "passthru", "raw" (devices and options
               in bhyve's own words, scripts), and folders whose files they may use, comma-separated
+BHYPE_NO_PICTURES  no small pictures of screens in the list of VMs
 BHYPE_PATIENCE  multiplies the time that the commands of tasks may take; more than 1 on a slow host
 DATABASE_URL  postgres://..., else SQLite in BHYPE_STATE
 """
@@ -88,6 +89,8 @@ CONSOLE_TICKET_SECONDS = 30
 VNC_FIRST_PORT = _port("BHYPE_VNC_PORT", 5900)
 # Read by the worker of each host: the right vms.root is not enough where the host does not allow it.
 ALLOW = _words("BHYPE_ALLOW", "passthru")
+# Whether the list of VMs shows small pictures of their screens.
+CONSOLE_PICTURES = not _flag("BHYPE_NO_PICTURES")
 COMMAND_PATIENCE = _factor("BHYPE_PATIENCE", 1.0)
 
 SECRET_KEY = _secret(STATE_DIR / "secret.key")

@@ -31,7 +31,7 @@ _AT_ONCE = threading.BoundedSemaphore(4)
 
 def are_wanted(subject: Subject) -> bool:
     """Whether this guest has a screen of which a picture may be taken, and the panel's settings allow it."""
-    allowed = getattr(settings, "CONSOLE_PICTURES", True)
+    allowed = settings.CONSOLE_PICTURES
     return bool(allowed and subject.has_picture and subject.is_on and Kind.VNC in subject.kinds)
 
 
