@@ -97,8 +97,11 @@ class _Reach:
             if value != "stdio" and not self._is_own_line(value):
                 yield RAW, ""
         elif key == "graphic":
-            if isinstance(value, dict) and value.get("host", plan.VNC_ADDRESS) != plan.VNC_ADDRESS:
+            screen = value if isinstance(value, dict) else {}
+            if screen.get("host", plan.VNC_ADDRESS) != plan.VNC_ADDRESS:
                 yield RAW, f"only the panel's gateway serves a screen, from {plan.VNC_ADDRESS}."
+            if self.before and screen.get("port") not in {None, self.vm.vnc_port}:
+                yield RAW, f"the panel gives each screen its port; this one has {self.vm.vnc_port}."
         elif key == "tpm":
             yield from self._of_tpm(value)
         elif key == "fw_cfg":
@@ -113,6 +116,8 @@ class _Reach:
             return
         if value.get("type") == "passthru":
             yield PASSTHRU, ""
+            if not re.fullmatch(r"/dev/tpm[0-9]{1,2}", str(value.get("path"))):
+                yield from self._file(value.get("path"))
         elif value.get("path") is not None:
             yield from self._file(value["path"])
         if value.get("state") not in {None, plan.tpm_path(self.vm)}:

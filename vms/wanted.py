@@ -350,32 +350,36 @@ class _Draft:
                 ]
                 continue
             config = config if target else found
+            if not (target and self.faults):
+                # What the main part has too much is not said again of each target.
+                self._limits(found, before)
             for unknown in found.unknown:
                 where, _, key = unknown.partition(": ")
                 fault = Fault(before + where, key, "Nothing reads this key.")
                 if fault not in self.faults:
                     self.faults.append(fault)
-        if config is not None:
-            self._limits(config)
         return config
 
-    def _limits(self, config: Config) -> None:
-        host = self.vm.host
+    def _limits(self, config: Config, before: str) -> None:
+        """What the host has, and which ports are for screens. before: what stands before the places of a target."""
+        host, where = self.vm.host, f"{before}vm"
         if config.cpu.cpus > plan.CPUS_MAX:
-            self.fault("cpu", f"A VM has at most {plan.CPUS_MAX} CPUs.")
+            self.fault("cpu", f"A VM has at most {plan.CPUS_MAX} CPUs.", where)
         elif problem := plan.cpus_problem(config.cpu.cpus, host.cpus):
-            self.fault("cpu", problem)
+            self.fault("cpu", problem, where)
         if config.memory < plan.MEMORY_MIN or config.memory % MIB or config.memory > 64 * TIB:
             least = text(plan.MEMORY_MIN)
-            self.fault("mem", f"A VM has a whole number of MiB, at least {least}.")
+            self.fault("mem", f"A VM has a whole number of MiB, at least {least}.", where)
         elif problem := plan.memory_problem(config.memory, host.memory):
-            self.fault("mem", problem)
+            self.fault("mem", problem, where)
         missing = sorted({cpu for _, cpu in config.pinning if host.cpus and cpu >= host.cpus})
         if missing:
-            self.fault("pinning", f"The host has no CPU {missing[0]}; its CPUs are 0 to {host.cpus - 1}.")
+            self.fault(
+                "pinning", f"The host has no CPU {missing[0]}; its CPUs are 0 to {host.cpus - 1}.", where
+            )
         screen = config.graphic
         if screen and screen.port not in plan.VNC_PORTS:
             ranges = "5900 to 7999 and 20000 to 29999"
-            self.fault("port", f"It is none of the ports for screens, {ranges}.", "graphic")
+            self.fault("port", f"It is none of the ports for screens, {ranges}.", f"{before}graphic")
         elif screen and VM.objects.filter(host=host, vnc_port=screen.port).exclude(pk=self.vm.pk).exists():
-            self.fault("port", "The screen of another VM has this port.", "graphic")
+            self.fault("port", "The screen of another VM has this port.", f"{before}graphic")
