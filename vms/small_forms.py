@@ -12,8 +12,9 @@ from bhype.accounts.models import User
 
 from . import pages
 from .bulk import LABELS, LIMIT
-from .forms import STALE, TagsField
+from .forms import TagsField
 from .models import VM, VMQuerySet
+from .wanted import STALE
 
 
 class NotesForm(forms.Form):
