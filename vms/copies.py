@@ -8,13 +8,12 @@ is promoted, the source cannot be deleted. The snapshot carries the copy's UUID 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from django.db import transaction
 
 from bhype.accounts.models import User
 from bhype.freebsd import zfs
-from bhype.freebsd.zfs import DatasetInfo
 from bhype.host import CommandFailed
 from bhype.tasks import OperationFailed, Refused, Run, ask
 from bhype.tasks.models import Task
@@ -28,6 +27,15 @@ Document = dict[str, Any]
 # What is part of one machine alone.
 _OF_ONE = ("name", "uuid", "bhype")
 _OF_TAP = ("name", "description")
+
+
+class Cloned(Protocol):
+    """A dataset, as zfs(8) or its row has it. origin: the snapshot of which it is a clone, if it is one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def origin(self) -> str | None: ...
 
 
 # Pure.
@@ -83,7 +91,7 @@ def _device(source: VM, dataset: str, entry: Document) -> Document | None:
     return entry
 
 
-def clones_of(datasets: Iterable[DatasetInfo], dataset: str) -> list[str]:
+def clones_of(datasets: Iterable[Cloned], dataset: str) -> list[str]:
     """The datasets outside of ``dataset`` that are clones of its snapshots, or of those below it: until they are
     promoted or destroyed, it cannot be destroyed."""
     return sorted(
@@ -95,7 +103,7 @@ def clones_of(datasets: Iterable[DatasetInfo], dataset: str) -> list[str]:
     )
 
 
-def origins_of(datasets: Iterable[DatasetInfo], dataset: str) -> dict[str, str]:
+def origins_of(datasets: Iterable[Cloned], dataset: str) -> dict[str, str]:
     """Of ``dataset`` and all below it, those that are clones of something outside: the snapshot by dataset."""
     return {
         info.name: info.origin

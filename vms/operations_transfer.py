@@ -54,6 +54,19 @@ class FileParams(BaseModel):
         return value
 
 
+class ExportParams(VmParams):
+    """file: the name of an exported file."""
+
+    file: str = Field(max_length=160)
+
+    @field_validator("file")
+    @classmethod
+    def _is_file(cls, value: str) -> str:
+        if not transfers.is_file(value) or "/" in value:
+            raise ValueError("This is not the name of an exported file.")
+        return value
+
+
 class ImportImageParams(DiskParams, FileParams):
     """Writes the image over the disk ``index``; what is on that is lost."""
 
@@ -207,7 +220,7 @@ def export_image(run: Run, params: ExportImageParams) -> None:
     place.check(run.host, vm)
     with transfers.workspace(run, vm.pool) as space:
         images.read(run, disk, f"{space}/export", params.format)
-        transfers.publish(run, vm.pool, f"{space}/export", f"{vm.name}-disk{disk.index}.{params.format}")
+        transfers.publish(run, vm, f"{space}/export", f"{vm.name}-disk{disk.index}.{params.format}")
 
 
 # Whole VMs.
@@ -369,7 +382,7 @@ def export_ova(run: Run, params: VmParams) -> None:
         text = ova_writer.envelope(document, [disk for disk, _ in written])
         run.stage("Writing the package")
         _write(run, space, vm.name, text, written)
-        transfers.publish(run, vm.pool, f"{space}/export", f"{vm.name}.ova")
+        transfers.publish(run, vm, f"{space}/export", f"{vm.name}.ova")
 
 
 def _write(
@@ -382,3 +395,11 @@ def _write(
     finally:
         for _, file in files:
             file.close()
+
+
+@vm_operation("vms.remove_export", "Remove an exported file of {vm}", right="vms.change")
+def remove_export(run: Run, params: ExportParams) -> None:
+    """Remove one of the VM's exported files, which are root's."""
+    vm = vm_of(params)
+    transfers.withdraw(run, vm, params.file)
+    publish(vm.subject)

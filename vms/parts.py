@@ -17,7 +17,7 @@ from bhype.freebsd.zfs import DatasetInfo
 from bhype.host import CommandFailed
 from bhype.tasks import OperationFailed, Run
 
-from . import edited, place, plan, power
+from . import edited, place, plan, power, transfers
 from .models import VM, Disk
 from .sizes import human
 
@@ -144,6 +144,7 @@ def forget(run: Run, vm: VM) -> None:
     # Before the disks, as the observer would take the state file for news of a VM that could not be removed.
     shutil.rmtree(run.host.path(power.run_folder(vm.name)), ignore_errors=True)
     remove_taps(run, [nic.tap for nic in vm.nics.all()])
+    transfers.withdraw(run, vm)
 
 
 def datasets(run: Run, vm: VM) -> dict[str, DatasetInfo]:

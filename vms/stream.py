@@ -71,7 +71,7 @@ def export(run: Run, vm: VM, name: str) -> None:
             run.host.pipe(zfs.send(snapshot, replicate=True), FileSink(f"{space}/export"), told)
         finally:
             tidy(run, vm)
-        transfers.publish(run, vm.pool, f"{space}/export", name)
+        transfers.publish(run, vm, f"{space}/export", name)
 
 
 def tidy(run: Run, vm: VM) -> None:

@@ -1,7 +1,7 @@
 """POOL/bhype/transfers: where files come in from and go out to.
 
     imports/USER/FILE   what a person brought; imports/FILE is for those who may change storage (an admin's scp)
-    exports/FILE        what operations wrote, to be fetched
+    exports/VM/FILE     what operations wrote of a VM, for the web process to read; it goes with the VM
     work/               root's alone: what an operation works on
 
 What lies in imports may belong to the unprivileged web process, which could change it while root reads it. So an
@@ -21,12 +21,15 @@ from pathlib import Path
 
 from django.conf import settings
 
+from bhype import live
 from bhype.freebsd import zfs
 from bhype.host import CommandFailed
 from bhype.tasks import OperationFailed, Run
 from bhype.tasks.models import Task
 from storage import plan as storage
 from storage.models import Pool
+
+from .models import VM
 
 PART = "transfers"
 IMPORTS, EXPORTS, WORK = "imports", "exports", "work"
@@ -44,11 +47,16 @@ def folder(pool: Pool, part: str) -> str:
     return f"/{home(pool)}/{part}"
 
 
-def export_path(pool: Pool, name: str) -> str:
+def export_folder(vm: VM) -> str:
+    """Where the exported files of a VM lie. Neither number nor UUID is ever another's in one panel and its host."""
+    return f"{folder(vm.pool, EXPORTS)}/{vm.pk}-{vm.uuid}"
+
+
+def export_path(vm: VM, name: str) -> str:
     """Where an exported file lies. Raises ValueError for what is no name of one."""
     if not is_file(name) or "/" in name:
         raise ValueError(f"{name!r} is not the name of an exported file.")
-    return f"{folder(pool, EXPORTS)}/{name}"
+    return f"{export_folder(vm)}/{name}"
 
 
 def is_file(name: str) -> bool:
@@ -73,6 +81,7 @@ def ready(run: Run, pool: Pool) -> None:
         path = _at(run, folder(pool, part))
         if not path.is_symlink() and not path.exists():
             path.mkdir(mode)
+            path.chmod(mode)
             if part == IMPORTS:
                 _give(path)
         if path.is_symlink() or not path.is_dir():
@@ -102,6 +111,12 @@ def _give(path: Path) -> None:
     with contextlib.suppress(KeyError, PermissionError):
         user = pwd.getpwnam(settings.SERVICE_USER)
         os.chown(path, user.pw_uid, user.pw_gid)
+
+
+def _show(path: Path) -> None:
+    """Let the web process read it, by its group, and nobody else but root."""
+    with contextlib.suppress(KeyError, PermissionError):
+        os.chown(path, -1, pwd.getpwnam(settings.SERVICE_USER).pw_gid)
 
 
 def _tidy(run: Run, pool: Pool) -> None:
@@ -187,15 +202,30 @@ def _copy(run: Run, descriptor: int, target: str, size: int) -> None:
         os.close(out)
 
 
-def publish(run: Run, pool: Pool, path: str, name: str) -> str:
-    """Move a finished file from the workspace to the exports; its path there. An older one of the name is replaced."""
-    target = export_path(pool, name)
+def publish(run: Run, vm: VM, path: str, name: str) -> str:
+    """Move a finished file from the workspace to the VM's exports; its path there. An older one of the name is
+    replaced."""
+    target = export_path(vm, name)
+    place = _at(run, export_folder(vm))
+    if not place.is_dir():
+        place.mkdir(0o750)
+        place.chmod(0o750)
+        _show(place)
     made = _at(run, path)
-    made.chmod(0o400)
-    _give(made)
+    made.chmod(0o440)
+    _show(made)
     made.rename(_at(run, target))
     run.result(file=name, path=target, bytes=run.host.size(target))
+    live.publish(vm.subject)
     return target
+
+
+def withdraw(run: Run, vm: VM, name: str = "") -> None:
+    """Remove an exported file of a VM, or all of them. What is not there is removed already."""
+    if name:
+        run.host.unlink(export_path(vm, name))
+    else:
+        shutil.rmtree(run.host.path(export_folder(vm)), ignore_errors=True)
 
 
 def plain_files(run: Run, path: str, most: int = 10_000) -> list[str]:

@@ -94,7 +94,7 @@ def vm(ready):
 def test_datasets_are_followed(ready):
     observer = Observer(ready.host)
     observer.sweep()
-    assert Dataset.objects.filter(kind="filesystem").count() == 7
+    assert Dataset.objects.filter(kind="filesystem").count() == len(plan.layout("tank/bhype"))
     ready.commands("/sbin/zfs", "create", "-s", "-V", "64M", "-o", "org.bhype:id=u", "tank/bhype/vms/disk")
     observer.number = 0
     observer.sweep()

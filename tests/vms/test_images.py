@@ -204,12 +204,12 @@ def test_disks_are_exported(ready, vm, admin, tmp_path):
     for kind in ("raw", "qcow2", "vmdk", "vhdx"):
         task = run(ready, "vms.export_image", admin, vm_id=vm.pk, index=0, format=kind)
         assert task.status == "succeeded", task.error
-        path = ready.root / f"tank/bhype/transfers/exports/web1-disk0.{kind}"
+        path = ready.root / f"tank/bhype/transfers/exports/{vm.pk}-{vm.uuid}/web1-disk0.{kind}"
         assert task.result["file"] == path.name
         subprocess.run(["qemu-img", "convert", "-f", kind, "-O", "raw", path, tmp_path / "raw"], check=True)
         with (tmp_path / "raw").open("rb") as file:
             assert os.pread(file.fileno(), 11, 5 * MIB) == b"to an image", kind
-        assert path.stat().st_mode & 0o777 == 0o400
+        assert path.stat().st_mode & 0o777 == 0o440
 
 
 @pytest.fixture
@@ -266,7 +266,7 @@ def test_a_vm_goes_out_as_a_package_and_comes_back(ready, vm, pool, admin, tmp_p
     write(ready, "web1/disk1", 5 * MIB, b"round trip")
     task = run(ready, "vms.export_ova", admin, vm_id=vm.pk)
     assert task.status == "succeeded", task.error
-    made = ready.root / "tank/bhype/transfers/exports/web1.ova"
+    made = ready.root / task.result["path"].lstrip("/")
     with tarfile.open(made) as archive:
         names = archive.getnames()
     subprocess.run(["tar", "-xf", made, "-C", tmp_path], check=True)

@@ -180,7 +180,7 @@ CHANGES = [
 def test_a_stream_s_configuration_is_checked_as_a_form(ready, vm):
     """Somebody without the right vms.root gets nothing by a file that a form would refuse (T9)."""
     maker = make_user("maker", "operator")
-    (ready.root / "tank/bhype/transfers").exists() or export(ready, vm, None)
+    (ready.root / "tank/bhype/transfers/imports").exists() or export(ready, vm, None)
     for change, word in CHANGES:
         data = with_document(ready, lambda document, change=change: document.update(change))
         imports = ready.root / f"tank/bhype/transfers/imports/{maker.pk}"
