@@ -42,7 +42,7 @@ def world(vm, host, pool, switch, alice, stranger, viewer, operator, admin):
         "task": task.pk, "pk": task.pk, "id": task.pk, "task_id": task.pk, "token": token.pk, "token_id": token.pk,
         "user": "alice", "username": "alice", "user_id": alice.pk, "what": "vm", "kind": "vm", "subject": "vm",
         "code": "0" * 40, "path": "x", "key": "x", "session": "x", "tab": "hardware", "action": "start", "index": 0,
-        "section": "processor", "device": "virtio-rnd", "slot": "0-4-0",
+        "file": "x.ova", "section": "processor", "device": "virtio-rnd", "slot": "0-4-0",
     }  # fmt: skip
 
 

@@ -271,12 +271,23 @@ class TypedForm(forms.Form):
 
 
 class DeleteForm(TypedForm):
+    """problem: why the disks cannot be destroyed; then only what keeps them is taken."""
+
     keep_disks = forms.ChoiceField(
         choices=[("", "Everything goes"), ("1", "Its dataset stays, with its disks and vm.json")],
         required=False,
         label="What stays",
         widget=forms.RadioSelect,
     )
+
+    def __init__(self, *args: Any, name: str, problem: str = "", **options: Any) -> None:
+        super().__init__(*args, name=name, **options)
+        self.problem = problem
+
+    def clean(self) -> dict[str, Any]:
+        if self.problem and not self.cleaned_data.get("keep_disks"):
+            raise ValidationError(self.problem)
+        return self.cleaned_data
 
 
 def attach(disk: Disk, user: User, *, attached: bool) -> Task:

@@ -116,6 +116,19 @@ class Row:
         return self.may_change and self.user.can("vms.create")
 
     @property
+    def may_watch(self) -> bool:
+        return self.may("vms.watch")
+
+    @property
+    def may_console(self) -> bool:
+        return self.may("vms.console")
+
+    @property
+    def has_line(self) -> bool:
+        """Whether it has a serial line with a log."""
+        return self.vm.has_serial or any(f"com{number}" in self.vm.settings for number in (2, 3, 4))
+
+    @property
     def may_delete(self) -> bool:
         return self.may("vms.delete")
 

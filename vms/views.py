@@ -20,7 +20,7 @@ from bhype.tasks.models import Task
 from bhype.ui.respond import toast
 
 from . import bulk as many
-from . import pages, plan
+from . import lineage, pages, plan
 from .forms import EditVMForm, VMForm
 from .models import VM
 from .small_forms import BulkForm, NotesForm
@@ -101,9 +101,15 @@ def _tab(request: HttpRequest, vm: VM, tab: str, **more: Any) -> HttpResponse:
 
 @allow("vms.view", VM)
 def detail(request: HttpRequest, vm: VM) -> HttpResponse:
-    notes = NotesForm(initial={"notes": vm.notes, "revision": vm.revision})
+    user, loaded = signed_in(request), _loaded(vm)
     return _tab(
-        request, _loaded(vm), "overview", notes=notes, tasks=pages.tasks_of(vm, signed_in(request), 5)
+        request,
+        loaded,
+        "overview",
+        notes=NotesForm(initial={"notes": vm.notes, "revision": vm.revision}),
+        tasks=pages.tasks_of(vm, user, 5),
+        family=lineage.family(user, loaded),
+        ports=lineage.ports(user, loaded),
     )
 
 

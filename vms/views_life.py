@@ -20,7 +20,7 @@ from bhype.tasks.models import Schedule, Task
 from bhype.tasks.rows import schedule_rows
 from storage.models import Dataset
 
-from . import guard, pages, plan, sizes
+from . import exports, guard, lineage, pages, plan, sizes
 from .forms_life import (
     CloneForm,
     DeleteForm,
@@ -167,7 +167,8 @@ def life(request: HttpRequest, vm: VM) -> HttpResponse:
 @allow("vms.delete", VM, methods="GET POST")
 def delete(request: HttpRequest, vm: VM) -> HttpResponse:
     shown = pages.row_of(_loaded(vm), signed_in(request))
-    form = DeleteForm(_data(request), name=vm.name)
+    family = lineage.family(signed_in(request), shown.vm)
+    form = DeleteForm(_data(request), name=vm.name, problem=family.problem)
     reason = shown.refusals["delete"]
     if form.is_bound and form.is_valid() and not reason:
         params = {"vm_id": vm.pk} | ({"keep_disks": True} if form.cleaned_data["keep_disks"] else {})
@@ -181,6 +182,8 @@ def delete(request: HttpRequest, vm: VM) -> HttpResponse:
         "vm": shown.vm,
         "reason": reason,
         "removal": plan.removal(shown.vm),
+        "family": family,
+        "exports": exports.exports(vm),
     }
     return render(request, "vms/delete.html", context, status=_status(form))
 
