@@ -12,6 +12,8 @@ import pytest
 from tests.tasks.own_database import own_database
 
 BASE = Path(__file__).resolve().parents[2]
+# One worker for all of them.
+pytestmark = pytest.mark.xdist_group("cluster")
 
 
 @pytest.fixture(scope="module")
