@@ -25,6 +25,8 @@ from bhype.tasks.errors import Refused
 from network.api import router as network_router
 from storage.api import router as storage_router
 from vms.api import router as vms_router
+from vms.api_consoles import router as consoles_router
+from vms.api_export import router as export_router
 from vms.api_hardware import router as hardware_router
 from vms.api_import import router as import_router
 from vms.api_life import boot as boot_router
@@ -58,6 +60,8 @@ api.add_router("/vms", import_router, tags=["vms"])
 api.add_router("/vms", vms_router, tags=["vms"])
 api.add_router("/vms", hardware_router, tags=["vms"])
 api.add_router("/vms", life_router, tags=["vms"])
+api.add_router("/vms", export_router, tags=["vms"])
+api.add_router("/vms", consoles_router, tags=["vms"])
 api.add_router("/boot", boot_router, tags=["vms"])
 api.add_router("/orphans", orphans_router, tags=["vms"])
 api.add_router("", storage_router, tags=["storage"])

@@ -191,8 +191,12 @@ class DeleteIn(Schema):
 
 
 class ConsoleIn(Schema):
+    """kind: "vnc", "serial", "serial2" to "serial4", by default the first that it has; take_over: get the screen, or
+    the control of a serial line, from whoever has it; watch: only look at it."""
+
     kind: str = ""
     take_over: bool = False
+    watch: bool = False
 
 
 class BulkIn(Schema):
@@ -418,8 +422,9 @@ def _ask(request: HttpRequest, vm: VM, action: str, **params: Any) -> Task:
 
 @router.post("/{name}/console", response=dict[str, Any], summary="Open a console")
 def console(request: HttpRequest, name: str, payload: ConsoleIn | None = None) -> Opened:
-    """A ticket, to be spent within seconds at the WebSocket ``path`` with ``?ticket=``."""
+    """A ticket, to be spent within seconds at the WebSocket ``path`` with ``?ticket=``. ``right``: "watch" where
+    nothing that is sent will reach the guest."""
     wanted = payload or ConsoleIn()
-    opened = open_console(request, "vm", name, wanted.kind, take_over=wanted.take_over)
+    opened = open_console(request, "vm", name, wanted.kind, take_over=wanted.take_over, watch=wanted.watch)
     audit.record(request, "vms.console", f"vm {name}", {"kind": opened["kind"]})
     return opened

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.http import StreamingHttpResponse
 
@@ -19,6 +18,7 @@ from bhype.freebsd import qemu_img
 from bhype.host import LocalHost
 from bhype.tasks import Refused, ask
 from bhype.tasks.models import Task
+from bhype.ui.respond import attachment
 
 from . import lineage, transfers
 from .models import VM, Disk
@@ -26,7 +26,6 @@ from .models import VM, Disk
 OVA, STREAM, IMAGE = "ova", "stream", "image"
 OPERATIONS = {OVA: "vms.export_ova", STREAM: "vms.export_stream", IMAGE: "vms.export_image"}
 FORMATS = {kind: label for kind, label in qemu_img.FORMATS.items() if kind in qemu_img.EXPORTS}
-_PIECE = 1 << 20
 _LABELS = {"ova": "OVA package", "zfs": "ZFS stream"}
 
 
@@ -113,14 +112,7 @@ def begin(vm: VM, user: User, kind: str, *, disk: int | None = None, format: str
 def download(vm: VM, name: str) -> StreamingHttpResponse | None:
     """The file as an answer; None when there is none of this name."""
     file = _open(vm, name)
-    if file is None:
-        return None
-    response = StreamingHttpResponse(_pieces(file), content_type="application/octet-stream")
-    response["Content-Length"] = str(os.fstat(file.fileno()).st_size)
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
-    # Also when nobody reads it to its end.
-    response._resource_closers.append(file.close)  # type: ignore[attr-defined]
-    return response
+    return attachment(file, name) if file else None
 
 
 def _open(vm: VM, name: str) -> BinaryIO | None:
@@ -131,8 +123,3 @@ def _open(vm: VM, name: str) -> BinaryIO | None:
         return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
     except OSError:
         return None
-
-
-async def _pieces(file: BinaryIO) -> AsyncIterator[bytes]:
-    while piece := await sync_to_async(file.read, thread_sensitive=False)(_PIECE):
-        yield piece

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from django.conf import settings
 from django.db.models import QuerySet
+from django.http import StreamingHttpResponse
 from django.utils import timezone
 
 from bhype.accounts.models import User
+from bhype.ui.respond import attachment
 
 from . import subjects
 from .models import Kind, Recording
@@ -53,6 +55,17 @@ def size(recording: Recording) -> int:
     with contextlib.suppress(OSError):
         return path(recording).stat().st_size
     return 0
+
+
+def download(recording: Recording, name: str) -> StreamingHttpResponse | None:
+    """The file, called after the object and its beginning; None when there is none."""
+    place = path(recording)
+    try:
+        file = place.open("rb")
+    except OSError:
+        return None
+    stamp = recording.started_at.strftime("%Y%m%d-%H%M%S")
+    return attachment(file, f"{name}-{stamp}{place.suffix}", grows=recording.ended_at is None)
 
 
 def delete(recording: Recording) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-
 from django.core.paginator import Paginator
-from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
@@ -19,7 +16,6 @@ from .models import Recording
 from .views import subject_of
 
 PAGE_SIZE = 50
-PIECE = 256 * 1024
 
 
 def _one(request: HttpRequest, what: str, name: str, pk: int) -> Recording:
@@ -62,20 +58,11 @@ def player(request: HttpRequest, what: str, name: str, pk: int) -> HttpResponse:
 def file(request: HttpRequest, what: str, name: str, pk: int) -> HttpResponseBase:
     """The file itself. Not by GET: who plays or takes it is on record."""
     row = _one(request, what, name, pk)
-    path = recordings.path(row)
-    if not path.is_file():
+    response = recordings.download(row, name)
+    if response is None:
         raise Http404
     act = "play" if request.POST.get("purpose") == "play" else "download"
     audit.record(request, f"recording.{act}", f"{what} {name}", {"recording": row.pk, "of": row.username})
-
-    async def pieces() -> AsyncIterator[bytes]:
-        with await asyncio.to_thread(path.open, "rb") as source:
-            while piece := await asyncio.to_thread(source.read, PIECE):
-                yield piece
-
-    response = StreamingHttpResponse(pieces(), content_type="application/octet-stream")
-    stamp = row.started_at.strftime("%Y%m%d-%H%M%S")
-    response["Content-Disposition"] = f'attachment; filename="{name}-{stamp}{path.suffix}"'
     return response
 
 
