@@ -51,22 +51,36 @@ class Need:
     never: str = ""
 
 
-def needs(vm: VM, document: Document) -> list[Need]:
-    """All that reaches beyond the VM in ``document``, its targets included; it need not be valid."""
-    found = list(_Reach(vm, document, "").needs())
+def needs(vm: VM, document: Document, taps: set[str] | None = None) -> list[Need]:
+    """All that reaches beyond the VM in ``document``, its targets included; it need not be valid.
+
+    taps: those of the VM's ports on switches; None where these have no names yet."""
+    found = list(_Reach(vm, document, "", taps).needs())
     targets = document.get("targets")
     for name, part in targets.items() if isinstance(targets, dict) else ():
         if isinstance(part, dict):
-            found += _Reach(vm, part, f"targets {name} ").needs()
+            found += _Reach(vm, part, f"targets {name} ", taps).needs()
     return found
+
+
+def homes(vm: VM) -> list[str]:
+    """Where bHype keeps its own in the pools of the VM's host. A row of which the name is none is no pool."""
+    return [pool.home for pool in vm.host.pools.all() if _is_pool(pool.name)]
+
+
+def _is_pool(name: str) -> bool:
+    try:
+        return bool(names.pool(name))
+    except names.BadName:
+        return False
 
 
 class _Reach:
     """Reads one part of a document: the main one or a target."""
 
-    def __init__(self, vm: VM, part: Document, before: str) -> None:
-        self.vm, self.part, self.before = vm, part, before
-        self.homes = [pool.home for pool in vm.host.pools.all()]
+    def __init__(self, vm: VM, part: Document, before: str, taps: set[str] | None) -> None:
+        self.vm, self.part, self.before, self.taps = vm, part, before, taps
+        self.homes = homes(vm)
         self.switches = {switch.interface for switch in vm.host.switches.all()}
 
     def needs(self) -> Iterator[Need]:
@@ -152,8 +166,10 @@ class _Reach:
                     yield key, RAW, ""
 
     def _is_on_switch(self, values: Document) -> bool:
+        # Without a type bhyve guesses it from the name: "netmap:em0" reads along on the host's own network.
         return (
-            values.get("type", "tap") == "tap"
+            values.get("type") == "tap"
+            and (self.taps is None or values.get("name") in self.taps)
             and values.get("bridge") in self.switches
             and values.get("fix") is True
             and str(values.get("description")).startswith(f"bhype/vm/{self.vm.uuid}/")
@@ -186,12 +202,17 @@ class _Reach:
 def reserved(path: str, homes: list[str]) -> str:
     """Why no VM may have this path, because bHype itself or another VM does; "" when it is none of theirs."""
     for home in homes:
-        if any(_is_below(path, root) for root in (f"/{home}", f"/dev/zvol/{home}")):
+        if any(_are_one_way(path, root) for root in (f"/{home}", f"/dev/zvol/{home}")):
             return f"{path} is bHype's own, or another VM's."
     folders = (RUN_DIR, str(settings.STATE_DIR), "/dev/vmm", "/dev/vmm.io")
-    if any(_is_below(path, folder) for folder in folders):
+    if any(_are_one_way(path, folder) for folder in folders):
         return f"{path} is bHype's own."
     return ""
+
+
+def _are_one_way(path: str, root: str) -> bool:
+    """Whether one is below the other: who shares a folder shares all that is in it."""
+    return _is_below(path, root) or _is_below(root, path)
 
 
 def _is_below(path: str, root: str) -> bool:
@@ -241,7 +262,7 @@ def check(host: LocalHost, vm: VM) -> None:
     parts: dict[Pool, set[str]] = {vm.pool: {"vms"}}
     text = json.dumps(document)
     for pool in vm.host.pools.all():
-        if f'"/{pool.home}/isos/' in text:
+        if _is_pool(pool.name) and f'"/{pool.home}/isos/' in text:
             parts.setdefault(pool, set()).add("isos")
     for drive in vm.drives:
         if drive.iso is not None:
@@ -252,7 +273,8 @@ def check(host: LocalHost, vm: VM) -> None:
             info = found.get(name)
             if info is None or info.bhype_id != storage.HOME_ID or info.mountpoint != f"/{name}":
                 raise OperationFailed(f"{name} is not a dataset that bHype made, mounted on /{name}.")
-    for need in needs(vm, document):
+    taps = {nic.tap for nic in vm.nics.all() if nic.switch is not None}
+    for need in needs(vm, document, taps):
         if problem := refusal(host, vm, need):
             raise OperationFailed(f"{vm.name}: {need.where}: {need.key}: {problem}")
 
@@ -271,7 +293,7 @@ def refusal(host: LocalHost, vm: VM, need: Need) -> str:
     if any(_is_below(real, folder) for folder in folders):
         root = os.path.realpath(host.path("/"))
         inside = f"/{os.path.relpath(real, root)}" if _is_below(real, root) else real
-        return reserved(inside, [pool.home for pool in vm.host.pools.all()])
+        return reserved(inside, homes(vm))
     return f"{vm.host.name} does not allow {need.word}. Add it, or a folder above it, to BHYPE_ALLOW on that host."
 
 
