@@ -8,8 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from django.conf import settings
 
@@ -88,18 +91,53 @@ def _write(place: Path, name: str, source: Readable, length: int) -> None:
         part.unlink(missing_ok=True)
 
 
-def files(user: User) -> list[tuple[str, int]]:
-    """The files of a person: USER/NAME and bytes, the newest first."""
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One file of a person. size: bytes."""
+
+    user: int
+    name: str
+    size: int
+    made: datetime
+
+    @property
+    def file(self) -> str:
+        """How operations call it."""
+        return f"{self.user}/{self.name}"
+
+    @property
+    def kind(self) -> str:
+        """By its name: "ova", "zfs", else "image"."""
+        ending = self.name.lower().rpartition(".")[2]
+        return ending if ending in {"ova", "zfs"} else "image"
+
+
+def files(user: User) -> list[Upload]:
+    """The files of a person, the newest first."""
     pool = pool_for(user)
-    if pool is None:
-        return []
-    found: list[tuple[float, str, int]] = []
+    found = []
     with contextlib.suppress(OSError):
-        for entry in os.scandir(folder(pool, user)):
+        for entry in os.scandir(folder(pool, user)) if pool else ():
             if transfers.is_file(f"{user.pk}/{entry.name}") and not entry.name.endswith(_PART):
                 status = entry.stat(follow_symlinks=False)
-                found.append((status.st_mtime, f"{user.pk}/{entry.name}", status.st_size))
-    return [(name, size) for _, name, size in sorted(found, reverse=True)]
+                made = datetime.fromtimestamp(status.st_mtime, UTC)
+                found.append(Upload(user.pk, entry.name, status.st_size, made))
+    return sorted(found, key=lambda one: (one.made, one.name), reverse=True)
+
+
+def find(user: User, name: str) -> Upload | None:
+    return next((one for one in files(user) if one.name == name), None)
+
+
+@contextlib.contextmanager
+def opened(user: User, upload: Upload) -> Iterator[BinaryIO]:
+    """One of a person's own files, to be read. Raises OSError."""
+    pool = pool_for(user)
+    if pool is None:
+        raise FileNotFoundError(upload.name)
+    path = folder(pool, user) / upload.name
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        yield file
 
 
 def remove(user: User, file: str) -> None:

@@ -8,14 +8,17 @@ from typing import Any
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
 
 from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
+from bhype.accounts.models import User
 from bhype.foreign import Imported
+from bhype.hosts.models import Host
 from bhype.tasks import Refused, ask
 
-from . import importing, pages_import, plan, uploads
-from .file_forms import FileForm
+from . import importing, ova, pages_import, plan, uploads
+from .file_forms import FileForm, machine_of
 from .import_forms import AdoptForm, ImportForm, TextForm
 from .models import VM
 
@@ -93,18 +96,54 @@ def give_back(request: HttpRequest, vm: VM) -> HttpResponse:
     return redirect("vms:import_found")
 
 
-@allow("vms.create", methods="GET POST")
+@allow("vms.create")
+@never_cache
 def files(request: HttpRequest) -> HttpResponse:
-    """Disk images, packages and streams that were uploaded, and what is to become of them."""
+    """Disk images, packages and streams that the person has uploaded."""
     user = signed_in(request)
-    form = FileForm(request.POST if request.method == "POST" else None, user=user)
-    task = form.save() if form.is_bound and form.is_valid() else None
+    context = {"files": uploads.files(user), "tab": "files", "may_root": user.can("vms.root")}
+    return render(request, "vms/import_files.html", context | {"limit": uploads.LIMIT})
+
+
+@allow("vms.create", methods="GET POST")
+@never_cache
+def file(request: HttpRequest, file: str) -> HttpResponse:
+    """One of them: what it holds, and what is to become of it."""
+    user, found = _own(request, file)
+    machine, problem = None, ""
+    if found.kind == "ova":
+        try:
+            machine = machine_of(user, found)
+        except ova.BadOva as error:
+            problem = str(error)
+    name = machine.name if machine else ""
+    form = FileForm(request.POST if request.method == "POST" else None, user=user, upload=found, name=name)
+    task = form.save() if form.is_bound and form.is_valid() and not problem else None
     if task:
-        audit.record(request, task.operation, f"file {form.cleaned_data['file']}", task=task)
+        audit.record(request, task.operation, f"file {found.file}", task=task)
         messages.success(request, f"{task.title} has begun.")
         return redirect("tasks:detail", task.pk)
-    context = {"form": form, "tab": "files", "may_root": user.can("vms.root"), "limit": uploads.LIMIT}
-    return render(request, "vms/import_files.html", context, status=422 if form.is_bound else 200)
+    switch = Host.objects.this().switches.order_by("kind", "name").first()
+    context = {"form": form, "file": found, "machine": machine, "problem": problem, "switch": switch}
+    return render(request, "vms/import_file.html", context, status=422 if form.is_bound else 200)
+
+
+@allow("vms.create", methods="POST")
+def file_remove(request: HttpRequest, file: str) -> HttpResponse:
+    user, found = _own(request, file)
+    uploads.remove(user, found.file)
+    audit.record(request, "vms.remove_upload", f"file {found.file}")
+    messages.success(request, f"{found.name} is removed.")
+    return redirect("vms:import_files")
+
+
+def _own(request: HttpRequest, name: str) -> tuple[User, uploads.Upload]:
+    """The person and their file; that of another looks as if it were not there."""
+    user = signed_in(request)
+    found = uploads.find(user, name)
+    if found is None:
+        raise Http404
+    return user, found
 
 
 @allow("vms.create", methods="POST")

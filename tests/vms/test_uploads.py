@@ -6,7 +6,8 @@ import pytest
 
 from bhype.tasks.models import Task
 from tests.conftest import make_user
-from vms import transfers, uploads
+from tests.vms import packages
+from vms import uploads
 from vms.models import VM, Disk
 
 MIB = 2**20
@@ -31,8 +32,10 @@ def test_the_first_file_asks_for_the_folder_and_then_arrives(ready, as_user, sen
     assert [task.status for task in ready.run_tasks()] == ["succeeded"]
     answer = send(client, "debian.qcow2", b"QFI\xfb" + bytes(3 * MIB))
     assert answer.json() == {"file": f"{sender.pk}/debian.qcow2"}
-    assert uploads.files(sender) == [(f"{sender.pk}/debian.qcow2", 3 * MIB + 4)]
-    assert "debian.qcow2 (3 MiB)" in client.get("/vms/_import/files/").content.decode()
+    assert [(one.file, one.size) for one in uploads.files(sender)] == [
+        (f"{sender.pk}/debian.qcow2", 3 * MIB + 4)
+    ]
+    assert "debian.qcow2</a>" in client.get("/vms/_import/files/").content.decode()
     _what_is_refused(client, sender)
     _what_becomes_of_it(ready, client, sender)
 
@@ -47,7 +50,7 @@ def _what_is_refused(client, sender):
         uploads.receive(sender, "torn.img", _Torn(), "9")
     with pytest.raises(uploads.BadUpload, match="tell its size"):
         uploads.receive(sender, "huge.img", _Torn(), str(2**60))
-    assert not any("torn" in name or "part" in name for name, _ in uploads.files(sender))
+    assert not any("torn" in one.name or "part" in one.name for one in uploads.files(sender))
     assert uploads.files(make_user("other", "operator")) == []
 
 
@@ -60,12 +63,21 @@ class _Torn:
 
 
 def _what_becomes_of_it(ready, client, sender):
-    uploads.receive(sender, "shop.ova", _Torn(), "3")
+    files = "/vms/_import/files"
+    uploads.receive(sender, "bad.ova", _Torn(), "3")
+    assert "This package cannot be imported" in client.get(f"{files}/bad.ova/").content.decode()
+    assert client.post(f"{files}/bad.ova/", {"name": "bad"}).status_code == 422
+    package = packages.ova(packages.VIRTUALBOX, {"box-disk001.vmdk": b"image"})
+    send(client, "shop.ova", package)
+    html = client.get(f"{files}/shop.ova/").content.decode()
+    assert (
+        "2 GiB" in html and "64 MiB" in html and "on the switch nat" in html and 'value="debian-box"' in html
+    )
+    assert "sound" in html
+    assert 'id="id_name_error"' in client.post(f"{files}/shop.ova/", {"name": "Shop!"}).content.decode()
+    assert "no VM with a disk" in client.post(f"{files}/debian.qcow2/", {}).content.decode()
     ova, image = f"{sender.pk}/shop.ova", f"{sender.pk}/debian.qcow2"
-    assert 'id="id_name_error"' in client.post("/vms/_import/files/", {"file": ova}).content.decode()
-    assert 'id="id_disk_error"' in client.post("/vms/_import/files/", {"file": image}).content.decode()
-    assert client.post("/vms/_import/files/", {"file": "1/other.ova", "name": "a"}).status_code == 422
-    answer = client.post("/vms/_import/files/", {"file": ova, "name": "shop"})
+    answer = client.post(f"{files}/shop.ova/", {"name": "shop"})
     task = Task.objects.get(operation="vms.import_ova")
     assert (answer.status_code, task.params["file"]) == (302, ova)
     vm = VM.objects.get(name="shop")
@@ -73,13 +85,28 @@ def _what_becomes_of_it(ready, client, sender):
     disk = Disk.objects.create(vm=vm, index=0, size=MIB)
     stranger = make_user("elsewhere", "operator")
     VM.objects.filter(pk=vm.pk).update(owner=stranger)
-    assert client.post("/vms/_import/files/", {"file": image, "disk": disk.pk}).status_code == 422
+    assert client.post(f"{files}/debian.qcow2/", {"disk": disk.pk}).status_code == 422
     VM.objects.filter(pk=vm.pk).update(owner=sender)
-    assert client.post("/vms/_import/files/", {"file": image, "disk": disk.pk}).status_code == 302
-    assert Task.objects.get(operation="vms.import_image").params["index"] == 0
-    uploads.remove(sender, image)
-    assert [name for name, _ in uploads.files(sender)] == [ova, f"{sender.pk}/short.img"]
-    assert transfers.is_file(ova)
+    assert 'id="id_disk_error"' in client.post(f"{files}/debian.qcow2/", {}).content.decode()
+    assert client.post(f"{files}/debian.qcow2/", {"disk": disk.pk}).status_code == 302
+    assert Task.objects.get(operation="vms.import_image").params["file"] == image
+    assert client.post(f"{files}/debian.qcow2/remove/").status_code == 302
+    names = {one.name for one in uploads.files(sender)}
+    assert names == {"shop.ova", "bad.ova", "short.img"}
+
+
+def test_the_files_of_others_look_as_if_they_were_not_there(ready, as_user, sender):
+    ready.run_tasks()
+    other = make_user("other", "operator")
+    client = as_user(sender)
+    send(client, "a.img", b"x")
+    ready.run_tasks()
+    assert send(client, "a.img", b"x").status_code == 200
+    assert client.get("/vms/_import/files/a.img/").status_code == 200
+    for name in ("a.img", f"{sender.pk}/a.img", "..", "a.img.part", "%00", "x" * 300):
+        for address in (f"/vms/_import/files/{name}/", f"/vms/_import/files/{name}/remove/"):
+            assert as_user(other).post(address, {"name": "x"}).status_code in {404, 405}, address
+    assert [one.name for one in uploads.files(sender)] == ["a.img"]
 
 
 def test_only_who_may_create_sends_files(as_user, viewer, pool):
