@@ -38,6 +38,9 @@ HOSTER_FOLDERS = (
     "/root/hoster/config_files",
 )
 MOST = 500
+# On the dataset of an adopted VM: where it came from. Root's own word for where it may be moved back to; a row or a
+# task could name any place, and what is mounted there (T20).
+FROM_PROPERTY = "org.bhype:from"
 # Files and volumes that are taken over are called so by others; what is odder stays where it is.
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _NUMBERED = re.compile(r"disk(0|[1-9][0-9]{0,2})(\.img)?")
@@ -322,7 +325,7 @@ def find(host: LocalHost, homes: list[str], dataset: str) -> Found:
 
 def take(run: Run, vm: VM, found: Found) -> None:
     """Move the dataset under bHype's and mark it as the VM's; each step can be done again."""
-    for key in ("mountpoint", "canmount", zfs.ID_PROPERTY):
+    for key in ("mountpoint", "canmount", zfs.ID_PROPERTY, FROM_PROPERTY):
         if run.host.query(zfs.get_property(found.dataset, key)).is_local:
             raise OperationFailed(f"{key} is set on {found.dataset}. Run: zfs inherit {key} {found.dataset}")
     if parts.listed(run, vm.dataset, depth=0):
@@ -331,6 +334,7 @@ def take(run: Run, vm: VM, found: Found) -> None:
     transfers.plain_files(run, found.folder)
     run.stage("Moving the dataset", percent=20)
     run.host.run(zfs.set_property(found.dataset, zfs.ID_PROPERTY, str(vm.uuid)))
+    run.host.run(zfs.set_property(found.dataset, FROM_PROPERTY, found.dataset))
     run.host.run(zfs.rename(found.dataset, vm.dataset))
     _rename(run, vm.dataset, [(move.old, move.new, move.is_volume) for move in found.moves])
 
@@ -342,11 +346,15 @@ def give_back(run: Run, vm: VM, source: str, moves: list[Move]) -> None:
     if here and run.host.query(zfs.get_property(vm.dataset, zfs.ID_PROPERTY)).value == mine:
         if not parts.is_marked(run, vm.dataset):
             raise OperationFailed(f"{vm.dataset} does not carry the mark of {vm.name}.")
+        origin = run.host.query(zfs.get_property(vm.dataset, FROM_PROPERTY))
+        if not origin.is_local or origin.value != source:
+            raise OperationFailed(f"{vm.dataset} did not come from {source}, and is not moved there.")
         _rename(run, vm.dataset, [(move.new, move.old, move.is_volume) for move in moves])
         run.host.unlink(f"/{vm.dataset}/vm.json")
         run.host.run(zfs.rename(vm.dataset, source))
     there = parts.listed(run, source, depth=0)
     if there and run.host.query(zfs.get_property(source, zfs.ID_PROPERTY)).value == mine:
+        run.host.run(zfs.inherit(source, FROM_PROPERTY))
         run.host.run(zfs.inherit(source, zfs.ID_PROPERTY))
 
 

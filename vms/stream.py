@@ -32,11 +32,12 @@ VM_JSON_MAX = 1 << 18
 MAX_DATASETS = 64
 _DISK = re.compile(r"disk(0|[1-9][0-9]{0,2})")
 _DISK_PATH = re.compile(r"/(?:dev/zvol/)?(?:[^/]+/)+(disk(?:0|[1-9][0-9]{0,2}))(\.img)?")
-# What must not come out of a stream: what mounts, shares or delegates something, runs something, or takes room from
-# others. The rest (compression, block sizes, ...) is how the data is kept.
+# What must not come out of a stream: what mounts, shares or delegates something, runs something, lets others in, or
+# takes room from others. The rest (compression, block sizes, ...) is how the data is kept.
 WITHOUT = (
     "mountpoint", "canmount", "sharenfs", "sharesmb", "jailed", "quota", "reservation", "refquota",
     "refreservation", "filesystem_limit", "snapshot_limit", "readonly", "snapdir", "volmode", "sync", "dedup",
+    "aclmode", "aclinherit", "acltype", "copies", "checksum",
 )  # fmt: skip
 # What lies in a VM's dataset need not be run, and is no device.
 SAFE = {"exec": "off", "setuid": "off", "devices": "off"}
@@ -150,7 +151,7 @@ def _settle(run: Run, vm: VM) -> dict[str, int]:
             run.host.run(zfs.set_property(name, "volmode", "dev"))
     run.host.run(zfs.mount(vm.dataset))
     # It is root that will follow what lies there.
-    transfers.plain_files(run, f"/{vm.dataset}")
+    transfers.make_roots_own(run, f"/{vm.dataset}")
     return {name: info.volsize for name, info in found.items() if info.kind == "volume"}
 
 

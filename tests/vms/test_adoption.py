@@ -186,6 +186,7 @@ def test_a_take_over_whose_worker_died_is_undone(theirs, as_user, root):
     adopt(as_user(root), task, "web9", nic_2=Host.objects.this().switches.get().pk)
     vm = VM.objects.get(name="web9")
     Task.objects.filter(operation="vms.adopt_foreign").update(status="running")
+    theirs.host.run(zfs.set_property("tank/vm/web9", adoption.FROM_PROPERTY, "tank/vm/web9"))
     theirs.host.run(zfs.set_property("tank/vm/web9", zfs.ID_PROPERTY, str(vm.uuid)))
     theirs.host.run(zfs.rename("tank/vm/web9", "tank/bhype/vms/web9"))
     theirs.host.run(zfs.rename("tank/bhype/vms/web9/data", "tank/bhype/vms/web9/disk1"))
@@ -193,6 +194,25 @@ def test_a_take_over_whose_worker_died_is_undone(theirs, as_user, root):
     run(theirs)
     assert not VM.objects.filter(name="web9").exists()
     assert everything(theirs) == before
+
+
+def test_t20_a_vm_is_given_back_to_where_it_came_from_and_nowhere_else(theirs, as_user, root):
+    """As a compromised web process could: what a dataset inherits would mount a VM's files over the host's own."""
+    task = look(theirs, root)
+    adopt(as_user(root), task, "web9", nic_2=Host.objects.this().switches.get().pk)
+    run(theirs)
+    asked = Task.objects.get(operation="vms.adopt_foreign").params
+    before = theirs.datasets()
+    for operation in ("vms.return_foreign", "vms.recover_adoption", "vms.finish_return"):
+        state = {"vms.recover_adoption": "creating", "vms.finish_return": "deleting"}.get(
+            operation, "stopped"
+        )
+        VM.objects.update(state=state)
+        Task.objects.create(
+            host="lab", operation=operation, params={**asked, "source": "tank/etc"}, by_system=True, title="x"
+        )
+        (ended,) = theirs.run_tasks()
+        assert ("did not come from" in ended.error, theirs.datasets()) == (True, before), ended.error
 
 
 def test_a_vm_that_runs_is_not_taken(theirs, as_user, root):

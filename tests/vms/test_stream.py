@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -219,6 +220,33 @@ def test_properties_that_reach_beyond_the_vm_do_not_arrive(ready, vm, admin):
     got = ready.commands("/sbin/zfs", "get", "-Hp", "-o", "value", keys, "tank/bhype/vms/web2").split()
     assert got == ["/tank/bhype/vms/web2", "off", "0", "off", "off", "zstd"]
     assert not (ready.root / "etc/evil/vm.json").exists()
+
+
+def test_t07_nobody_else_can_write_where_root_follows(ready, vm, admin):
+    """A stream brings owners and modes along: a local user of that number could put links in root's way later."""
+    export(ready, vm, admin)
+    zfs(ready, "set", "aclmode=passthrough", HOME)
+    folder = ready.root / HOME
+    before = folder.stat()
+    (folder / "disk7.img").write_bytes(b"x" * MIB)
+    for path, mode in ((folder, 0o777), (folder / "uefi-vars.fd", 0o666), (folder / "disk7.img", 0o4777)):
+        os.chown(path, 65534, 65534)
+        path.chmod(mode)
+    data = with_document(ready, lambda document: None)
+    os.chown(folder, before.st_uid, before.st_gid)
+    folder.chmod(before.st_mode & 0o7777)
+    task = bring(ready, data, admin)
+    assert task.status == "succeeded", task.error
+    copy = ready.root / "tank/bhype/vms/web2"
+    for path in (copy, *copy.rglob("*")):
+        found = path.stat()
+        assert (found.st_uid, found.st_mode & 0o7077) == (os.geteuid(), 0), path
+    assert (
+        ready.commands(
+            "/sbin/zfs", "get", "-H", "-o", "value", "aclmode", copy.relative_to(ready.root).as_posix()
+        )
+        == "discard\n"
+    )
 
 
 @pytest.mark.parametrize("number", [9, 17])
