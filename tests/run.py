@@ -117,8 +117,9 @@ def test() -> int:
         )
     # Playwright keeps an event loop in its thread, so browser tests have a process of their own.
     failed |= pytest("-m", "browser")
-    # Last, so that its summary is the last line.
-    return pytest("-m", "not browser", "-n", "2", "--dist", "loadgroup") | failed
+    # Last, so that its summary is the last line. One process more than there are cores in CI: many tests wait for a
+    # guest or for a time.
+    return pytest("-m", "not browser", "-n", "3", "--dist", "loadgroup") | failed
 
 
 def main(verb: str) -> int:

@@ -79,6 +79,8 @@ def window(browser, panel, keys):
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(f"{name}: {error}"))
+        arrived[page] = bytearray()
+        page.on("websocket", lambda line: line.on("framereceived", lambda data: heard(page, data)))
         return page
 
     yield open_window
@@ -91,9 +93,26 @@ def shown(page: Page) -> str:
     return re.sub(r"\s+", "", page.locator(".xterm-rows").inner_text())
 
 
+# What has come from guests to each window, drawn or not.
+arrived: dict[Page, bytearray] = {}
+
+
+def heard(page: Page, data: str | bytes) -> None:
+    if isinstance(data, bytes):
+        arrived[page] += data
+
+
 def sees(page: Page, text: str) -> None:
-    page.bring_to_front()  # a window behind others may go without frames
-    wait_until(lambda: text in shown(page), 15, f"{text!r}; there is {shown(page)[-200:]!r}")
+    def draws() -> bool:
+        page.bring_to_front()  # a window behind others may go without frames
+        return text in shown(page)
+
+    try:
+        wait_until(draws, 15, repr(text))
+    except AssertionError as late:
+        raise AssertionError(
+            f"{late}; drawn: {shown(page)[-200:]!r}, arrived: {bytes(arrived[page][-200:])}"
+        ) from late
 
 
 def serial(page: Page) -> Page:
