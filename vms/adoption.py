@@ -23,6 +23,7 @@ from bhype.freebsd import names, ps, zfs
 from bhype.freebsd.zfs import DatasetInfo
 from bhype.host import CommandError, CommandFailed, LocalHost
 from bhype.tasks import OperationFailed, Run
+from bhype.vmrun.changes import without_secrets
 from bhype.vmrun.problems import Problem
 
 from . import parts, transfers
@@ -77,9 +78,7 @@ class Found:
 
     def as_json(self) -> dict[str, Any]:
         """For a task's result, without the password of the screen."""
-        document = dict(self.imported.document)
-        if isinstance(document.get("graphic"), dict):
-            document["graphic"] = {k: v for k, v in document["graphic"].items() if k != "password"}
+        document = without_secrets(self.imported.document)
         return {
             "format": self.format, "name": self.name, "folder": self.folder, "dataset": self.dataset,
             "is_running": self.is_running, "obstacle": self.obstacle, "document": document,

@@ -17,6 +17,7 @@ from bhype.foreign import FORMATS, Imported, Unreadable, detect, libvirt, read
 from bhype.foreign.imported import TEXT_MAX
 from bhype.tasks.api import TaskOut
 from bhype.tasks.models import Task
+from bhype.vmrun import changes
 from bhype.vmrun.problems import Unfit
 
 from . import importing, plan, wanted
@@ -83,8 +84,7 @@ def import_vm(request: HttpRequest, payload: ImportIn) -> Status[Task] | dict[st
         look = ImportForm(imported=imported, user=user)
         faults = look.look()
         problems = [{"where": one.where, "field": one.field, "message": one.message} for one in faults]
-        document = imported.document
-        shown = plan.without_secrets(document) if isinstance(document.get("graphic"), dict) else document
+        shown = plan.without_secrets(imported.document)
         return {"format": format, "document": shown, "notes": list(imported.notes), "problems": problems}
     made = form.save(user) if form.is_valid() else None
     if made is None:
@@ -156,10 +156,8 @@ def export_vm(request: HttpRequest, name: str, format: str = "vm.json", download
 
 def described(vm: VM, format: str) -> tuple[str, list[str]]:
     """The VM in one of the formats, and what that does not say. Raises ApiError for a format that is none."""
-    document = plan.document(wanted.load(vm.pk))
-    if isinstance(document.get("graphic"), dict):
-        # Who reads it need not be who may open the screen.
-        document["graphic"].pop("password", None)
+    # Who reads it need not be who may open the screen.
+    document = changes.without_secrets(plan.document(wanted.load(vm.pk)))
     if format == "vm.json":
         return json.dumps(document, indent=1) + "\n", []
     if format != "libvirt":

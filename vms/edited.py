@@ -48,7 +48,7 @@ def find(host: LocalHost, vm: VM) -> Document | None:
     # A worker that died between file and row has written what is wanted; so has who only moved the spaces.
     if document is not None and _plain(document) == _plain(plan.document(vm)):
         return None
-    shown = None if document is None else _without_password(document)
+    shown = None if document is None else plan.without_secrets(document)
     return {"digest": digest_of(data), "document": shown, "problem": problem}
 
 
@@ -124,10 +124,3 @@ def _understand(data: bytes) -> tuple[Document | None, str]:
 
 def _plain(document: Document) -> Document:
     return {key: value for key, value in document.items() if key != "bhype"}
-
-
-def _without_password(document: Document) -> Document:
-    graphic = document.get("graphic")
-    if not isinstance(graphic, dict) or "password" not in graphic:
-        return document
-    return {**document, "graphic": {**graphic, "password": wanted.HIDDEN}}

@@ -119,6 +119,8 @@ def _inner(table: Option, before: Document, after: Document) -> Iterator[Differe
 
 def _value(source: Document, option: Option) -> Any:
     value = source.get(option.key)
+    if isinstance(value, dict):
+        value = {key: inner for key, inner in value.items() if f"{option.key}.{key}" not in _SECRET}
     return option.default if value is None and option.kind == "flag" else value
 
 

@@ -48,6 +48,8 @@ SCREENS = (
 # tablet take the first that are free, 1 and 2.
 CD_SLOT, DISK_SLOT, NIC_SLOT, OTHER_SLOT, LPC_SLOT = 3, 4, 10, 20, 31
 DISKS_MAX, NICS_MAX = 32, 16
+# Stands for a password that is there.
+HIDDEN = "********"
 # In the settings of a VM: a serial line on its own null-modem device, named after the VM.
 OWN_LINE = "nmdm"
 # Settings that become part of something else in the document.
@@ -122,7 +124,18 @@ def document(vm: VM) -> Document:
             "width": vm.screen_width,
             "height": vm.screen_height,
         }
+    if targets := vm.settings.get("targets"):
+        wanted["targets"] = {name: with_screen(vm, part) for name, part in targets.items()}
     return wanted
+
+
+def with_screen(vm: VM, target: Any) -> Any:
+    """A target whose own screen, if it has one, is where the gateway finds it, and asks for the VM's password."""
+    graphic = target.get("graphic") if isinstance(target, dict) else None
+    if not isinstance(graphic, dict):
+        return target
+    own = {"port": vm.vnc_port, "password": vm.vnc_password}
+    return {**target, "graphic": {"host": VNC_ADDRESS, **graphic, **own}}
 
 
 def _boot(vm: VM) -> Document:
@@ -228,10 +241,16 @@ def command_line(vm: VM) -> str:
 
 
 def without_secrets(config: Document) -> Document:
-    """``config`` as everybody who may see the VM may see it: its VNC password opens the screen."""
-    if "graphic" not in config:
-        return config
-    return {**config, "graphic": {**config["graphic"], "password": "********"}}
+    """``config``, which need not be valid, as everybody who may see the VM may see it: the VNC password opens its
+    screen. That of a target counts, too."""
+    shown = dict(config)
+    if isinstance(graphic := config.get("graphic"), dict) and "password" in graphic:
+        shown["graphic"] = {**graphic, "password": HIDDEN}
+    if isinstance(targets := config.get("targets"), dict):
+        shown["targets"] = {
+            name: without_secrets(part) if isinstance(part, dict) else part for name, part in targets.items()
+        }
+    return shown
 
 
 ON = frozenset({"starting", "running", "stopping"})

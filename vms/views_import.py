@@ -165,13 +165,10 @@ def upload(request: HttpRequest) -> HttpResponse:
 
 def _preview(form: ImportForm, imported: Imported) -> dict[str, Any]:
     """What the page shows of a VM before it is made."""
-    document = imported.document
-    if isinstance(document.get("graphic"), dict):
-        document = plan.without_secrets(document)
     return {
         "form": form,
         "imported": imported,
         "parts": list(form.parts()),
         "conflicts": importing.conflicts(imported),
-        "document": json.dumps(document, indent=2),
+        "document": json.dumps(plan.without_secrets(imported.document), indent=2),
     }

@@ -35,7 +35,7 @@ from .wanted_devices import write_devices
 
 Document = dict[str, Any]
 DOCUMENT_MAX = 1 << 18
-HIDDEN = "********"
+HIDDEN = plan.HIDDEN
 STALE = "Somebody else changed this VM meanwhile. Look at it again, then repeat your change."
 ROOT_RIGHT = "this is as much as being root on the host; only who holds the right vms.root may set it."
 _FIRST_SLOT = {CD: plan.CD_SLOT, DISK: plan.DISK_SLOT, NETWORK_GROUP: plan.NIC_SLOT}
@@ -207,6 +207,7 @@ class _Draft:
         self._firmware()
         self._lines()
         self._screen()
+        self._target_screens()
         self._entries()
 
     def fault(self, field_: str, message: str, where: str = "vm") -> None:
@@ -275,6 +276,18 @@ class _Draft:
         if not graphic.keys() & {"width", "height"}:
             graphic |= {"width": vm.screen_width, "height": vm.screen_height}
         self.document["graphic"] = graphic
+
+    def _target_screens(self) -> None:
+        """The screen of a target asks for the VM's password, and has its port: another is refused."""
+        targets = self.document.get("targets")
+        if not isinstance(targets, dict):
+            return
+        for name, part in targets.items():
+            graphic = part.get("graphic") if isinstance(part, dict) else None
+            if isinstance(graphic, dict):
+                said = {} if self.create else {key: graphic[key] for key in ("port",) if key in graphic}
+                screen = plan.with_screen(self.vm, part)["graphic"]
+                targets[name] = {**part, "graphic": {**screen, **said}}
 
     def _take_port(self, wanted: Any) -> None:
         used = set(VM.objects.filter(host=self.vm.host).values_list("vnc_port", flat=True))

@@ -52,6 +52,8 @@ def write_columns(vm: VM, document: Document, config: Config, *, create: bool) -
         kept["ignore_msr"] = False
     if isinstance(tpm := kept.get("tpm"), dict) and tpm.get("state") == plan.tpm_path(vm):
         kept["tpm"] = {key: value for key, value in tpm.items() if key != "state"}
+    if isinstance(targets := kept.get("targets"), dict):
+        kept["targets"] = {name: _without_screen(part) for name, part in targets.items()}
     vm.has_screen = config.graphic is not None
     if config.graphic:
         kept |= _screen(vm, config, document["graphic"])
@@ -73,6 +75,13 @@ def _firmware(vm: VM, document: Document) -> Document:
     vm.firmware = VM.Firmware.UEFI
     rom = {} if document["bootrom"] == plan.FIRMWARE_CODE else {"bootrom": document["bootrom"]}
     return rom if "varfile" in document else {**rom, "varfile": None}
+
+
+def _without_screen(target: Any) -> Any:
+    """A target without what `plan.with_screen` says of its screen."""
+    if not isinstance(target, dict) or not isinstance(graphic := target.get("graphic"), dict):
+        return target
+    return {**target, "graphic": {key: graphic[key] for key in graphic.keys() - {"port", "password"}}}
 
 
 _SCREEN_DEFAULTS = {"host": plan.VNC_ADDRESS, "wait": False, "xhci_table": True}
