@@ -57,6 +57,11 @@ class User(AbstractBaseUser):
     def __str__(self) -> str:
         return self.username
 
+    @property
+    def only_looks(self) -> bool:
+        """Whether a token of the scope "read" signed in: "self" is a right to see what is one's own, and no more."""
+        return self.scope == "read"
+
     def can(self, right: str, owner_id: int | None = None) -> bool:
         """Whether this user holds ``right``: on everything by role, or on an object owned by ``owner_id``."""
         if not self.is_active or (self.scope is not None and right not in SCOPE_RIGHTS[self.scope]):

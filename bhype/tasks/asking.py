@@ -102,7 +102,8 @@ def may_change(user: User, task: Task) -> bool:
         return True
     found = registry.find(task.operation)
     return (
-        found is not None
+        not user.only_looks
+        and found is not None
         and found.right is not None
         and task.user_id == user.pk
         and user.can(found.right, owner_id=user.pk)

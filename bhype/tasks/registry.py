@@ -77,7 +77,9 @@ class Operation(Generic[P]):
 
     def may(self, user: User, target: Any) -> bool:
         """Whether ``user`` holds the operation's right, on ``target`` where there is one."""
-        return self.right is not None and user.can(self.right, owner_id=getattr(target, "owner_id", None))
+        if self.right is None or user.only_looks:
+            return False
+        return user.can(self.right, owner_id=getattr(target, "owner_id", None))
 
     def words(self, params: P, target: Any) -> dict[str, str]:
         """title, subject and lock of one task."""

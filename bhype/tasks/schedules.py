@@ -130,7 +130,10 @@ def add(
     time_zone: str = "UTC",
     enabled: bool = True,
 ) -> Schedule:
-    """Make a schedule of ``user``. Raises Refused as asking for the operation would, and BadSchedule."""
+    """Make a schedule of ``user``. Raises Refused as asking for the operation would, and BadSchedule.
+
+    It runs with all rights of the user and outlives a token, so that one of a smaller scope makes none.
+    """
     from .models import Schedule
 
     found = registry.find(operation)
@@ -138,7 +141,7 @@ def add(
         raise Refused("invalid", "There is no such operation.", "operation")
     valid = found.validate(params)
     target = found.find_target(valid)
-    if (found.target and target is None) or not found.may(user, target):
+    if (found.target and target is None) or not found.may(user, target) or user.scope not in {None, "full"}:
         raise not_found()
     if user.schedules.count() >= MOST_OF_A_USER:
         raise Refused("conflict", f"A user has at most {MOST_OF_A_USER} schedules.", status=409)
@@ -164,8 +167,9 @@ def may_change(user: User, schedule: Schedule) -> bool:
     if user.can("tasks.change_all"):
         return True
     found = registry.find(schedule.operation)
-    owned = schedule.owner_id == user.pk
-    return owned and found is not None and found.right is not None and user.can(found.right, owner_id=user.pk)
+    if schedule.owner_id != user.pk or user.only_looks or found is None or found.right is None:
+        return False
+    return user.can(found.right, owner_id=user.pk)
 
 
 def enable(schedule: Schedule, *, enabled: bool) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bhype.accounts.models import ApiToken, AuditEntry, User
-from bhype.tasks import Refused, queue, schedules
+from bhype.tasks import Refused, ask, queue, schedules
 from bhype.tasks.models import Schedule, Task
 from vms.models import VM
 
@@ -216,6 +216,27 @@ def test_a_token_that_may_only_look_schedules_nothing(client, vm, alice):
     )
     assert answer.status_code == 404
     assert not Schedule.objects.exists()
+
+
+@pytest.mark.parametrize("scope", ["read", "operate"])
+def test_t13_a_token_of_small_scope_schedules_nothing_that_runs_without_it(client, vm, alice, scope):
+    """vms.bulk is for everybody who is signed in; it would run later, with all rights of the user."""
+    _, secret = ApiToken.objects.issue(alice, "t", scope, None)
+    header = {"HTTP_AUTHORIZATION": f"Bearer {secret}"}
+    params = {"action": "poweroff", "vm_ids": [vm.pk]}
+    body = {"operation": "vms.bulk", "params": params, "when": "hourly"}
+    assert (
+        client.post("/api/v1/schedules", body, content_type="application/json", **header).status_code == 404
+    )
+    assert not Schedule.objects.exists()
+    if scope != "read":
+        return
+    row = schedules.add("vms.bulk", params, "hourly", alice)
+    assert client.delete(f"/api/v1/schedules/{row.pk}", **header).status_code == 404
+    task = ask("vms.bulk", params, alice)
+    for verb in ("cancel", "retry"):
+        assert client.post(f"/api/v1/tasks/{task.pk}/{verb}", **header).status_code == 404
+    assert Schedule.objects.exists() and Task.objects.get().status == "queued"
 
 
 def test_of_a_pool_only_so_many_run(alice):
