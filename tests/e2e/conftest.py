@@ -17,6 +17,11 @@ from tests.e2e.panel import BASE_DIR, Panel
 ARTIFACTS = BASE_DIR / "tests" / "artifacts"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The panel is shared, and only one that nobody has used yet has its set-up link."""
+    items.sort(key=lambda item: "test_main_job" not in item.nodeid)
+
+
 @pytest.fixture(scope="session")
 def local_user() -> Iterator[tuple[str, str, str]]:
     """(name, password, group) of a system account made for this run."""
