@@ -67,9 +67,12 @@ def receive(user: User, name: str, source: Readable, length: str) -> str:
     if not length.isascii() or not length.isdigit() or not 0 < int(length[:16]) <= LIMIT:
         raise BadUpload(f"A file has to tell its size, which is at most {human(LIMIT)}.")
     place = folder(pool, user)
-    if not place.parent.is_dir():
-        raise NotReady
-    place.mkdir(mode=0o700, exist_ok=True)
+    try:
+        if not place.parent.is_dir():
+            raise NotReady
+        place.mkdir(mode=0o700, exist_ok=True)
+    except PermissionError as error:
+        raise BadUpload(f"The panel may not write to {place.parent}: see the modes of the folders.") from error
     if shutil.disk_usage(place).free - int(length) < SPARE:
         raise BadUpload(f"The pool {pool} has not enough room for this file.")
     _write(place, name, source, int(length))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 
@@ -44,6 +45,15 @@ def test_a_filesystem_is_a_folder_at_its_mountpoint(lab):
     assert not lab.path("/tank/iso").exists()
     lab.ok("zfs", "inherit", "mountpoint", "tank/iso")
     assert lab.path("/tank/iso/file").read_text() == "data"
+
+
+def test_the_root_of_a_filesystem_has_its_mode_whatever_the_umask(lab):
+    before = os.umask(0o077)
+    try:
+        lab.ok("zfs", "create", "tank/shown")
+    finally:
+        os.umask(before)
+    assert lab.path("/tank/shown").stat().st_mode & 0o777 == 0o755
 
 
 def test_parents_are_made_and_existing_ones_are_fine(lab):

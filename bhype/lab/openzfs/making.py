@@ -87,6 +87,8 @@ def make_filesystem(store: Store, name: str, props: dict[str, str], *, mount: bo
     """A new, empty filesystem, shown at its mountpoint unless ``mount`` is false."""
     store.add(name, F, props=props)
     os.makedirs(store.shelf(name), exist_ok=True)
+    # Whatever the caller's umask: OpenZFS makes the root of a file system so (zfs_create_fs in zfs_znode.c).
+    os.chmod(store.shelf(name), 0o755)
     if mount:
         store.show(name)
 
