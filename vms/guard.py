@@ -7,13 +7,15 @@ given up by the ARC at once. Facts: bhyve(8); arc_available_memory() and arc_c_m
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-
-from django.db.models import Sum
+from typing import Any
 
 from bhype.freebsd import sysctl
 from bhype.host import LocalHost
 from bhype.hosts.models import Host
+from bhype.vmrun import fields
 
 from . import plan
 from .models import VM, Nic
@@ -75,7 +77,36 @@ def look(host: LocalHost) -> Memory:
 def committed(host: Host, besides: VM) -> int:
     """The memory of the VMs of ``host`` that are on, or about to be, without ``besides``."""
     on = VM.objects.filter(host=host, state__in=plan.ON).exclude(pk=besides.pk)
-    return int(on.aggregate(sum=Sum("memory"))["sum"] or 0)
+    return sum(needed(vm) for vm in on.prefetch_related("devices"))
+
+
+def needed(vm: VM) -> int:
+    """The bytes that ``vm`` takes at most, whichever of its targets it is started with: of its guest, and of its
+    disks that are kept in memory."""
+    disks = _in_memory(device.options for device in vm.devices.all() if device.kind == "nvme")
+    most = vm.memory + disks
+    targets = vm.settings.get("targets")
+    for part in targets.values() if isinstance(targets, dict) else ():
+        if isinstance(part, dict):
+            entries = part.get("emulations")
+            more = (
+                _in_memory(one for one in entries if isinstance(one, dict))
+                if isinstance(entries, list)
+                else 0
+            )
+            most = max(most, _read(fields.memory, part.get("mem", vm.memory)) + disks + more)
+    return most
+
+
+def _in_memory(entries: Iterable[dict[str, Any]]) -> int:
+    return sum(_read(fields.count, entry["ram"]) * MIB for entry in entries if entry.get("ram") is not None)
+
+
+def _read(field: fields.Field, value: Any) -> int:
+    """What is no number fits nowhere; the check of the whole says it better."""
+    with suppress(ValueError):
+        return int(field(value))
+    return 0
 
 
 def twin(vm: VM) -> str | None:
@@ -92,9 +123,10 @@ def twin(vm: VM) -> str | None:
 
 def problem(vm: VM, memory: Memory, others: int) -> str | None:
     """Why ``vm`` should not be started beside VMs that have ``others`` bytes, with the mend; or None."""
-    if vm.memory > memory.room - others:
+    wanted = needed(vm)
+    if wanted > memory.room - others:
         return (
-            f"It needs {human(vm.memory)}, but the running VMs have {human(others)} of the {human(memory.room)} that"
+            f"It needs {human(wanted)}, but the running VMs have {human(others)} of the {human(memory.room)} that"
             f" VMs can have: the host has {human(memory.total)}, {human(memory.reserve)} is its own, and ZFS's cache"
             f" (ARC, now {human(memory.arc)} of at most {human(memory.arc_max)}) never has less than"
             f" {human(memory.arc_min)}. Stop another VM or give this one less memory."

@@ -20,6 +20,9 @@ from bhype.foreign.imported import Unreadable, usable_name
 Document = dict[str, Any]
 BLOCK = 512
 MEMBERS_MAX = 128
+# With what stands before them: other headers of the archive.
+HEADERS_MAX = 4 * MEMBERS_MAX
+DISKS_MAX = 32
 OVF_MAX = 1 << 20
 SIZE_MAX = 64 << 40
 CHUNK = 1 << 20
@@ -115,6 +118,7 @@ def members(file: IO[bytes], size: int) -> list[Member]:
     found: dict[str, Member] = {}
     place = 0
     longer: dict[str, str] = {}
+    headers = 0
     while place + BLOCK <= size:
         file.seek(place)
         header = file.read(BLOCK)
@@ -122,6 +126,9 @@ def members(file: IO[bytes], size: int) -> list[Member]:
             raise BadOva("The archive is cut off.")
         if not header.strip(b"\0"):
             break
+        headers += 1
+        if headers > HEADERS_MAX:
+            raise BadOva(f"The archive has more than {HEADERS_MAX} headers.")
         _check_sum(header)
         length = int(longer.pop("size", "") or _number(header[124:136]))
         kind, place = header[156:157], place + BLOCK
@@ -374,6 +381,9 @@ class _Reader:
                 cds += 1
             elif kind == _DISK:
                 disks.append(self._disk(item))
+                # Each is unpacked, however often a small archive names one.
+                if len({disk.member for disk in disks}) < len(disks) or len(disks) > DISKS_MAX:
+                    raise BadOva(f"It names a disk twice, or has more than {DISKS_MAX}.")
             elif kind not in {_IDE, _SCSI, _SATA}:
                 self._left_out(item)
         if not memory:

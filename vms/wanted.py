@@ -385,6 +385,8 @@ class _Draft:
             self.fault("mem", f"A VM has a whole number of MiB, at least {least}.", where)
         elif problem := plan.memory_problem(config.memory, host.memory):
             self.fault("mem", problem, where)
+        elif problem := plan.memory_problem(config.memory + _in_memory(config), host.memory):
+            self.fault("mem", f"With its disks in memory: {problem}", where)
         missing = sorted({cpu for _, cpu in config.pinning if host.cpus and cpu >= host.cpus})
         if missing:
             self.fault(
@@ -396,3 +398,8 @@ class _Draft:
             self.fault("port", f"It is none of the ports for screens, {ranges}.", f"{before}graphic")
         elif screen and VM.objects.filter(host=host, vnc_port=screen.port).exclude(pk=self.vm.pk).exists():
             self.fault("port", "The screen of another VM has this port.", f"{before}graphic")
+
+
+def _in_memory(config: Config) -> int:
+    """The bytes of disks that are kept in the host's memory."""
+    return sum(device.values.get("ram", 0) * MIB for device in config.devices)

@@ -10,6 +10,8 @@ from bhype.freebsd.bhyve import Topology
 from bhype.vmrun import fields
 
 _VARIABLE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+# What may be asked of one VM: each pair is a word of bhyve's, and a short text can name many.
+PINS_MAX, CPUS_TEXT_MAX = 8192, 4096
 _CPUS = re.compile(r"[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*")
 
 
@@ -99,20 +101,25 @@ def pinning(value: Any) -> tuple[tuple[int, int], ...]:
     """Pairs of a virtual CPU and a CPU of the host, from ``{"0": [2, 3], "1": "4-5"}``."""
     if not isinstance(value, dict):
         raise ValueError("it is not a JSON object.")
-    return tuple(
-        (fields.limited(0, 65534)(vcpu), cpu) for vcpu, cpus in value.items() for cpu in _cpu_list(cpus)
-    )
+    pairs: list[tuple[int, int]] = []
+    for vcpu, cpus in value.items():
+        pairs += [(fields.limited(0, 65534)(vcpu), cpu) for cpu in _cpu_list(cpus)]
+        if len(pairs) > PINS_MAX:
+            raise ValueError(f"it has more than {PINS_MAX} pairs, which no command line holds.")
+    return tuple(pairs)
 
 
 def _cpu_list(value: Any) -> list[int]:
     if isinstance(value, str):
         if not _CPUS.fullmatch(value):
             raise ValueError(f'{value!r} is not a list of CPUs; write [2, 3] or "2-3,6".')
+        if len(value) > CPUS_TEXT_MAX:
+            raise ValueError(f"it is a list of more than {CPUS_TEXT_MAX} characters.")
         ends = [
-            (int(first), int(last or first))
+            (int(first), min(int(last or first), max(int(first), 1024)))
             for first, _, last in (p.partition("-") for p in value.split(","))
         ]
-        value = [cpu for first, last in ends for cpu in range(first, last + 1)]
+        value = sorted({cpu for first, last in ends for cpu in range(first, last + 1)})
     cpus = [fields.limited(0, 1023)(cpu) for cpu in (value if isinstance(value, list) else [value])]
     if not cpus:
         raise ValueError("a virtual CPU needs at least one CPU of the host.")

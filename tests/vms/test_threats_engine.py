@@ -3,17 +3,23 @@ owner or a token of small scope could try. One test for each thing tried."""
 
 from __future__ import annotations
 
+import io
 import json
+import time
 
 import pytest
 
 from bhype.accounts.models import ApiToken
 from bhype.host import CommandError
 from bhype.tasks import OperationFailed
+from bhype.vmrun.config import parse
+from bhype.vmrun.problems import Unfit
 from network.models import Switch
 from storage.models import Pool
-from vms import edited, hardware_pages, pending, place, plan, wanted
+from tests.vms import packages
+from vms import edited, guard, hardware_pages, ova, pending, place, plan, wanted
 from vms.models import VM, Disk, Nic
+from vms.sizes import GIB
 
 
 @pytest.fixture
@@ -132,3 +138,67 @@ def test_t21_what_somebody_has_written_by_hand_loses_its_passwords(ready, rows):
     rows.file_digest = "0" * 64
     found = edited.find(ready.host, rows)
     assert found and found["document"]["mem"] == "512M" and "hunter22" not in json.dumps(found)
+
+
+def test_t27_a_short_text_pins_not_millions_of_cpus(vm):
+    document = plan.document(wanted.load(vm.pk))
+    began = time.monotonic()
+    for pinning in (
+        {"0": ",".join(["0-9999"] * 20_000)},
+        {str(vcpu): "0-1023" for vcpu in range(15_000)},
+        {"0": "9999"},
+        {"0": "0-1024"},
+    ):
+        with pytest.raises(Unfit, match="pinning"):
+            parse({**document, "pinning": pinning})
+    assert time.monotonic() - began < 2
+    assert parse({**document, "pinning": {"0": "2-3,1023", "1": 4}}).pinning == (
+        (0, 2),
+        (0, 3),
+        (0, 1023),
+        (1, 4),
+    )
+
+
+def test_t27_disks_in_memory_and_targets_count_as_memory(vm, alice):
+    """An owner gets no more of the host by a disk that is kept in memory, or by a target, than by asking for it."""
+    for change in (
+        {"emulations": [{"device": "nvme", "ram": 1 << 20}]},
+        {"targets": {"x": {"emulations": [{"device": "nvme", "ram": 1 << 20}]}}},
+    ):
+        document = plan.document(wanted.load(vm.pk))
+        with pytest.raises(wanted.WantedError, match="disks in memory"):
+            wanted.apply(vm, {**document, **change}, alice)
+    document = plan.document(wanted.load(vm.pk))
+    document["emulations"].append({"device": "nvme", "ram": 4096})
+    made = wanted.apply(vm, document, alice).vm
+    assert guard.needed(made) == made.memory + 4 * GIB
+    document["targets"] = {"large": {"mem": "20G"}}
+    made = wanted.apply(vm, document, alice).vm
+    assert guard.needed(made) == 24 * GIB
+    VM.objects.update(state="running")
+    assert guard.committed(vm.host, besides=VM()) == 24 * GIB
+
+
+def test_t27_a_small_package_unpacks_to_no_flood():
+    twice = packages.VIRTUALBOX
+    start = twice.index("<Item>", twice.index("</Item>"))
+    item = next(part for part in twice[start:].split("<Item>") if "<rasd:ResourceType>17<" in part)
+    flood = twice.replace(f"<Item>{item}", f"<Item>{item}" * 500)
+    data = packages.tar([("box.ovf", flood.encode()), ("box-disk001.vmdk", b"x" * 512)])
+    with pytest.raises(ova.BadOva, match="twice"):
+        ova.read(io.BytesIO(data), len(data))
+    header = packages.tar([("box.ovf", b"")])[:512]
+    endless = (header[:156] + b"g" + header[157:512]) * 600
+    checked = _with_checksums(endless)
+    with pytest.raises(ova.BadOva, match="headers"):
+        ova.members(io.BytesIO(checked), len(checked))
+
+
+def _with_checksums(headers: bytes) -> bytes:
+    found = b""
+    for start in range(0, len(headers), 512):
+        block = headers[start : start + 512]
+        block = block[:148] + b" " * 8 + block[156:]
+        found += block[:148] + b"%06o\0 " % sum(block) + block[156:]
+    return found

@@ -64,7 +64,7 @@ def take(connection: socket.socket, password: str, give_up: Callable[[], bool]) 
     _sign_in(server, password)
     width, height = server.number(2), server.number(2)
     server.take(16)
-    server.take(server.number(4))
+    _skip(server, server.number(4))
     connection.sendall(b"\0\0\0\0" + PIXEL_FORMAT)
     connection.sendall(struct.pack(">BxHii", 2, 2, RAW, DESKTOP_SIZE))
     while True:
