@@ -23,6 +23,7 @@ from bhype.tasks import ask, queue, runner
 from bhype.tasks.models import Task
 from network.models import Switch
 from storage.models import Pool
+from tests import labfolder
 
 GIB = 2**30
 
@@ -35,9 +36,9 @@ class Lab:
         self.folder = folder
         self.root = folder / "root"
         if like:
-            shutil.copytree(like, folder, symlinks=True, copy_function=_copy, dirs_exist_ok=True)
-        tree.create(str(folder), cpus=8, memory=32 * GIB, pool="tank", size=100 * GIB)
-        del os.environ["BHYPE_LAB"]
+            no_firmware = shutil.ignore_patterns("*.fd")  # it is large, and linked
+            shutil.copytree(like, folder, symlinks=True, ignore=no_firmware, dirs_exist_ok=True)
+        labfolder.make(folder)
         self.host = LocalHost(str(self.root))
 
     def fault(self, **fault: object) -> None:
@@ -87,11 +88,6 @@ class Lab:
     def end(self) -> None:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _copy(source: str, target: str) -> None:
-    """Firmware is large, and nobody writes to it."""
-    (os.link if source.endswith(".fd") else shutil.copy2)(source, target)
 
 
 _templates: dict[str, Path] = {}

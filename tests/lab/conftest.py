@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bhype.lab import tree
+from tests import labfolder
 
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = {
@@ -84,10 +84,9 @@ class Lab:
         return Path(f"{self.root}{path}")
 
 
-def make_lab(**options: object) -> Lab:
+def make_lab(**options: int) -> Lab:
     lab = Lab(tempfile.mkdtemp(prefix="bl-", dir="/tmp"))
-    tree.create(lab.folder, **{"cpus": 8, "memory": 32 * GIB, "pool": "tank", "size": 100 * GIB, **options})
-    del os.environ["BHYPE_LAB"]
+    labfolder.make(lab.folder, **options)
     return lab
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ import pytest
 from bhype.freebsd import ifconfig
 from bhype.host import LocalHost, connect_unix
 from bhype.vmrun import client
+from tests import labfolder
 
 PROJECT = Path(__file__).resolve().parents[2]
 FAKES = Path(__file__).with_name("fakes.py")
@@ -51,10 +51,7 @@ class Lab:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.root = folder / "root"
-        subprocess.run(
-            [sys.executable, "-m", "bhype.lab", "create", str(folder), "--cpus=4", f"--memory={8 << 30}"],
-            cwd=PROJECT, check=True, capture_output=True,
-        )  # fmt: skip
+        labfolder.make(folder, cpus=4, memory=8 << 30)
         self.host = LocalHost(str(self.root))
         self.host.makedirs("/vms")
         self.host.run(ifconfig.create_bridge("sw-nat", description="bhype/switch/1"))
