@@ -144,6 +144,9 @@ class _Reach:
             return
         if kind in {"raw", "passthru"} and values.get("src", values.get("lookup", values.get("value"))):
             yield ("value", RAW, "") if kind == "raw" else ("src", PASSTHRU, "")
+            if kind == "passthru" and values.get("fix"):
+                # It would be taken from the host whatever the host has on it; hosts.reserve_pci looks first.
+                yield "fix", RAW, ""
         if group in {DISK, CD}:
             rows = values.get("ports") if kind == "ahci" else [values]
             for row in rows if isinstance(rows, list) else [rows]:

@@ -124,7 +124,7 @@ def document(vm: VM) -> Document:
             "width": vm.screen_width,
             "height": vm.screen_height,
         }
-    if targets := vm.settings.get("targets"):
+    if isinstance(targets := vm.settings.get("targets"), dict):
         wanted["targets"] = {name: with_screen(vm, part) for name, part in targets.items()}
     return wanted
 

@@ -202,3 +202,20 @@ def _with_checksums(headers: bytes) -> bytes:
         block = block[:148] + b" " * 8 + block[156:]
         found += block[:148] + b"%06o\0 " % sum(block) + block[156:]
     return found
+
+
+def test_t20_a_row_takes_no_device_of_the_hosts_own(ready, rows, settings):
+    """By default a VM may have what an admin has reserved (ppt); with "fix" a supervisor would take anything, the
+    controller of the host's disks too."""
+    settings.ALLOW = ("passthru",)
+    rows.settings = {"wire_guest_mem": True}
+    rows.save()
+    device = rows.devices.create(kind="passthru", slot="0:20:0", options={"src": "0:31:2"})
+    assert refusal(ready, rows) == ""
+    device.options |= {"fix": True}
+    device.save()
+    assert '"raw"' in refusal(ready, rows)
+    device.delete()
+    target = {"emulations": [{"device": "passthru", "src": "0:31:2", "fix": True}]}
+    VM.objects.update(settings={"wire_guest_mem": True, "targets": {"x": target}})
+    assert '"raw"' in refusal(ready, rows)
