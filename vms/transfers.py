@@ -67,16 +67,9 @@ def is_file(name: str) -> bool:
 
 def ready(run: Run, pool: Pool) -> None:
     """Make the dataset and its folders where they are missing; remove what ended tasks have left in ``work``."""
-    name = home(pool)
-    found = {info.name: info for info in run.host.query(zfs.list_datasets(pool.home, depth=1))}
-    above = found.get(pool.home)
-    if above is None or above.bhype_id != storage.HOME_ID or above.mountpoint != f"/{pool.home}":
-        raise OperationFailed(f"{pool.home} is not a dataset that bHype made, mounted on /{pool.home}.")
-    if name not in found:
+    if not _is_made(run, pool):
         with contextlib.suppress(_Exists):
-            _make(run, name)
-    elif found[name].bhype_id != storage.HOME_ID or found[name].mountpoint != f"/{name}":
-        raise OperationFailed(f"{name} is not a dataset that bHype made, mounted on /{name}.")
+            _make(run, home(pool))
     for part, mode in ((IMPORTS, 0o700), (EXPORTS, 0o711), (WORK, 0o700)):
         path = _at(run, folder(pool, part))
         if not path.is_symlink() and not path.exists():
@@ -87,6 +80,19 @@ def ready(run: Run, pool: Pool) -> None:
         if path.is_symlink() or not path.is_dir():
             raise OperationFailed(f"{folder(pool, part)} is not a folder.")
     _tidy(run, pool)
+
+
+def _is_made(run: Run, pool: Pool) -> bool:
+    """Whether the dataset is there. Raises OperationFailed when what is there is not bHype's: a row of a pool may name
+    any folder, also one that others fill with links (T7)."""
+    found = {info.name: info for info in run.host.query(zfs.list_datasets(pool.home, depth=1))}
+    for name in (pool.home, home(pool)):
+        info = found.get(name)
+        if info is None and name != pool.home:
+            return False
+        if info is None or info.bhype_id != storage.HOME_ID or info.mountpoint != f"/{name}":
+            raise OperationFailed(f"{name} is not a dataset that bHype made, mounted on /{name}.")
+    return True
 
 
 class _Exists(Exception):
@@ -222,6 +228,8 @@ def publish(run: Run, vm: VM, path: str, name: str) -> str:
 
 def withdraw(run: Run, vm: VM, name: str = "") -> None:
     """Remove an exported file of a VM, or all of them. What is not there is removed already."""
+    if not os.path.lexists(run.host.path(export_folder(vm))) or not _is_made(run, vm.pool):
+        return
     if name:
         run.host.unlink(export_path(vm, name))
     else:

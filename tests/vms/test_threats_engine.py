@@ -11,7 +11,7 @@ import pytest
 
 from bhype.accounts.models import ApiToken
 from bhype.host import CommandError
-from bhype.tasks import OperationFailed
+from bhype.tasks import OperationFailed, ask
 from bhype.vmrun.config import parse
 from bhype.vmrun.problems import Unfit
 from network.models import Switch
@@ -219,3 +219,19 @@ def test_t20_a_row_takes_no_device_of_the_hosts_own(ready, rows, settings):
     target = {"emulations": [{"device": "passthru", "src": "0:31:2", "fix": True}]}
     VM.objects.update(settings={"wire_guest_mem": True, "targets": {"x": target}})
     assert '"raw"' in refusal(ready, rows)
+
+
+@pytest.mark.parametrize("name", ["tmp", "tmp/x"])
+def test_t07_root_removes_no_file_through_the_links_of_others(ready, rows, name):
+    """As a compromised web process could: a pool that is a folder of its own, and links in it."""
+    pool = Pool.objects.create(host=rows.host, name=name, is_adopted=True)
+    exports = ready.root / f"{pool.home}/transfers/exports"
+    exports.mkdir(parents=True)
+    (exports / f"{rows.pk}-{rows.uuid}").symlink_to(ready.root / "etc")
+    (ready.root / "etc").mkdir(exist_ok=True)
+    (ready.root / "etc/passwd").write_text("root")
+    VM.objects.update(pool=pool)
+    for operation, more in (("vms.remove_export", {"file": "passwd"}), ("vms.delete", {"keep_disks": True})):
+        ask(operation, {"vm_id": rows.pk, **more}, None)
+        assert [task.status for task in ready.run_tasks()] == ["failed"]
+    assert (ready.root / "etc/passwd").read_text() == "root"
