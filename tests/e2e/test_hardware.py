@@ -113,9 +113,13 @@ def test_changes_wait_are_put_back_and_apply_at_the_next_start(panel, guest, sec
     act(panel, secret, "poweroff")
     expect(page.get_by_role("region", name="At the next start")).to_have_count(0, timeout=15_000)
     act(panel, secret, "start")
-    command = panel.api("GET", f"/vms/{NAME}/command", secret)[1]["command"]
-    assert "-m 163840K" in command
-    assert "virtio-rnd" not in command
+
+    def command() -> str:
+        """Of the running guest, once the observer has seen it."""
+        return panel.api("GET", f"/vms/{NAME}/command", secret)[1]["command"]
+
+    wait_until(lambda: "-m 163840K" in command(), 15, f"the new memory: {command()}")
+    assert "virtio-rnd" not in command()
     assert panel.api("GET", f"/vms/{NAME}/pending", secret)[1] == []
 
 
