@@ -11,12 +11,13 @@ from bhype.accounts.models import User
 from bhype.freebsd import names
 from bhype.tasks import Refused, ask, schedules
 from bhype.tasks.models import Schedule, Task
-from storage.models import Iso
+from storage.models import Dataset, Iso
 
 from . import bulk, copies, health, plan, renaming, sizes
 from .forms import RESERVED, SizeField
 from .models import VM, Disk, Tag
 from .operating import changed
+from .orphans import disks_of
 from .wanted import WantedError
 
 _OFF = {"autocomplete": "off", "spellcheck": "false"}
@@ -251,6 +252,29 @@ class MoveForm(forms.Form):
         if isinstance(field, forms.ModelChoiceField):
             others = VM.objects.visible_to(user, "vms.change").filter(pool=disk.vm.pool)
             field.queryset = others.exclude(pk=disk.vm_id).order_by("name")
+
+
+class GiveForm(forms.Form):
+    """A disk of a deleted VM, and the VM that gets it."""
+
+    disk = forms.ModelChoiceField(Dataset.objects.none(), label="Disk", empty_label=None)
+    vm = forms.ModelChoiceField(
+        VM.objects.none(),
+        label="Give it to",
+        empty_label="choose a VM",
+        help_text="It has to be off. The disk arrives detached: attach it on the VM's Hardware page.",
+    )
+
+    def __init__(self, *args: Any, orphan: Dataset, user: User, **options: Any) -> None:
+        super().__init__(*args, **options)
+        vms = VM.objects.visible_to(user, "vms.change").filter(pool=orphan.pool_id).order_by("name")
+        disks = Dataset.objects.filter(pk__in=[disk.pk for disk in disks_of(orphan)]).order_by("name")
+        for name, rows in (("disk", disks), ("vm", vms)):
+            self.fields[name].queryset = rows  # type: ignore[attr-defined]
+        self.fields["disk"].label_from_instance = (  # type: ignore[attr-defined]
+            lambda row: f"{row.name.rpartition('/')[2]} ({sizes.human(row.volsize or 0)})"
+        )
+        self.is_possible = disks.exists() and vms.exists()
 
 
 class TypedForm(forms.Form):

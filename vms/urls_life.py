@@ -12,6 +12,7 @@ urlpatterns = [
     path("_schedules/", views.schedules_by_tag, name="schedules_by_tag"),
     path("_orphans/", views.orphan_list, name="orphans"),
     path("_orphans/<int:pk>/", views.orphan, name="orphan"),
+    path("_orphans/<int:pk>/give/", views.orphan_give, name="orphan_give"),
     path("<slug:vm>/rename/", views.rename, name="rename"),
     path("<slug:vm>/clone/", views.clone, name="clone"),
     path("<slug:vm>/start/", views.start, name="start"),

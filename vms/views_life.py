@@ -24,6 +24,7 @@ from . import exports, guard, lineage, pages, plan, sizes
 from .forms_life import (
     CloneForm,
     DeleteForm,
+    GiveForm,
     GrowForm,
     LifeForm,
     MoveForm,
@@ -300,17 +301,39 @@ def orphan_list(request: HttpRequest) -> HttpResponse:
     return render(request, "vms/orphans.html", context)
 
 
-@allow("storage.change", methods="GET POST")
-def orphan(request: HttpRequest, pk: int) -> HttpResponse:
+def _orphan(request: HttpRequest, pk: int) -> Dataset:
     row = lookup(signed_in(request), Dataset, "storage.change", pk=pk)
     if row.pk not in {found.pk for found in orphans(Host.objects.this())}:
         raise Http404
+    return row
+
+
+@allow("storage.change", methods="GET POST")
+def orphan(request: HttpRequest, pk: int) -> HttpResponse:
+    row = _orphan(request, pk)
     form = TypedForm(_data(request), name=row.name)
     if form.is_bound and form.is_valid():
         said, params = f"{row.name} is being destroyed.", {"dataset_id": row.pk}
         if _asked(request, form, "vms.destroy_orphan", params, said=said, what=row.name):
             return redirect("vms:orphans")
+    return _orphan_page(request, row, form, GiveForm(orphan=row, user=signed_in(request)))
+
+
+@allow("storage.change", methods="POST")
+def orphan_give(request: HttpRequest, pk: int) -> HttpResponse:
+    """Give one of its disks to a VM."""
+    row = _orphan(request, pk)
+    form = GiveForm(request.POST, orphan=row, user=signed_in(request))
+    if form.is_valid():
+        vm, disk = form.cleaned_data["vm"], form.cleaned_data["disk"]
+        said, params = f"{vm.name} gets {disk.name}.", {"vm_id": vm.pk, "dataset_id": disk.pk}
+        if task := _asked(request, form, "vms.give_disk", params, said=said, what=f"vm {vm.name}"):
+            return redirect("tasks:detail", task.pk)
+    return _orphan_page(request, row, TypedForm(name=row.name), form)
+
+
+def _orphan_page(request: HttpRequest, row: Dataset, form: Form, give: GiveForm) -> HttpResponse:
     inside = Dataset.objects.filter(pool=row.pool, name__startswith=f"{row.name}/")
-    return render(
-        request, "vms/orphan.html", {"form": form, "row": row, "inside": inside}, status=_status(form)
-    )
+    context = {"form": form, "give": give, "row": row, "inside": inside}
+    status = 422 if form.is_bound or give.is_bound else 200
+    return render(request, "vms/orphan.html", context, status=status)
