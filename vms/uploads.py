@@ -72,7 +72,9 @@ def receive(user: User, name: str, source: Readable, length: str) -> str:
             raise NotReady
         place.mkdir(mode=0o700, exist_ok=True)
     except PermissionError as error:
-        raise BadUpload(f"The panel may not write to {place.parent}: see the modes of the folders.") from error
+        raise BadUpload(
+            f"The panel may not write to {place.parent}: see the modes of the folders."
+        ) from error
     if shutil.disk_usage(place).free - int(length) < SPARE:
         raise BadUpload(f"The pool {pool} has not enough room for this file.")
     _write(place, name, source, int(length))
