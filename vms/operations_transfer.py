@@ -160,12 +160,9 @@ def promote(run: Run, params: VmParams) -> None:
 # Disk images.
 
 
-def _disk(params: DiskParams) -> Disk:
-    disk = (
-        Disk.objects.select_related("vm__pool", "vm__host")
-        .filter(vm=params.vm_id, index=params.index)
-        .first()
-    )
+def _disk(vm: VM, params: DiskParams) -> Disk:
+    """The disk of ``vm``, which is the very row that is checked. Raises OperationFailed."""
+    disk = vm.disks.filter(index=params.index).first()
     if disk is None:
         raise OperationFailed(f"It has no disk {params.index}.")
     if disk.backing == Disk.Backing.PATH:
@@ -183,7 +180,7 @@ def import_image(run: Run, params: ImportImageParams) -> None:
     """
     vm = vm_of(params)
     require_off(run, vm)
-    disk = _disk(params)
+    disk = _disk(vm, params)
     place.check(run.host, vm)
     run.redact(vm.vnc_password)
     with transfers.workspace(run, vm.pool) as space:
@@ -216,7 +213,7 @@ def export_image(run: Run, params: ExportImageParams) -> None:
     """Write a disk of a VM that is off as an image, NAME-diskN.FORMAT, to the exports of its pool."""
     vm = vm_of(params)
     require_off(run, vm)
-    disk = _disk(params)
+    disk = _disk(vm, params)
     place.check(run.host, vm)
     with transfers.workspace(run, vm.pool) as space:
         images.read(run, disk, f"{space}/export", params.format)

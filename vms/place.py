@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.db.models import prefetch_related_objects
 
 from bhype.freebsd import names, zfs
 from bhype.host import LocalHost
@@ -254,7 +255,11 @@ def is_library(home: str, path: str) -> bool:
 
 def check(host: LocalHost, vm: VM) -> None:
     """Raise OperationFailed unless all paths of ``vm`` lie in datasets that bHype made, or the host allows them.
-    CommandError as commands do."""
+    CommandError as commands do.
+
+    The rows are read into ``vm`` where they are not yet: what is done with it after this is done with what was looked
+    at, however they change meanwhile."""
+    prefetch_related_objects([vm], *plan.PARTS)
     if problem := problem_of(vm):
         raise OperationFailed(problem)
     document = plan.document(vm)

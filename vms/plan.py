@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .models import VM, Disk, Nic
 
 Document = dict[str, Any]
+# The rows that a document is made of, to be read with a VM.
+PARTS = ("disks", "nics__switch", "devices__iso__pool", "host__pools", "host__switches")
 
 FIRMWARE_CODE = "/usr/local/share/uefi-firmware/BHYVE_UEFI_CODE.fd"
 FIRMWARE_CSM = "/usr/local/share/uefi-firmware/BHYVE_UEFI_CSM.fd"

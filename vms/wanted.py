@@ -127,7 +127,7 @@ def load(pk: int) -> VM:
     return VM.objects.select_related("pool", "host", "owner").prefetch_related(*PARTS).get(pk=pk)
 
 
-PARTS = ("disks", "nics__switch", "devices__iso__pool", "host__pools", "host__switches")
+PARTS = plan.PARTS
 
 
 def _plain(document: Document) -> Document:

@@ -17,7 +17,18 @@ from bhype.vmrun.problems import Unfit
 from network.models import Switch
 from storage.models import Pool
 from tests.vms import packages
-from vms import edited, guard, hardware_pages, ova, pending, place, plan, wanted
+from vms import (
+    edited,
+    guard,
+    hardware_pages,
+    operating,
+    operations_transfer,
+    ova,
+    pending,
+    place,
+    plan,
+    wanted,
+)
 from vms.models import VM, Disk, Nic
 from vms.sizes import GIB
 
@@ -235,3 +246,19 @@ def test_t07_root_removes_no_file_through_the_links_of_others(ready, rows, name)
         ask(operation, {"vm_id": rows.pk, **more}, None)
         assert [task.status for task in ready.run_tasks()] == ["failed"]
     assert (ready.root / "etc/passwd").read_text() == "root"
+
+
+def test_t20_what_root_does_is_what_root_has_looked_at(ready, rows, settings):
+    """Rows that change between the check and the deed change nothing any more."""
+    vm = operating.find(rows.pk)
+    place.check(ready.host, vm)
+    rows.devices.create(kind="raw", slot="0:21:0", options={"value": "passthru,0/31/2"})
+    rows.disks.create(index=3, slot="0:4:0", size=2**20, backing="path", host_path="/dev/ada0")
+    Nic.objects.create(vm=rows, index=0, slot="0:10:0", mac="58:9c:fc:00:00:09", backend="netmap:em0")
+    assert plan.document(vm)["emulations"] == []
+    assert list(vm.disks.all()) == []
+    rows.disks.create(index=4, size=2**20, backing="file")
+    VM.objects.update(pool=Pool.objects.create(host=vm.host, name="tmp"))
+    params = operations_transfer.DiskParams(vm_id=vm.pk, index=4)
+    assert operations_transfer._disk(vm, params).path == "/tank/bhype/vms/web1/disk4.img"
+    assert operations_transfer._disk(vm, params).vm is vm
