@@ -231,7 +231,10 @@ def test_t14_missing_and_forbidden_are_one_answer(world, stranger):  # noqa: F81
                 client.generic(method, path.format(**world | {"name": name}), body, "application/json")
                 for name in ("web1", "no-such")
             )
-            assert (there.status_code, there.content) == (missing.status_code, missing.content), (method, path)
+            assert (there.status_code, there.content) == (missing.status_code, missing.content), (
+                method,
+                path,
+            )
             assert there.status_code in {404, 422}, (method, path, there.status_code)
     assert VM.objects.visible_to(stranger).filter(name__icontains="%").count() == 0
 

@@ -27,7 +27,9 @@ def export(request: HttpRequest, vm: VM) -> HttpResponse:
     task = form.save() if form.is_bound and form.is_valid() else None
     if task:
         audit.record(request, task.operation, f"vm {vm.name}", dict(task.params), task=task)
-        messages.success(request, f"{task.title} has begun. The file appears among those exported when it is ready.")
+        messages.success(
+            request, f"{task.title} has begun. The file appears among those exported when it is ready."
+        )
         return redirect("vms:export", vm.name)
     context = {
         "form": form,

@@ -165,7 +165,9 @@ def test_only_admins_adopt_a_pool(as_user, admin, operator, pool):
 
 
 def test_the_library_page_shows_who_uses_a_medium(as_user, viewer, pool, vm_of_alice):
-    vm_of_alice.devices.create(kind="ahci-cd", iso=Iso.objects.create(pool=pool, name="debian.iso", size=5 * 2**20))
+    vm_of_alice.devices.create(
+        kind="ahci-cd", iso=Iso.objects.create(pool=pool, name="debian.iso", size=5 * 2**20)
+    )
     page = as_user(viewer).get("/storage/isos/").content.decode()
     assert "debian.iso" in page and "5 MiB" in page and "web1" in page
     assert "/tank/bhype/isos" in page
