@@ -330,7 +330,7 @@ def take(run: Run, vm: VM, found: Found) -> None:
     if parts.listed(run, vm.dataset, depth=0):
         raise OperationFailed(f"The pool already has a dataset {vm.dataset}.")
     # It is root that will follow what lies there.
-    transfers.plain_files(run, found.folder)
+    transfers.require_roots_own(run, found.folder)
     run.stage("Moving the dataset", percent=20)
     run.host.run(zfs.set_property(found.dataset, zfs.ID_PROPERTY, str(vm.uuid)))
     run.host.run(zfs.set_property(found.dataset, FROM_PROPERTY, found.dataset))

@@ -245,6 +245,16 @@ def make_roots_own(run: Run, path: str) -> None:
         place.chmod(0o700 if place.is_dir() else 0o600)
 
 
+def require_roots_own(run: Run, path: str) -> None:
+    """Raise OperationFailed where somebody else may write in a folder or to a file in it, and as `plain_files`."""
+    for each in (path, *plain_files(run, path)):
+        found = _at(run, each).lstat()
+        if found.st_uid not in {0, os.geteuid()} or found.st_mode & 0o022:
+            raise OperationFailed(
+                f"Others than root may write to {each}. Run: chown -R root {path}; chmod -R go-w {path}"
+            )
+
+
 def plain_files(run: Run, path: str, most: int = 10_000) -> list[str]:
     """Everything below a folder that somebody else has filled, as paths. Raises OperationFailed for links, devices
     and whatever else would lead root's steps out of it (T7)."""

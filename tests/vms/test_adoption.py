@@ -242,6 +242,17 @@ def test_links_in_their_dataset_are_refused(theirs, as_user, root):
     assert not theirs.host.exists("/tank/bhype/vms/web9")
 
 
+@pytest.mark.parametrize("name", ["", "disk0.img"])
+def test_t07_what_others_may_write_to_is_not_taken(theirs, as_user, root, name):
+    path = theirs.root / "tank/vm/web9" / name
+    task = look(theirs, root)
+    path.chmod(path.stat().st_mode | 0o002)
+    adopt(as_user(root), task, "web9", nic_2=Host.objects.this().switches.get().pk)
+    tasks = theirs.run_tasks()
+    assert "go-w" in tasks[0].error
+    assert not theirs.host.exists("/tank/bhype/vms/web9")
+
+
 def test_disks_can_stay_where_they_are_if_the_host_allows(theirs, as_user, root, settings):
     settings.ALLOW = ("/tank/hoster",)
     task = look(theirs, root)
