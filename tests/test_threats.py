@@ -9,10 +9,13 @@ import json
 import os
 import re
 from types import SimpleNamespace
+from urllib.parse import urlencode
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.apps import apps
 from django.conf import settings as panel
+from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 
@@ -422,6 +425,56 @@ def test_t29_pam_is_asked_by_its_own_service_and_not_for_root(db):
     from bhype.accounts import backends
 
     assert not hasattr(backends, "pam")
+
+
+def changes(client: Client, method: str, address: str, body: object, kind: str) -> tuple[bool, bool]:
+    """Whether a request changes rows, and whether it is on record; all of it is taken back."""
+    with transaction.atomic():
+        before, noted = rows_but_audit(), AuditEntry.objects.count()
+        client.generic(method, address, body, kind)
+        found = rows_but_audit() != before, AuditEntry.objects.count() > noted
+        transaction.set_rollback(True)
+    return found
+
+
+def rows_but_audit() -> list[object]:
+    # What signing in, and a token that is used, write of themselves is none of it.
+    kept = {"sessions.Session", "live.Event", "accounts.AuditEntry", "accounts.SignIn", "accounts.Failures",
+            "console.Ticket", "tasks.Waker"}  # fmt: skip
+    models = [model for model in apps.get_models() if model._meta.label not in kept]
+    return [list(model._default_manager.order_by("pk").values()) for model in models]
+
+
+def test_t30_no_page_and_no_operation_changes_anything_without_a_record(world, as_user, admin, full):  # noqa: F811
+    form = {
+        **json.loads(BODY),
+        "do": "detach",
+        "what": "disk",
+        "answer": "again",
+        "slot": "0:4:0",
+        "revision": "1",
+    }
+    changed = set()
+    for pages_form in (
+        form,
+        {**form, "do": "start", "name": "web2"},
+        {"has_recording": "on", "link": "down"},
+    ):
+        body = urlencode({key: value for key, value in pages_form.items() if isinstance(value, str)})
+        for name, address in addresses({"POST"}, world | {"session": 1}):
+            does, noted = changes(as_user(admin), "POST", address, body, "application/x-www-form-urlencoded")
+            assert noted or not does, name
+            changed |= {name} if does else set()
+    client = Client(**full)
+    client.get("/api/v1/vms")
+    for method, path in operations():
+        if method != "GET":
+            address = re.sub(r"\{(\w+)\}", lambda match: str(world[match.group(1)]), path)
+            for text in ("", "{}", BODY):
+                does, noted = changes(client, method, address, text, "application/json")
+                assert noted or not does, (method, path)
+                changed |= {f"{method} {path}"} if does else set()
+    assert len(changed) > 30, changed
 
 
 def test_t30_what_people_do_is_on_record_and_stays(as_user, admin, vm):

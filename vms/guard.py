@@ -83,7 +83,9 @@ def committed(host: Host, besides: VM) -> int:
 def needed(vm: VM) -> int:
     """The bytes that ``vm`` takes at most, whichever of its targets it is started with: of its guest, and of its
     disks that are kept in memory."""
-    disks = _in_memory(device.options for device in vm.devices.all() if device.kind == "nvme")
+    # A row that is not saved yet has no devices.
+    devices = vm.devices.all() if vm.pk else ()
+    disks = _in_memory(device.options for device in devices if device.kind == "nvme")
     most = vm.memory + disks
     targets = vm.settings.get("targets")
     for part in targets.values() if isinstance(targets, dict) else ():

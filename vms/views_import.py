@@ -155,7 +155,8 @@ def upload(request: HttpRequest) -> HttpResponse:
             user, request.GET.get("name", ""), request, request.headers.get("Content-Length", "")
         )
     except uploads.NotReady:
-        ask("vms.ready_transfers", {}, user)
+        task = ask("vms.ready_transfers", {}, user)
+        audit.record(request, task.operation, "host", task=task)
         return JsonResponse({"message": "The folder for uploads is being made.", "again": True}, status=409)
     except uploads.BadUpload as error:
         return JsonResponse({"message": str(error)}, status=422)
