@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from django.core.signals import request_finished
+from django.db import close_old_connections
 
 from bhype.accounts.models import AuditEntry, User
 from bhype.tasks import Refused, ask
@@ -33,7 +35,12 @@ def body(response) -> bytes:
         return b"".join([piece async for piece in response])
 
     found = asyncio.run(read())
-    response.close()
+    # As the test client does: the end of a request would close the connection that the test is in.
+    request_finished.disconnect(close_old_connections)
+    try:
+        response.close()
+    finally:
+        request_finished.connect(close_old_connections)
     return found
 
 
