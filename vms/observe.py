@@ -222,6 +222,9 @@ def _look_for_edits(sweep: Sweep, vms: list[VM]) -> None:
                 edited.notice(sweep.host, vm)
         except (CommandError, OperationFailed, VM.DoesNotExist):
             continue
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            # Rows of which no document can be made: one VM's must not end the watch over all.
+            sweep.problem(f"{vm.name}: its rows are not understood: {error}")
         _files[vm.pk] = mark
 
 

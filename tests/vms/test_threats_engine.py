@@ -262,3 +262,18 @@ def test_t20_what_root_does_is_what_root_has_looked_at(ready, rows, settings):
     params = operations_transfer.DiskParams(vm_id=vm.pk, index=4)
     assert operations_transfer._disk(vm, params).path == "/tank/bhype/vms/web1/disk4.img"
     assert operations_transfer._disk(vm, params).vm is vm
+
+
+@pytest.mark.parametrize(
+    "nonsense", [{"tpm": "x"}, {"graphic": 3}, {"targets": {"x": 1}}, {"loader": []}, ["x"], {"com2": {}}]
+)
+def test_t27_rows_that_are_nonsense_end_no_watch_and_start_nothing(ready, rows, nonsense):
+    (ready.root / rows.dataset).mkdir(parents=True)
+    (ready.root / rows.dataset / "vm.json").write_text("{}")
+    VM.objects.update(
+        settings=nonsense, file_digest="0" * 64, firmware="grub" if "loader" in nonsense else "uefi"
+    )
+    ready.sweep()
+    ask("vms.start", {"vm_id": rows.pk}, None)
+    assert [task.status for task in ready.run_tasks()] == ["failed"]
+    assert not ready.nodes()
