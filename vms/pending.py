@@ -22,7 +22,9 @@ from .sizes import human
 
 Document = dict[str, Any]
 # The panel's own, decided at each start, or fixed.
-_IGNORED = frozenset({"bhype", "name", "uuid", "emulations", "$schema", "lpc_slot", "power_off_destroy_vm"})
+_IGNORED = frozenset(
+    {"version", "bhype", "name", "uuid", "emulations", "$schema", "lpc_slot", "power_off_destroy_vm"}
+)
 _SECRET = frozenset({"graphic.password", "graphic.port"})
 # Of a port on a switch the panel names the tap.
 _OF_SWITCH = frozenset({"name", "description", "type", "fix"})

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bhype.freebsd import names
 from bhype.freebsd.bhyve import command
 from bhype.vmrun.config import parse
+from bhype.vmrun.fields import VERSION
 from bhype.vmrun.machine import machine
 from bhype.vmrun.rundir import RUN_DIR
 
@@ -92,6 +93,7 @@ def document(vm: VM) -> Document:
         "ignore_msr": True,
         **{key: value for key, value in vm.settings.items() if key not in _ELSEWHERE},
         "bhype": {"id": str(vm.uuid), "revision": vm.revision},
+        "version": VERSION,
         "name": names.vm_name(vm.name),
         "uuid": str(vm.uuid),
         "cpu": {"sockets": vm.sockets, "cores": vm.cores, "threads": vm.threads},

@@ -24,6 +24,7 @@ from bhype.tasks.models import Task
 from bhype.vmrun import fields
 from bhype.vmrun.config import COMS, Config, parse, select
 from bhype.vmrun.devices import CD, DISK, KINDS, NETWORK_GROUP
+from bhype.vmrun.fields import VERSION
 from bhype.vmrun.machine import machine
 from bhype.vmrun.problems import Problem, Unfit
 
@@ -225,7 +226,7 @@ class _Draft:
             self.fault("name", f"This VM is {vm.name}; it is renamed on its own page.")
         elif str(document.get("uuid", vm.uuid)).lower() != str(vm.uuid):
             self.fault("uuid", f"This VM is {vm.uuid}; a VM keeps its UUID.")
-        fixed = {"lpc_slot": f"0:{plan.LPC_SLOT}:0", "power_off_destroy_vm": True}
+        fixed = {"version": VERSION, "lpc_slot": f"0:{plan.LPC_SLOT}:0", "power_off_destroy_vm": True}
         for key, value in fixed.items():
             if not self.create and document.get(key, value) != value:
                 self.fault(key, f"The panel keeps it at {json.dumps(value)}.")

@@ -13,7 +13,7 @@ Document = dict[str, Any]
 # The keys that are columns, or that the panel decides; all others are kept in VM.settings as they are.
 _COLUMNS = frozenset(
     {
-        "$schema", "bhype", "name", "uuid", "cpu", "mem", "utc_clock", "power_off_destroy_vm", "lpc_slot",
+        "$schema", "version", "bhype", "name", "uuid", "cpu", "mem", "utc_clock", "power_off_destroy_vm", "lpc_slot",
         "emulations", "bootrom", "varfile", "graphic", "com1",
     }
 )  # fmt: skip

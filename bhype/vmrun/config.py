@@ -20,7 +20,9 @@ from bhype.vmrun.problems import Problem, Unfit
 Document = dict[str, Any]
 DEFAULT = "default"
 # What only the main part may say: it makes the VM what it is.
-FIXED = frozenset({"name", "uuid", "hostbridge", "lpc_slot", "power_off_destroy_vm", "targets", "bhype"})
+FIXED = frozenset(
+    {"version", "name", "uuid", "hostbridge", "lpc_slot", "power_off_destroy_vm", "targets", "bhype"}
+)
 COMS = ("com1", "com2", "com3", "com4")
 # Read elsewhere, or by others: "bhype" is the panel's own.
 _PARTS = frozenset({"emulations", "targets", "bhype", "$schema"})

@@ -11,6 +11,8 @@ from bhype.freebsd import names
 from bhype.freebsd.bhyve import Address, word
 
 Field = Callable[[Any], Any]
+# Of the description of a VM. It is raised when a file is no more understood by an earlier bHype.
+VERSION = 1
 F = TypeVar("F", bound=Callable[[Any], Any])
 # What JSON Schema can say of each check's values.
 SHAPES: dict[Field, dict[str, Any]] = {}
@@ -225,6 +227,15 @@ def address(value: Any) -> str:
 def vga(value: Any) -> str:
     """UCL reads a bare ``off`` and ``on`` as false and true."""
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else text(value)
+
+
+@shape(const=VERSION)
+def version(value: Any) -> int:
+    """Of the description itself; a file of a later bHype may say what this one would overlook."""
+    number = count(value)
+    if number != VERSION:
+        raise ValueError(f"this bHype reads version {VERSION}; the file is of version {number}.")
+    return number
 
 
 @shape(type="string", pattern="^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$")

@@ -248,6 +248,10 @@ def _tables(key: str, label: str, help: str, group: str, options: dict[str, Opti
 
 
 KEYS: dict[str, Option] = by_key(
+    Option(
+        "version", fields.version, "Version", "Of this format; a file without it is of the first.", kind="number",
+        default=fields.VERSION, group=HOST,
+    ),
     Option("name", names.vm_name, "Name", "Lower-case letters, digits and '-'.", is_required=True, group=HOST),
     Option(
         "uuid", fields.identity, "UUID", "Shown to the guest; without one bhyve derives it from the name.",

@@ -168,6 +168,7 @@ _NUMBER = st.integers(1, 4)
 # One for each main key but for "emulations" and "targets".
 KEYS: dict[str, st.SearchStrategy[Any]] = {
     "name": st.from_regex(r"[a-z]([a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True),
+    "version": st.just(1),
     "uuid": st.uuids().map(str),
     "cpu": st.one_of(_NUMBER, st.fixed_dictionaries({"sockets": _NUMBER, "cores": _NUMBER, "threads": _NUMBER})),
     "pinning": st.fixed_dictionaries(

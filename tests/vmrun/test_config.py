@@ -396,3 +396,10 @@ def test_no_two_devices_share_a_slot(places):
         assert len(set(addresses)) == len(addresses)
         for place, slot in zip(places, slots[2:], strict=True):
             assert place is None or slot.address == Address(*place)
+
+
+def test_a_file_of_a_later_version_is_refused():
+    assert parse({**SMALL, "version": 1}) == parse(SMALL)
+    assert complaints({**SMALL, "version": 2}) == [
+        "vm: version: this bHype reads version 1; the file is of version 2."
+    ]
