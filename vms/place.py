@@ -257,8 +257,10 @@ def check(host: LocalHost, vm: VM) -> None:
     """Raise OperationFailed unless all paths of ``vm`` lie in datasets that bHype made, or the host allows them.
     CommandError as commands do.
 
-    The rows are read into ``vm`` where they are not yet: what is done with it after this is done with what was looked
-    at, however they change meanwhile."""
+    The rows of its parts are read into ``vm`` as they are now: what is done with it after this is done with what was
+    looked at, however they change meanwhile."""
+    for part in ("disks", "nics", "devices"):
+        getattr(vm, "_prefetched_objects_cache", {}).pop(part, None)
     prefetch_related_objects([vm], *plan.PARTS)
     if problem := problem_of(vm):
         raise OperationFailed(problem)
