@@ -19,6 +19,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 
 from bhype.accounts.models import User
+from bhype.freebsd import names
 from bhype.tasks import ask
 from bhype.tasks.models import Task
 from bhype.vmrun import fields
@@ -219,6 +220,10 @@ class _Draft:
         self.named = document.get("name")
         if self.create:
             vm.name = vm.name or str(self.named or "")
+            try:
+                names.vm_name(vm.name)
+            except names.BadName as error:
+                self.fault("name", str(error))
             if VM.objects.filter(host=vm.host, name=vm.name).exists():
                 self.fault("name", "There is already a VM of this name.")
             self._take_uuid(document.get("uuid"))

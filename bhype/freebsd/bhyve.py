@@ -162,7 +162,7 @@ def command(machine: Machine) -> Command:
     argv += machine.options
     if machine.secret_file and machine.secrets:
         argv += ["-k", names.path(machine.secret_file)]
-    return Command((*argv, names.vm_name(machine.name)))
+    return Command((*argv, names.machine(machine.name)))
 
 
 def _secret(value: str) -> str:

@@ -10,22 +10,22 @@ PROGRAM = "/usr/sbin/bhyvectl"
 
 def destroy(name: str) -> Command:
     """Remove the VM from the kernel (also from under a running bhyve); it is fine when there is none."""
-    return Command((PROGRAM, f"--vm={names.vm_name(name)}", "--destroy"), ok_codes=frozenset({0, 1}))
+    return Command((PROGRAM, f"--vm={names.machine(name)}", "--destroy"), ok_codes=frozenset({0, 1}))
 
 
 def force_poweroff(name: str) -> Command:
     """Pull the plug: the running bhyve exits with status 1."""
-    return Command((PROGRAM, f"--vm={names.vm_name(name)}", "--force-poweroff"))
+    return Command((PROGRAM, f"--vm={names.machine(name)}", "--force-poweroff"))
 
 
 def force_reset(name: str) -> Command:
     """Press the reset button: the running bhyve exits with status 0 and is to be started again."""
-    return Command((PROGRAM, f"--vm={names.vm_name(name)}", "--force-reset"))
+    return Command((PROGRAM, f"--vm={names.machine(name)}", "--force-reset"))
 
 
 def get_stats(name: str) -> Query[dict[str, int]]:
     """The counters of virtual CPU 0; "Resident memory" and "Wired memory" are bytes of the whole VM."""
-    return Query(Command((PROGRAM, f"--vm={names.vm_name(name)}", "--get-stats")), _stats)
+    return Query(Command((PROGRAM, f"--vm={names.machine(name)}", "--get-stats")), _stats)
 
 
 def _stats(text: str) -> dict[str, int]:

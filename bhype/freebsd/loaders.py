@@ -36,7 +36,7 @@ def bhyveload(
         if not _VARIABLE.fullmatch(key) or not value.isprintable():
             raise names.BadName(f"{key!r} is not a variable of the loader.")
         argv += ["-e", f"{key}={value}"]
-    return Command((*argv, names.vm_name(name)))
+    return Command((*argv, names.machine(name)))
 
 
 def grub_bhyve(
@@ -65,7 +65,7 @@ def grub_bhyve(
     ]
     if directory is not None:
         argv += ["-d", _file(directory)]
-    return Command((*argv, names.vm_name(name)))
+    return Command((*argv, names.machine(name)))
 
 
 def device_map(disks: Iterable[str], media: Iterable[str]) -> str:

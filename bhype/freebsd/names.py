@@ -15,6 +15,8 @@ _VM_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _DATASET = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]*(/[A-Za-z0-9][A-Za-z0-9_.:-]*)*")
 _POOL = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,199}")
 _SNAPSHOT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]*")
+# vmm(4) allows 229; 104 is the longest path of a socket.
+_MACHINE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 _INTERFACE = re.compile(r"[a-z][a-z0-9._-]{0,14}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 # bhyve(8) splits a device's options at commas, and expands % and \ in values: no path may hold them.
@@ -28,6 +30,15 @@ def vm_name(name: str) -> str:
         raise BadName(f"{rule}, at most {VM_NAME_MAX} characters.")
     if name.endswith("-"):
         raise BadName("A name does not end with '-'.")
+    return name
+
+
+def machine(name: str) -> str:
+    """Return ``name`` if bhyve(8) takes it and a run directory can be called so, else raise BadName. The panel's own
+    VMs have narrower names, see `vm_name`."""
+    if not _MACHINE.fullmatch(name):
+        rule = "A name has letters, digits and . _ -, starts with a letter or digit"
+        raise BadName(f"{rule}, and has at most 60 characters.")
     return name
 
 

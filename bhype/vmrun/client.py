@@ -53,7 +53,7 @@ def request(
     """
     message = {**more, "verb": verb} if wait is None else {"verb": verb, "timeout": wait}
     try:
-        path = host.path(f"{RUN_DIR}/{names.vm_name(name)}/control.sock")
+        path = host.path(f"{RUN_DIR}/{names.machine(name)}/control.sock")
         with connect_unix(path, timeout) as connection:
             connection.sendall(json.dumps(message).encode() + b"\n")
             received = b""
@@ -78,12 +78,12 @@ def serial_socket(name: str, number: int = 1, *, watch: bool = False) -> str:
     watch: the one whose listeners are only shown what the guest says.
     """
     line = f"serial{number}-watch" if watch else f"serial{number}"
-    return f"{RUN_DIR}/{names.vm_name(name)}/{line}.sock"
+    return f"{RUN_DIR}/{names.machine(name)}/{line}.sock"
 
 
 def serial_logs(name: str, number: int = 1) -> tuple[str, str]:
     """FreeBSD's paths of what the line has said: the log at hand, then the one before it (it may be missing)."""
-    log = f"{RUN_DIR}/{names.vm_name(name)}/serial{number}.log"
+    log = f"{RUN_DIR}/{names.machine(name)}/serial{number}.log"
     return log, f"{log}.1"
 
 
@@ -91,7 +91,7 @@ def running_document(host: Host, name: str) -> dict[str, object] | None:
     """The configuration that the VM's bhyve was started with, its target laid over and its password left out;
     None when it does not run."""
     try:
-        document = json.loads(host.read_text(f"{RUN_DIR}/{names.vm_name(name)}/vm.json"))
+        document = json.loads(host.read_text(f"{RUN_DIR}/{names.machine(name)}/vm.json"))
     except (OSError, ValueError):
         return None
     return document if isinstance(document, dict) else None

@@ -141,6 +141,11 @@ def load(text: str) -> Document:
         raise Unfit("vm", [Problem("configuration", f"This is not JSON: {error}.")]) from error
     if not isinstance(document, dict):
         raise Unfit("vm", [Problem("configuration", "This is not a JSON object.")])
+    targets = document.get("targets")
+    for part in (document, *(targets.values() if isinstance(targets, dict) else ())):
+        # uclcmd(1) prints a block that is there only once as an object.
+        if isinstance(part, dict) and isinstance(part.get("emulations"), dict):
+            part["emulations"] = [part["emulations"]]
     return document
 
 

@@ -252,7 +252,10 @@ KEYS: dict[str, Option] = by_key(
         "version", fields.version, "Version", "Of this format; a file without it is of the first.", kind="number",
         default=fields.VERSION, group=HOST,
     ),
-    Option("name", names.vm_name, "Name", "Lower-case letters, digits and '-'.", is_required=True, group=HOST),
+    Option(
+        "name", names.machine, "Name", "Letters, digits and . _ -; in the panel a-z, 0-9 and -.",
+        is_required=True, group=HOST,
+    ),
     Option(
         "uuid", fields.identity, "UUID", "Shown to the guest; without one bhyve derives it from the name.",
         group=HOST,

@@ -18,7 +18,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # The checks that other rooms have made.
 _SHAPES: dict[fields.Field, Schema] = {
     **fields.SHAPES,
-    names.vm_name: {"type": "string", "pattern": "^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"},
+    names.machine: {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$"},
 }
 
 

@@ -66,7 +66,7 @@ def test_places_outside_the_bus_are_refused(place):
         Address(*place)
 
 
-@pytest.mark.parametrize("name", ["-x", "a b", "", "Web", "a" * 41, "web1\n"])
+@pytest.mark.parametrize("name", ["-x", "a b", "", "../x", "a" * 61, "web1\n"])
 def test_a_bad_name_never_reaches_bhyve(name):
     with pytest.raises(BadName):
         command(Machine(name=name, topology=Topology(1), memory=1 << 20))

@@ -281,8 +281,8 @@ def test_all_mistakes_are_told_at_once():
             "graphic": {"port": 0, "password": "longer than 8", "width": 10, "vga": "maybe"},
         }
     ) == [
-        "vm: name: A name starts with a lower-case letter and has only a-z, 0-9 and '-', "
-        "at most 40 characters.",
+        "vm: name: A name has letters, digits and . _ -, starts with a letter or digit, "
+        "and has at most 60 characters.",
         "vm: cpu: 'many' is not a number.",
         "vm: uuid: '1' is not a UUID.",
         "vm: com1: '/etc/passwd' is not a serial line; "
@@ -403,3 +403,17 @@ def test_a_file_of_a_later_version_is_refused():
     assert complaints({**SMALL, "version": 2}) == [
         "vm: version: this bHype reads version 1; the file is of version 2."
     ]
+
+
+def test_names_are_those_that_bhyve_takes():
+    for name in ("Windows_10", "FreeBSD-14.1", "9front", "a" * 60):
+        assert parse({**SMALL, "name": name}).name == name
+    for name in ("", "-a", ".", "../x", "a/b", "a b", "a" * 61, "tänk", "a\n"):
+        assert complaints({**SMALL, "name": name})
+
+
+def test_a_lone_device_may_stand_without_a_list():
+    target = {"emulations": {"device": "hda"}}
+    text = json.dumps({**SMALL, "emulations": {"device": "virtio-rnd"}, "targets": {"install": target}})
+    devices = parse(select(load(text), "install")).devices
+    assert [device.kind for device in devices] == ["virtio-rnd", "hda"]
