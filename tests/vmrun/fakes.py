@@ -123,7 +123,13 @@ def ngctl(argv: list[str]) -> int:
         return alias.get(path, path.removesuffix(":"))
 
     def ifconfig(*words: str) -> None:
-        subprocess.run([f"{ROOT}/sbin/ifconfig", *words], check=True, capture_output=True)
+        # Killed between the two, it may be there already, or gone.
+        subprocess.run([f"{ROOT}/sbin/ifconfig", *words], check=False, capture_output=True)
+
+    def keep() -> None:
+        with open(f"{ROOT}/fake/nodes.new", "w") as file:
+            json.dump(state, file)
+        os.replace(f"{ROOT}/fake/nodes.new", f"{ROOT}/fake/nodes.json")
 
     if argv[0] == "list":
         for node in state.values():
@@ -131,6 +137,7 @@ def ngctl(argv: list[str]) -> int:
     elif argv[0] == "mkpeer":
         name = "tap900" if argv[2] == "eiface" else "unnamed"
         state[argv[2]] = {"name": name, "type": argv[2], "path": f"{argv[1]}{argv[3]}"}
+        keep()  # first, so that no interface is ever without its node
         if argv[2] == "eiface":
             ifconfig(name, "create")
     elif argv[0] == "name":
@@ -145,8 +152,7 @@ def ngctl(argv: list[str]) -> int:
         if kind == "eiface":
             ifconfig(state[kind]["name"], "destroy")
         del state[kind]
-    with open(f"{ROOT}/fake/nodes.json", "w") as file:
-        json.dump(state, file)
+    keep()
     return 0
 
 
