@@ -1,7 +1,8 @@
 """A hundred VMs started in bulk: until the panel has accepted them, until each bhyve is there, until all run.
 
 Beside it the same guests started by the lab's bhyve alone, as many at a time as the panel has workers: what the
-panel adds is the ratio of the two. BHYPE_BENCH_VMS sets another number.
+panel adds is the ratio of the two. BHYPE_BENCH_VMS sets another number. Not among
+the parts that run by themselves: a hundred emulated guests are more than two cores can boot.
 """
 
 from __future__ import annotations
