@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from pydantic import BaseModel
 
 from bhype.freebsd import devctl, ifconfig, kld, pciconf
@@ -65,6 +66,8 @@ def _note(run: Run, row: PciDevice) -> pciconf.PciDevice:
 )  # fmt: skip
 def reserve_pci(run: Run, params: DeviceParams) -> None:
     """Give a device to ppt(4) until the next boot. May be repeated. Refuses what the host needs for itself."""
+    if "passthru" not in settings.ALLOW:
+        raise OperationFailed("This host gives no devices to VMs: add passthru to its BHYPE_ALLOW.")
     row, device = _look(run, params)
     if device.is_reserved:
         _note(run, row)

@@ -140,6 +140,14 @@ def test_the_worker_looks_for_itself_whether_the_host_needs_it(row):
     assert machine.ran == []
 
 
+def test_a_host_that_gives_no_devices_reserves_none(row, nobody, settings):
+    settings.ALLOW = ["raw"]
+    machine = Machine(device())
+    with pytest.raises(OperationFailed, match="BHYPE_ALLOW"):
+        operations.reserve_pci(run(machine), operations.DeviceParams(device_id=row.pk))
+    assert machine.ran == []
+
+
 def test_what_a_vm_has_is_not_released(row, nobody):
     pci.register(lambda host: {"pci0:3:0:0": pci.Owner("web1", "/vms/web1/")})
     machine = Machine(device(driver="ppt"))
