@@ -89,7 +89,8 @@ def read_options(argv: list[str]) -> Options:
 
 def main(argv: list[str]) -> int:
     """Run the command; the result is its exit status: bhyve's own, 1 for problems, 64 for misuse."""
-    if "-h" in argv or "--help" in argv:
+    # Only in the first place: a target may be called so.
+    if argv[:1] in (["-h"], ["--help"]):
         print(USAGE, end="")
         return 0
     if argv == ["--schema"]:

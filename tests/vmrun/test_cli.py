@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from bhype.freebsd import pciconf
-from bhype.vmrun.cli import Misuse, read_options
+from bhype.vmrun.cli import Misuse, main, read_options
 
 from .conftest import PROJECT, until
 
@@ -212,3 +212,9 @@ def test_a_device_that_says_fix_is_reserved_for_the_guest(lab):
     reserved = [one.place for one in lab.host.query(pciconf.devices()) if one.is_reserved]
     assert reserved == ["2/0/0"]
     assert "0:3:0,passthru,2/0/0" in lab.state()["command"]
+
+
+def test_help_is_asked_for_in_the_first_place_only():
+    assert read_options(["-c", "vm.json", "-t", "-h"]).values["target"] == "-h"
+    assert main(["--help"]) == 0
+    assert main(["-c", "/nosuch", "-t", "-h"]) == 1
