@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from django import forms
-from django.core.exceptions import ValidationError
 
 from bhype.accounts.models import User
 from bhype.freebsd import names
+from bhype.hosts.models import Host
 from bhype.tasks import Refused, ask
 from bhype.tasks.models import Task
 
 from . import operations_transfer, ova, uploads
-from .forms import RESERVED, Data
+from .forms import Data, new_name
 from .models import VM, Disk
 from .sizes import human
 from .uploads import Upload
@@ -54,14 +54,7 @@ class FileForm(forms.Form):
         return "disk" not in self.fields or bool(self.fields["disk"].queryset.exists())  # type: ignore[attr-defined]
 
     def clean_name(self) -> str:
-        name = str(self.cleaned_data["name"])
-        try:
-            names.vm_name(name)
-        except names.BadName as error:
-            raise ValidationError(str(error)) from error
-        if name in RESERVED:
-            raise ValidationError(f"{name!r} is a word of the panel; choose another name.")
-        return name
+        return new_name(Host.objects.this(), self.cleaned_data["name"])
 
     def save(self) -> Task | None:
         """Ask for it; None when it was refused, with the reason beside its field."""

@@ -37,6 +37,19 @@ _FIELDS = {
 }  # fmt: skip
 
 
+def new_name(host: Host, text: str) -> str:
+    """``text`` if a VM of ``host`` may be called so from now on; raises ValidationError with the reason."""
+    try:
+        name = names.vm_name(text)
+    except names.BadName as error:
+        raise ValidationError(str(error)) from error
+    if name in RESERVED:
+        raise ValidationError(f"{name!r} is a word of the panel; choose another name.")
+    if VM.objects.filter(host=host, name=name).exists():
+        raise ValidationError(TAKEN)
+    return name
+
+
 class SizeField(forms.CharField):
     """Text such as "2G"; the cleaned value is bytes."""
 
@@ -238,15 +251,7 @@ class VMForm(_Common):
         return self.host.pools.filter(is_adopted=True).order_by("-free", "name").first()
 
     def clean_name(self) -> str:
-        try:
-            name = names.vm_name(self.cleaned_data["name"])
-        except names.BadName as error:
-            raise ValidationError(str(error)) from error
-        if name in RESERVED:
-            raise ValidationError(f"{name!r} is a word of the panel; choose another name.")
-        if VM.objects.filter(host=self.host, name=name).exists():
-            raise ValidationError(TAKEN)
-        return name
+        return new_name(self.host, self.cleaned_data["name"])
 
     def clean_mac(self) -> str:
         text = self.cleaned_data["mac"]

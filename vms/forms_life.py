@@ -14,7 +14,7 @@ from bhype.tasks.models import Schedule, Task
 from storage.models import Dataset, Iso
 
 from . import bulk, copies, health, plan, renaming, sizes
-from .forms import RESERVED, SizeField
+from .forms import SizeField, new_name
 from .models import VM, Disk, Tag
 from .operating import changed
 from .orphans import disks_of
@@ -61,16 +61,7 @@ class CloneForm(forms.Form):
         self.vm, self.user = vm, user
 
     def clean_name(self) -> str:
-        name: str = self.cleaned_data["name"]
-        try:
-            names.vm_name(name)
-        except names.BadName as error:
-            raise ValidationError(str(error)) from error
-        if name in RESERVED:
-            raise ValidationError(f"{name!r} is a word of the panel; choose another name.")
-        if VM.objects.filter(host=self.vm.host, name=name).exists():
-            raise ValidationError("There is already a VM of this name.")
-        return name
+        return new_name(self.vm.host, self.cleaned_data["name"])
 
     def save(self) -> tuple[VM, Task] | None:
         """The copy's row and its task; None when it was refused: the reason then stands in the form."""

@@ -22,7 +22,7 @@ from storage.models import Dataset, Iso, Pool
 
 from . import importing, sizes
 from .adoption import Found
-from .forms import RESERVED, TAKEN, Data, SizeField
+from .forms import Data, SizeField, new_name
 from .importing import EMPTY, MOVED, NOTHING, PATH, Choices, DiskChoice
 from .models import VM
 from .wanted import Fault, WantedError
@@ -154,15 +154,7 @@ class ImportForm(forms.Form):
             )
 
     def clean_name(self) -> str:
-        try:
-            name = names.vm_name(self.cleaned_data["name"])
-        except names.BadName as error:
-            raise ValidationError(str(error)) from error
-        if name in RESERVED:
-            raise ValidationError(f"{name!r} is a word of the panel; choose another name.")
-        if VM.objects.filter(host=self.host, name=name).exists():
-            raise ValidationError(TAKEN)
-        return name
+        return new_name(self.host, self.cleaned_data["name"])
 
     def clean(self) -> dict[str, Any]:
         chosen = self.cleaned_data
