@@ -8,7 +8,7 @@ from urllib.parse import urlencode, urlsplit
 
 from websockets.sync.client import ClientConnection, connect
 
-from tests.lab.vnc import des
+from bhype.console.gateway.des import encrypt as des
 
 
 class Browser:
