@@ -12,7 +12,8 @@ Every function here returns a disk: a bare FAT12 file system of 1.44 MB whose on
 `halt`                  prints, then halts with interrupts off: bhyve ends with 2
 `hang`                  prints, then spins for ever without ACPI: SIGTERM kills bhyve
 `acpi`                  prints, enables ACPI and powers off when the power button is pressed (SIGTERM: 1)
-`acpi_deaf`             the same, but it never looks at the button
+`acpi_idle`             the same, but it sleeps (hlt) until the button's interrupt: a guest that costs no time
+`acpi_deaf`             as `acpi`, but it never looks at the button
 `echo`                  prints, then echoes com1; Ctrl-P powers off, Ctrl-R resets, Ctrl-T triple-faults
 ======================  ==================================================================================
 
@@ -98,6 +99,24 @@ def acpi(text: str = READY) -> bytes:
         "66ba0006 f390 66ed f6c401 74f7"
     )  # mov dx,0x600; poll: pause; in ax,dx; test ah,1; jz poll
     return disk(_ENTER + _ACPI + _print(text) + poll + _reset_system(_SHUTDOWN))
+
+
+# The button raises IRQ 9, which the 8259s are told to make vector 0x71: its gate leads over the sleep.
+_SLEEP = bytes.fromhex(
+    "4883ec10 0f010c24 488b7c2402 4881c710070000"  # sub rsp,16; sidt [rsp]; mov rdi,[rsp+2]; add rdi,0x71*16
+    "488d354f000000"  # lea rsi,[rip+0x4f]: what follows this code
+    "668937 8c4f02 66c74704008e"  # mov [rdi],si; mov [rdi+2],cs; mov word [rdi+4],0x8e00
+    "48c1ee10 66897706 48c1ee10 48897708"  # shr rsi,16; mov [rdi+6],si; shr rsi,16; mov [rdi+8],rsi
+    "b011 e620 e6a0 b068 e621 b070 e6a1 b004 e621 b002 e6a1 b001 e621 e6a1"  # ICW 1 to 4 of both 8259s
+    "b0fb e621 b0fd e6a1"  # mov al,0xfb; out 0x21,al; mov al,0xfd; out 0xa1,al: the cascade and IRQ 9 only
+    "b82003e0fe c70000000100"  # mov eax,0xfee00320; mov dword [rax],0x10000: the local APIC's timer is off
+    "fb f4 ebfd"  # sti; hlt; jmp hlt
+)
+_ALIGN = bytes.fromhex("4883ec28")  # sub rsp,40
+
+
+def acpi_idle(text: str = READY) -> bytes:
+    return disk(_ENTER + _ACPI + _print(text) + _SLEEP + _ALIGN + _reset_system(_SHUTDOWN))
 
 
 def acpi_deaf(text: str = READY) -> bytes:

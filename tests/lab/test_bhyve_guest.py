@@ -38,6 +38,12 @@ def gone(pid):
     return False
 
 
+def _spent(pid):
+    """Seconds of processor time that a process has taken (proc_pid_stat(5))."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def test_the_guest_decides_the_exit_status(host):
     images = {
         "shutdown": (efi.shutdown(), 1),
@@ -75,6 +81,18 @@ def test_sigterm_is_the_power_button_only_under_acpi(host):
         assert with_acpi.status() == 1
     assert not host.path("/dev/vmm/acpi").exists()  # -D
     assert state(host) == {}
+
+
+def test_a_guest_that_sleeps_costs_no_time_and_hears_the_button(host):
+    with guest(host, "idle", efi.acpi_idle()) as idle:
+        idle.ready()
+        qemu = state(host)["idle"]["qemu_pid"]
+        before = _spent(qemu)
+        time.sleep(1)
+        assert _spent(qemu) - before < 0.3
+        idle.process.terminate()
+        assert idle.status() == 1
+    host.ok("bhyvectl", "--vm=idle", "--destroy")
 
 
 def test_a_guest_may_ignore_the_button_and_kill_leaves_no_qemu(host):
