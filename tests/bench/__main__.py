@@ -13,7 +13,7 @@ import time
 
 from tests.run import postgresql
 
-PARTS = ["pages", "observer", "panel", "console", "tasks"]
+PARTS = ["pages", "observer", "panel", "console", "tasks", "many"]
 
 
 def run(part: str, title: str = "", **environment: str) -> int:

@@ -1,8 +1,7 @@
 """A hundred VMs started in bulk: until the panel has accepted them, until each bhyve is there, until all run.
 
 Beside it the same guests started by the lab's bhyve alone, as many at a time as the panel has workers: what the
-panel adds is the ratio of the two. BHYPE_BENCH_VMS sets another number. Not among
-the parts that run by themselves: a hundred emulated guests are more than two cores can boot.
+panel adds is the ratio of the two. The guests sleep once they have booted. BHYPE_BENCH_VMS sets another number.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def make_vms(panel: Panel, token: str) -> list[str]:
     for name in names:
         path = str(panel.api("GET", f"/vms/{name}", token)[1]["disks"][0]["path"])
         with (panel.root / path.lstrip("/")).open("r+b") as disk:
-            disk.write(efi.acpi())
+            disk.write(efi.acpi_idle())
     return names
 
 
