@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from bhype.hosts.models import Host
 from network.models import Switch
-from storage.models import Iso, Pool
+from storage.models import Image, Iso, Pool
 
 if TYPE_CHECKING:
     from bhype.accounts.models import User
@@ -102,6 +102,15 @@ class VM(models.Model):
     )
     notes = models.TextField(blank=True)
     tags = models.ManyToManyField(Tag, blank=True, related_name="vms")
+    # Only these join what is done to all: start, snapshot, replicate (HosterCore's mark).
+    is_production = models.BooleanField(default=False)
+    # What the seed tells the guest, as vms.cloudinit describes it; {} without one. Passwords stand in it as hashes.
+    cloud_init = models.JSONField(default=dict, blank=True)
+    # Raised when the guest is to take itself for a new one: a part of the seed's instance-id.
+    cloud_init_generation = models.PositiveIntegerField(default=1)
+    template = models.ForeignKey(
+        "Template", null=True, blank=True, on_delete=models.SET_NULL, related_name="vms"
+    )
     # Raised by every change of a wanted column; a form that carries an older one is stale (409).
     revision = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField(default=timezone.now)
@@ -270,3 +279,120 @@ class Device(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.slot}"
+
+
+class OsPreset(models.Model):
+    """Which devices an operating system wants. Seeded from vms/presets.json, changed by admins."""
+
+    name = models.CharField(max_length=40, unique=True)
+    title = models.CharField(max_length=100)
+    family = models.CharField(max_length=40, blank=True)
+    # What differs from a plain VM, as keys of vm.json; devices without paths, names and addresses.
+    document = models.JSONField(default=dict, blank=True)
+    cpus = models.PositiveSmallIntegerField(default=1)
+    memory = models.BigIntegerField(default=1 << 30, help_text="bytes")
+    disk_size = models.BigIntegerField(default=10 << 30, help_text="bytes")
+    login = models.CharField(max_length=64, blank=True)
+    cloud_init = models.CharField(max_length=12, choices=Image.CloudInit, blank=True)
+    notes = models.TextField(blank=True)
+    is_own = models.BooleanField(
+        default=False, help_text="changed by an admin: the seed does not overwrite it"
+    )
+
+    class Meta:
+        ordering = ["family", "title"]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Template(models.Model):
+    """A golden VM of which others are deployed: disks with a snapshot to clone, and a description without identity."""
+
+    SNAPSHOT = "base"
+
+    class State(models.TextChoices):
+        MAKING = "making", "Being made"
+        READY = "ready", "Ready"
+        FAILED = "failed", "Failed"
+        DELETING = "deleting", "Deleting"
+
+    host = models.ForeignKey(Host, on_delete=models.PROTECT, related_name="templates")
+    pool = models.ForeignKey(Pool, on_delete=models.PROTECT, related_name="templates")
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    name = models.CharField(max_length=40)
+    version = models.PositiveIntegerField(default=1)
+    # Where it came from; either may be gone.
+    image = models.ForeignKey(
+        Image, null=True, blank=True, on_delete=models.SET_NULL, related_name="templates"
+    )
+    made_from = models.CharField(max_length=100, blank=True, help_text="in words")
+    preset = models.ForeignKey(
+        OsPreset, null=True, blank=True, on_delete=models.SET_NULL, related_name="templates"
+    )
+    # vm.json as plan.document writes it, without name, uuid, addresses, passwords and paths.
+    document = models.JSONField(default=dict)
+    # Of each disk, in order: {"size": bytes}; they lie at dataset/disk0, dataset/disk1, ...
+    disks = models.JSONField(default=list)
+    # What every seed of it starts from.
+    cloud_init_kind = models.CharField(max_length=12, choices=Image.CloudInit, blank=True)
+    cloud_init = models.JSONField(default=dict, blank=True)
+    login = models.CharField(max_length=64, blank=True)
+    notes = models.TextField(blank=True)
+    is_published = models.BooleanField(
+        default=False, help_text="may be deployed by everybody who may create VMs"
+    )
+    state = models.CharField(max_length=10, choices=State, default=State.MAKING)
+    reason = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+
+    class Meta:
+        ordering = ["name", "-version"]
+        constraints = [
+            models.UniqueConstraint(fields=["host", "name", "version"], name="template_version_once_per_host")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} v{self.version}"
+
+    @property
+    def subject(self) -> str:
+        return f"template:{self.pk}"
+
+    @property
+    def dataset(self) -> str:
+        return f"{self.pool.home}/templates/{self.name}-v{self.version}"
+
+
+class Snippet(models.Model):
+    """A piece of user-data, or the answers of an installer, in the library."""
+
+    class Kind(models.TextChoices):
+        USER_DATA = "user-data", "cloud-init user-data"
+        SCRIPT = "script", "Script that runs once"
+        AUTOINSTALL = "autoinstall", "Ubuntu autoinstall"
+        PRESEED = "preseed", "Debian preseed"
+        KICKSTART = "kickstart", "Kickstart"
+        INSTALLERCONFIG = "installerconfig", "FreeBSD installerconfig"
+        AUTOUNATTEND = "autounattend", "Windows autounattend.xml"
+
+    name = models.CharField(max_length=64)
+    kind = models.CharField(max_length=16, choices=Kind, default=Kind.USER_DATA)
+    text = models.TextField()
+    notes = models.TextField(blank=True)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="snippets"
+    )
+    is_shared = models.BooleanField(default=False, help_text="everybody may use it")
+    created_at = models.DateTimeField(default=timezone.now)
+    changed_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["kind", "name"]
+        constraints = [models.UniqueConstraint(fields=["owner", "name"], name="snippet_name_once_per_owner")]
+
+    def __str__(self) -> str:
+        return self.name

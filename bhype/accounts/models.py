@@ -124,6 +124,24 @@ class ApiToken(models.Model):
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > timezone.now())
 
 
+class SshKey(models.Model):
+    """A public key of a person, for the guests that they make."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="ssh_keys")
+    name = models.CharField(max_length=64)
+    # One line of authorized_keys, as in sshd(8).
+    text = models.TextField()
+    fingerprint = models.CharField(max_length=64, help_text="SHA256:..., as ssh-keygen(1) shows it")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.UniqueConstraint(fields=["user", "fingerprint"], name="ssh_key_once_per_user")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class AuditEntry(models.Model):
     """What was done, by whom, from where. Rows are added, never changed."""
 
