@@ -89,6 +89,7 @@ class NicRow(Schema):
     slot: str
     model: str
     mac: str
+    shares_mac: bool
     switch: str | None
     backend: str
     is_attached: bool

@@ -174,7 +174,12 @@ def _texts(entry: Document, disk: Disk | None, nic: Nic | None) -> tuple[str, st
             f"{word} {entry[key]}" for key, word in (("rate_in", "in"), ("rate_out", "out")) if entry.get(key)
         ]
         return where, ", ".join(
-            [nic.mac, *(["cable unplugged"] if entry.get("link") == "down" else []), *rates]
+            [
+                nic.mac,
+                *(["shared with the VM it was copied from"] if nic.shares_mac else []),
+                *(["cable unplugged"] if entry.get("link") == "down" else []),
+                *rates,
+            ]
         )
     return pending.summary(entry), "read-only" if entry.get("ro") else ""
 

@@ -320,6 +320,12 @@ def test_ports_on_switches_and_elsewhere(client, root, vm, switch):
     assert vm.nics.count() == 1
 
 
+def test_an_address_that_two_vms_share_is_said(client, vm):
+    assert b"shared with the VM" not in client.get("/vms/web1/hardware/").content
+    vm.nics.update(shares_mac=True)
+    assert b"shared with the VM" in client.get("/vms/web1/hardware/").content
+
+
 def test_media_are_put_in_and_ejected(client, root, vm, pool):
     iso = Iso.objects.create(pool=pool, name="debian.iso", size=1)
     change(client, "add/ahci-cd/", medium=iso.path)
