@@ -11,10 +11,11 @@ class StorageConfig(AppConfig):
         from bhype.hosts import checklist, observer
         from bhype.ui import search
 
-        from . import observe, views
+        from . import observe, owned, owners, views
 
         observer.register(observe.observe, slow=True)
         checklist.register(observe.checklist)
         for prefix in ("pool", "pools"):
             live.register(prefix, lambda user, _topic: bool(user.can("storage.view")))
         search.register("Storage", views.find)
+        owners.register("image", owned.images, label="image", part="images")

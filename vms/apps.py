@@ -12,8 +12,9 @@ class VmsConfig(AppConfig):
         from bhype.hosts import observer, pci
         from bhype.tasks import links
         from bhype.ui import search
+        from storage import owners
 
-        from . import doors, finder, observe, passthru
+        from . import doors, finder, observe, owned, passthru
 
         observer.register(observe.observe)
         observer.on_boot(observe.on_boot)
@@ -23,3 +24,5 @@ class VmsConfig(AppConfig):
         subjects.register("vm", doors.console)
         links.register("vm", doors.page)
         search.register("Virtual machines", finder.find)
+        owners.register("vm", owned.vms, label="virtual machine", part="vms", give_url="vms:orphan")
+        owners.register("template", owned.templates, label="template", part="templates")
