@@ -7,11 +7,11 @@ there. In every other state the VM is whole.
 
 from __future__ import annotations
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from pydantic import BaseModel, Field
 
 from bhype.freebsd import bhyvectl, ifconfig, zfs
-from bhype.host import CommandError, CommandFailed, CommandStopped, CommandTimeout
+from bhype.host import CommandError, CommandStopped
 from bhype.hosts.models import Host
 from bhype.live import publish
 from bhype.tasks import Cancelled, OperationFailed, Refused, Run, ask, operation
@@ -22,7 +22,6 @@ from storage.models import Iso
 from . import (
     boot,
     bulk,
-    guard,
     once,
     operations_adopt,
     operations_disks,
@@ -33,6 +32,7 @@ from . import (
     plan,
     power,
     renaming,
+    starting,
 )
 from .models import VM
 from .operating import (
@@ -151,10 +151,10 @@ def _start(run: Run, vm: VM, iso_id: int | None = None, target: str = "", *, for
     if power.is_on(run.host, vm.name):
         raise OperationFailed(f"{vm.name} is on already.")
     before = vm.state, vm.reason
-    _claim_memory(run, vm, force=force)
+    starting.claim_memory(run, vm, force=force)
     try:
         place.check(run.host, vm)
-        _settle_port(run, vm)
+        starting.settle_port(run, vm)
         document = plan.document(vm)
         running = plan.without_secrets(document)
         if iso_id is not None:
@@ -166,32 +166,7 @@ def _start(run: Run, vm: VM, iso_id: int | None = None, target: str = "", *, for
         # A refused start changes nothing.
         mark(vm, *before)
         raise
-    run.stage("Waiting for the guest to run", percent=30)
-    try:
-        power.supervise(run, vm, target or None)
-    except (CommandFailed, CommandTimeout) as error:
-        mark(vm, State.FAILED, _explanation(error))
-        raise OperationFailed(vm.reason) from error
-    # Later changes are told against what the guest was started with.
-    VM.objects.filter(pk=vm.pk).update(running=running)
-    mark_seen(run, vm)
-
-
-def _claim_memory(run: Run, vm: VM, *, force: bool) -> None:
-    """Mark the VM as starting if the host has the memory: of two starts at once the second counts the first."""
-    if force and run.user is not None and not run.user.can("hosts.change"):
-        raise OperationFailed(f"Only an admin of {vm.host.name} may start a VM that it has no memory for.")
-    memory = guard.look(run.host)
-    with transaction.atomic():
-        Host.objects.select_for_update().get(pk=vm.host_id)
-        problem = guard.problem(vm, memory, guard.committed(vm.host, besides=vm))
-        if problem and not force:
-            raise OperationFailed(f"{vm.name} was not started. {problem}")
-        if why := guard.twin(vm):
-            raise OperationFailed(f"{vm.name} was not started. {why}")
-        mark(vm, State.STARTING)
-    if problem:
-        run.log(f"Started by force. {problem}")
+    starting.launch(run, vm, running, target)
 
 
 def _medium(run: Run, vm: VM, iso_id: int) -> Iso:
@@ -204,32 +179,6 @@ def _medium(run: Run, vm: VM, iso_id: int) -> Iso:
     if info is None or info.bhype_id != storage.HOME_ID or info.mountpoint != f"/{name}":
         raise OperationFailed(f"{name} is not a dataset that bHype made, mounted on /{name}.")
     return iso
-
-
-def _explanation(error: CommandError) -> str:
-    """The supervisor's tree of what is missing, else the error's own sentence."""
-    return error.result.stderr.strip() or error.result.stdout.strip() or str(error)
-
-
-def _settle_port(run: Run, vm: VM) -> None:
-    """Move the VM's screen to another port when some other program listens on its own."""
-    if not vm.has_screen:
-        return
-    for _ in range(8):
-        used = VM.objects.filter(host=vm.host).exclude(pk=vm.pk).values_list("vnc_port", flat=True)
-        port = power.free_port(vm.vnc_port, used)
-        if port == vm.vnc_port:
-            return
-        run.log(f"Port {vm.vnc_port} is used by another program; the screen moves to port {port}.")
-        try:
-            with transaction.atomic():
-                VM.objects.filter(pk=vm.pk).update(vnc_port=port)
-        except IntegrityError:
-            # A VM that is being created took it in this moment.
-            continue
-        vm.vnc_port = port
-        return
-    raise OperationFailed("No port for the VM's screen could be had; try again.")
 
 
 @vm_operation("vms.stop", "Stop {vm}")

@@ -10,7 +10,7 @@ from django.db import OperationalError, connection
 
 from bhype.tasks import Run, ask
 from bhype.tasks.models import Task
-from vms import boot, guard, health, operations, power
+from vms import boot, guard, health, operations, power, starting
 from vms.models import VM
 
 GIB, MIB = 2**30, 2**20
@@ -189,7 +189,7 @@ def test_of_two_starts_at_one_moment_one_is_refused(ready, host_of_vms):
         barrier.wait(20)
         while True:
             try:
-                operations._claim_memory(run, vm, force=False)
+                starting.claim_memory(run, vm, force=False)
                 outcomes.append("started")
             except operations.OperationFailed as error:
                 outcomes.append(str(error))
