@@ -19,9 +19,9 @@ from django.conf import settings
 from bhype.accounts.models import User
 from bhype.host import LocalHost
 from bhype.hosts.models import Host
+from storage import transfers
 from storage.models import Pool
 
-from . import transfers
 from .sizes import GIB, human
 
 LIMIT = 512 * GIB

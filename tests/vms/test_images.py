@@ -13,12 +13,13 @@ import pytest
 
 from bhype.accounts.models import User
 from bhype.tasks import Refused, ask
+from storage import transfers
 from storage.models import Pool
 from tests.conftest import make_user
 from tests.vms import packages
 from tests.vms.test_copies import read, write
 from tests.vms.test_operations import finish, new_vm
-from vms import operations_transfer, transfers
+from vms import operations_transfer
 from vms.models import VM
 
 MIB = 2**20
