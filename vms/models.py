@@ -111,6 +111,8 @@ class VM(models.Model):
     template = models.ForeignKey(
         "Template", null=True, blank=True, on_delete=models.SET_NULL, related_name="vms"
     )
+    # The snapshot that it is being rolled back to; while this says one, its disks are of different moments.
+    rolling_back_to = models.CharField(max_length=255, blank=True)
     # Raised by every change of a wanted column; a form that carries an older one is stale (409).
     revision = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField(default=timezone.now)

@@ -94,9 +94,13 @@ def changed(vm: VM, **columns: Any) -> None:
 
 
 def require_whole(vm: VM) -> None:
-    """Raise OperationFailed for a VM that is being created or deleted."""
+    """Raise OperationFailed for a VM that is being created, deleted or rolled back."""
     if vm.state in {State.CREATING, State.DELETING}:
         raise OperationFailed(f"{vm.name} is being {'created' if vm.state == State.CREATING else 'deleted'}.")
+    if vm.rolling_back_to:
+        raise OperationFailed(
+            f"{vm.name} is only half rolled back to {vm.rolling_back_to}: its Snapshots page finishes it."
+        )
 
 
 def require_off(run: Run, vm: VM) -> None:

@@ -29,20 +29,26 @@ class Snapshot(models.Model):
     referenced = models.BigIntegerField(default=0, help_text="bytes")
     written = models.BigIntegerField(default=0, help_text="bytes since the snapshot before")
     holds = models.PositiveIntegerField(default=0)
+    clones = models.PositiveIntegerField(default=0, help_text="datasets that live on its data")
     is_deferred = models.BooleanField(default=False, help_text="goes with its last clone or hold")
     # User properties of the snapshot: org.bhype:id, org.bhype:kind (manual, frequent, hourly ... or a word of an
     # operation), org.bhype:note.
     bhype_id = models.CharField(max_length=64, blank=True)
     kind = models.CharField(max_length=16, blank=True)
     note = models.TextField(blank=True)
+    # Set as org.bhype:common by whoever replicates: the last one that a replica has, too.
+    is_common = models.BooleanField(default=False)
+    # Nothing above its dataset has a snapshot of this name and txg: one of them stands for a whole VM in lists.
+    is_root = models.BooleanField(default=True)
 
     class Meta:
         ordering = ["created_at", "txg", "name"]
         constraints = [models.UniqueConstraint(fields=["dataset", "name"], name="snapshot_once_per_dataset")]
         indexes = [
             models.Index(fields=["dataset", "-created_at"], name="snapshot_of_dataset"),
-            models.Index(fields=["-created_at", "id"], name="snapshot_newest"),
-            models.Index(fields=["kind", "-created_at"], name="snapshot_kind"),
+            models.Index(fields=["is_root", "-created_at", "-id"], name="snapshot_newest"),
+            models.Index(fields=["kind", "is_root", "-created_at", "-id"], name="snapshot_kind"),
+            models.Index(fields=["txg", "name"], name="snapshot_together"),
         ]
 
     def __str__(self) -> str:
