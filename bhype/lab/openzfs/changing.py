@@ -183,6 +183,8 @@ def _rename_snapshot(store: Store, old: str, new: str, *, recursive: bool) -> No
             core.fail(f"cannot rename '{source}': {reason if recursive else 'dataset already exists'}")
     for source, target in pairs:
         store.datasets[target] = store.datasets.pop(source)
+        store.looked_into.add(target.partition("@")[0])
+    store.changed()
 
 
 def _rename_dataset(store: Store, old: str, new: str, *, parents: bool) -> None:
@@ -248,4 +250,6 @@ def promote(argv: list[str]) -> int:
             store.datasets[clone]["origin"] = above
         for name in moving:
             store.datasets[f"{clone}@{name.partition('@')[2]}"] = store.datasets.pop(name)
+        store.changed()
+        store.looked_into |= {clone, parent}
     return 0

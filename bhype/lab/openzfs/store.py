@@ -15,7 +15,7 @@ import os
 import time
 
 from bhype.lab import bhyve_state, core
-from bhype.lab.openzfs import files, properties
+from bhype.lab.openzfs import files, properties, snapdir
 from bhype.lab.openzfs.properties import F, S, V
 
 TYPE_CHECKING = False
@@ -68,6 +68,7 @@ class changing:
             if self.store.unsettled:
                 with core.state("zfs") as data:
                     Store(data).heal()
+            snapdir.show(self.store)
             for path in self.store.doomed:
                 files.remove(path)
 
@@ -75,7 +76,8 @@ class changing:
 class Store:
     """All datasets of the lab: ``Store(core.peek("zfs"))`` to read, `changing` to change.
 
-    doomed: paths of bytes to remove once the state is written; unsettled: something is to show then.
+    doomed: paths of bytes to remove once the state is written; unsettled: something is to show then; looked_into:
+    filesystems of which the folder .zfs is to be made anew then.
     """
 
     def __init__(self, data: dict[str, Any]) -> None:
@@ -84,6 +86,7 @@ class Store:
         self.datasets: dict[str, Dataset] = data.setdefault("datasets", {})
         self.doomed: list[str] = []
         self.unsettled = False
+        self.looked_into: set[str] = set()
         self._children: dict[str, list[str]] | None = None
         self._snapshots: dict[str, list[str]] = {}
         self._origins: dict[int, list[str]] = {}
@@ -149,6 +152,7 @@ class Store:
         }
         self.datasets[name] = dataset
         self.changed()
+        self.looked_into.add(name.partition("@")[0])
         return dataset
 
     def drop(self, name: str) -> None:
@@ -157,6 +161,7 @@ class Store:
         self.doomed.append(self.shelf(name))
         del self.datasets[name]
         self.changed()
+        self.looked_into.add(name.partition("@")[0])
 
     def heal(self) -> None:
         """Put every dataset where the state says, also after a killed command; bytes of nobody go."""
@@ -258,6 +263,7 @@ class Store:
         if path and not dataset.get("shown"):
             dataset["shown"] = path
             self.unsettled = True
+            self.looked_into.add(name)
 
     def replace(self, name: str, path: str) -> None:
         """Give the dataset the bytes at ``path``, which are in the lab's state folder, instead of its own."""
@@ -294,12 +300,12 @@ class Store:
             self.show(name)
 
     def inner_mounts(self, name: str) -> frozenset[str]:
-        """Folders inside the filesystem that belong to other datasets."""
+        """Folders inside the filesystem that belong to other datasets, and .zfs."""
         if self.datasets[name]["type"] != F:
             return frozenset()
         top = self.place(name) + "/"
         places = (core.root(each["shown"]) for each in self.datasets.values() if each.get("shown"))
-        return frozenset(path for path in places if path.startswith(top))
+        return frozenset((f"{top}.zfs", *(path for path in places if path.startswith(top))))
 
 
 __all__ = ["F", "S", "Store", "V", "changing", "order"]
