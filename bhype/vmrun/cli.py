@@ -45,6 +45,7 @@ _VALUES = {
 _FLAGS = {
     "-d": "dry_run", "--dry-run": "dry_run", "--debug": "debug", "--detach": "detach", "--adopt": "adopt",
     "--no-reboot": "no_reboot", "-f": "force", "--force": "force",
+    "-h": "help", "--help": "help",
 }  # fmt: skip
 
 
@@ -82,17 +83,13 @@ def read_options(argv: list[str]) -> Options:
             options.values[_VALUES[word[:2]]] = word[2:]
         else:
             raise Misuse(f"There is no option {word}.")
-    if "config" not in options.values:
+    if "config" not in options.values and "help" not in options.flags:
         raise Misuse("-c is missing.")
     return options
 
 
 def main(argv: list[str]) -> int:
     """Run the command; the result is its exit status: bhyve's own, 1 for problems, 64 for misuse."""
-    # Only in the first place: a target may be called so.
-    if argv[:1] in (["-h"], ["--help"]):
-        print(USAGE, end="")
-        return 0
     if argv == ["--schema"]:
         from bhype.vmrun import schema
 
@@ -100,6 +97,9 @@ def main(argv: list[str]) -> int:
         return 0
     try:
         options = read_options(argv)
+        if "help" in options.flags:
+            print(USAGE, end="")
+            return 0
         root = options.values.get("root") or default_root()
         host = LocalHost(root)
         document = _document(options)

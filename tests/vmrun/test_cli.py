@@ -214,7 +214,8 @@ def test_a_device_that_says_fix_is_reserved_for_the_guest(lab):
     assert "0:3:0,passthru,2/0/0" in lab.state()["command"]
 
 
-def test_help_is_asked_for_in_the_first_place_only():
+def test_help_is_an_option_and_no_value():
     assert read_options(["-c", "vm.json", "-t", "-h"]).values["target"] == "-h"
     assert main(["--help"]) == 0
+    assert main(["-c", "/nosuch", "-h"]) == 0
     assert main(["-c", "/nosuch", "-t", "-h"]) == 1
