@@ -8,27 +8,26 @@ from django.conf import settings
 from django.db import models, transaction
 from django.utils import timezone
 
-from bhype.freebsd import zfs, zpool
-from bhype.freebsd.zfs import DatasetInfo
+from bhype.freebsd import zpool
 from bhype.freebsd.zpool import PoolInfo
 from bhype.hosts.checklist import Item
 from bhype.hosts.models import Host
 from bhype.hosts.observer import Sweep, ask_once
 from bhype.live import publish
 
-from . import plan
+from . import observe_datasets, passphrases, plan
 from .models import Dataset, Iso, Pool
 
 # One of so many sweeps looks at storage: it changes slowly, and zfs(8) walks every dataset.
 EVERY = 5
 POOL_COLUMNS = ("size", "allocated", "free", "fragmentation", "health")
-DATASET_COLUMNS = ("kind", "used", "available", "referenced", "volsize", "mountpoint", "origin", "bhype_id")
 
 
 def observe(sweep: Sweep) -> bool:
     """Write Pool, Dataset and Iso rows; adopt the only pool of a fresh lab. False when it did not look."""
     if not sweep.every(EVERY) and Dataset.objects.filter(pool__host=sweep.row).exists():
         return False
+    passphrases.tidy()
     pools = _observe_pools(sweep, sweep.ask(zpool.list_pools()))
     itself = plan.may_adopt_itself(
         [pool.name for pool in pools],
@@ -41,7 +40,7 @@ def observe(sweep: Sweep) -> bool:
         if pool.name == itself:
             ask_once("storage.adopt", {"pool_id": pool.pk}, subject=f"pool:{pool.pk}")
         if pool.is_adopted and pool.health not in {"FAULTED", "UNAVAIL", "SUSPENDED"}:
-            changed = _observe_datasets(pool, sweep.ask(zfs.list_datasets(pool.home)))
+            changed = observe_datasets.look(pool, sweep.ask)
             if _observe_isos(sweep, pool) or changed:
                 publish(f"pool:{pool.pk}", "pools")
     return True
@@ -75,28 +74,6 @@ def _observe_pools(sweep: Sweep, found: list[PoolInfo]) -> list[Pool]:
 
 def _coarse(pool: Pool | PoolInfo) -> tuple[Any, ...]:
     return pool.health, pool.size, 200 * pool.allocated // (pool.size or 1)
-
-
-def _observe_datasets(pool: Pool, found: list[DatasetInfo]) -> bool:
-    """Bring the pool's Dataset rows up to date; True when datasets came or went."""
-    rows = {row.name: row for row in pool.datasets.all()}
-    new, changed = [], []
-    for info in found:
-        row = rows.pop(info.name, None)
-        values = {column: getattr(info, column) for column in DATASET_COLUMNS}
-        values["mountpoint"] = info.mountpoint or ""
-        values["origin"] = info.origin or ""
-        values["bhype_id"] = (info.bhype_id or "")[:64]
-        values["volsize"] = info.volsize or None
-        if row is None:
-            new.append(Dataset(pool=pool, name=info.name, **values))
-        elif any(getattr(row, column) != value for column, value in values.items()):
-            for column, value in values.items():
-                setattr(row, column, value)
-            row.seen_at = timezone.now()
-            changed.append(row)
-    _write(Dataset, new, changed, [*DATASET_COLUMNS, "seen_at"], [row.pk for row in rows.values()])
-    return bool(new or rows)
 
 
 def _observe_isos(sweep: Sweep, pool: Pool) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bhype.freebsd import names
 from bhype.freebsd.command import Command, Query
 from bhype.freebsd.rows import present, rows
-from bhype.freebsd.zfs import CHANGE_TIMEOUT, LIST_TIMEOUT, PROGRAM, Property
+from bhype.freebsd.zfs import CHANGE_TIMEOUT, ID_PROPERTY, LIST_TIMEOUT, PROGRAM, Property
 
 # Set on a dataset that nothing owns and that is to stay: it is no orphan any more.
 KEPT = "org.bhype:kept"
@@ -177,7 +177,7 @@ FACTS = (
     "usedbydataset", "usedbysnapshots", "usedbychildren", "usedbyrefreservation", "logicalused", "compressratio",
     "creation", "volblocksize", "mounted", "encryption", "encryptionroot", "keystatus", "keyformat", "keylocation",
 )  # fmt: skip
-_ASKED = (*SETTINGS, *FACTS, KEPT)
+_ASKED = (*SETTINGS, *FACTS, ID_PROPERTY, KEPT)
 # All but "default", which would be most of the lines.
 _SOURCES = "local,received,inherited,temporary,none"
 
