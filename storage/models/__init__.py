@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from .datasets import Dataset
 from .library import CatalogueEntry, Image, Iso, Upload
-from .pools import PhysicalDisk, Pool, PoolSample
+from .pools import ArcSample, PhysicalDisk, Pool, PoolSample
 from .snapshots import Snapshot, SnapshotPolicy, SnapshotTarget, SnapshotTier
 
 __all__ = [
+    "ArcSample",
     "CatalogueEntry",
     "Dataset",
     "Image",

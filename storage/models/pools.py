@@ -64,6 +64,25 @@ class PoolSample(models.Model):
         return f"{self.pool} {self.at:%Y-%m-%d %H:%M}"
 
 
+class ArcSample(models.Model):
+    """What ZFS's cache in memory of a host was at one moment."""
+
+    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="arc_samples")
+    at = models.DateTimeField(default=timezone.now)
+    size = models.BigIntegerField(help_text="bytes")
+    target = models.BigIntegerField(help_text="bytes")
+    # Since the sample before, per second.
+    hits = models.FloatField(default=0, help_text="reads per second that it answered")
+    misses = models.FloatField(default=0, help_text="reads per second that went to the disks")
+
+    class Meta:
+        ordering = ["at"]
+        indexes = [models.Index(fields=["host", "at"], name="arc_sample")]
+
+    def __str__(self) -> str:
+        return f"{self.host} {self.at:%Y-%m-%d %H:%M}"
+
+
 class PhysicalDisk(models.Model):
     """A disk of a host, such as da0, as it was observed."""
 
@@ -76,8 +95,11 @@ class PhysicalDisk(models.Model):
     is_rotating = models.BooleanField(null=True)
     # What has it, as a sentence: "in the pool zroot", "holds partitions: freebsd-zfs", "mounted on /data".
     used_by = models.CharField(max_length=300, blank=True)
+    # What an earlier pool has left on it, as a sentence: it goes only when somebody says so.
+    leftover = models.CharField(max_length=300, blank=True)
     # What smartctl(8) says, where the host has it: {"passed": true, "temperature": 35, ...}.
     health = models.JSONField(default=dict, blank=True)
+    health_at = models.DateTimeField(null=True)
     seen_at = models.DateTimeField(default=timezone.now)
 
     class Meta:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bhype.freebsd import bhyvectl, ifconfig, kld, names, sysctl, zfs, zpool
+from bhype.freebsd import bhyvectl, ifconfig, kld, names, sysctl, zfs
 from bhype.freebsd.command import Command, Query
 
 
@@ -40,8 +40,6 @@ def words(command: Command | Query) -> str:
         (zfs.rollback("tank/a@s", destroy_newer=True), "/sbin/zfs rollback -r tank/a@s"),
         (zfs.clone("tank/a@s", "tank/b", {"a:b": "c"}), "/sbin/zfs clone -o a:b=c tank/a@s tank/b"),
         (zfs.rename("tank/a", "tank/b"), "/sbin/zfs rename tank/a tank/b"),
-        (zpool.list_pools(), "list -Hp -o name,size,allocated,free,fragmentation,capacity,health"),
-        (zpool.status("tank"), "/sbin/zpool status tank"),
         (bhyvectl.destroy("web1"), "/usr/sbin/bhyvectl --vm=web1 --destroy"),
         (bhyvectl.force_poweroff("web1"), "/usr/sbin/bhyvectl --vm=web1 --force-poweroff"),
         (bhyvectl.force_reset("web1"), "/usr/sbin/bhyvectl --vm=web1 --force-reset"),
@@ -89,7 +87,6 @@ TAKERS = [
     lambda text: zfs.snapshot(text),
     lambda text: zfs.clone(text, text),
     lambda text: zfs.rename("tank/a", text),
-    lambda text: zpool.status(text),
     lambda text: bhyvectl.destroy(text),
     lambda text: ifconfig.create(text),
     lambda text: ifconfig.add_member("bridge0", text),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bhype.freebsd import bhyvectl, ifconfig, kld, ps, sysctl, zfs, zpool
+from bhype.freebsd import bhyvectl, ifconfig, kld, ps, sysctl, zfs
 from bhype.freebsd.command import ParseError
 
 DATASETS = (
@@ -20,30 +20,6 @@ DATASETS = (
     "zroot/bhype/%recv\tvolume\t0\t0\t0\t0\t-\t-\t-\n"
 )
 
-STATUS = """\
-  pool: tank
- state: ONLINE
-status: Some supported and requested features are not enabled on the pool.
-	The pool can still be used, but some features are unavailable.
-action: Enable all features using 'zpool upgrade'. Once this is done,
-	the pool may no longer be accessible by software that does not support
-	the features. See zpool-features(7) for details.
-  scan: scrub in progress since Sun Jan  4 03:00:04 2026
-	1.20T / 3.00T scanned at 1.1G/s, 800G / 3.00T issued at 700M/s
-	0B repaired, 26.04% done, 00:55:10 to go
-config:
-
-	NAME            STATE     READ WRITE CKSUM
-	tank            ONLINE       0     0     0
-	  mirror-0      ONLINE       0     0     0
-	    ada0p3      ONLINE       0     0  1.2K  (resilvering)
-	logs
-	  ada2          ONLINE       0     0     0
-	spares
-	  ada3          AVAIL
-
-errors: No known data errors
-"""
 
 INTERFACES = """\
 bridge0: flags=1008843<UP,BROADCAST,RUNNING,SIMPLEX,MULTICAST,LOWER_UP> metric 0 mtu 1500
@@ -152,33 +128,6 @@ def test_a_property_tells_its_source():
     assert query.parse("local\tone\ttwo\nthree\n").value == "one\ttwo\nthree"
 
 
-def test_pools_are_read():
-    text = "zroot\t107374182400\t4831838208\t102542344192\t3\t4\tONLINE\nold\t-\t-\t-\t-\t-\tFAULTED\n"
-    good, bad = zpool.list_pools().parse(text)
-    assert (good.size, good.allocated, good.free, good.fragmentation, good.capacity, good.health) == (
-        107374182400, 4831838208, 102542344192, 3, 4, "ONLINE",
-    )  # fmt: skip
-    assert (bad.size, bad.health) == (0, "FAULTED")
-
-
-def test_a_pools_status_is_read():
-    status = zpool.status("tank").parse(STATUS)
-    assert (status.name, status.state, status.percent) == ("tank", "ONLINE", 26.04)
-    assert status.status.endswith("pool. The pool can still be used, but some features are unavailable.")
-    assert status.scan.startswith("scrub in progress since")
-    assert status.errors == "No known data errors"
-    assert [(d.name, d.depth, d.state) for d in status.devices] == [
-        ("tank", 0, "ONLINE"), ("mirror-0", 1, "ONLINE"), ("ada0p3", 2, "ONLINE"),
-        ("logs", 0, ""), ("ada2", 1, "ONLINE"), ("spares", 0, ""), ("ada3", 1, "AVAIL"),
-    ]  # fmt: skip
-    assert (status.devices[2].checksum, status.devices[2].note) == ("1.2K", "(resilvering)")
-
-
-def test_a_pool_that_was_never_scrubbed_has_no_percent():
-    text = STATUS.replace("26.04% done", "done")
-    assert zpool.status("tank").parse(text).percent is None
-
-
 def test_interfaces_are_read_in_both_flag_widths():
     bridge, tap, loopback = ifconfig.list_interfaces().parse(INTERFACES)
     assert (bridge.name, bridge.mtu, bridge.is_up, bridge.description) == (
@@ -226,8 +175,6 @@ PARSERS = {
     "datasets": zfs.list_datasets("a").parse,
     "snapshots": zfs.list_snapshots("a").parse,
     "property": zfs.get_property("a", "used").parse,
-    "pools": zpool.list_pools().parse,
-    "status": zpool.status("a").parse,
     "interfaces": ifconfig.list_interfaces().parse,
     "stats": bhyvectl.get_stats("a").parse,
     "sysctl": sysctl.read("hw.ncpu").parse,
@@ -237,8 +184,6 @@ GOOD = {
     "datasets": DATASETS,
     "snapshots": "a@b\t1767225600\t0\t1\t-\n",
     "property": "local\tx\n",
-    "pools": "a\t1\t1\t1\t1\t1\tONLINE\n",
-    "status": STATUS,
     "interfaces": INTERFACES,
     "stats": STATS,
     "sysctl": "hw.ncpu: 8\n",
@@ -255,9 +200,6 @@ GOOD = {
         ("snapshots", "a\t1\t0\t1\t-\n"),
         ("snapshots", "a@b\t99999999999999999\t0\t1\t-\n"),
         ("property", "nothing\n"),
-        ("pools", "a\t1\t1\t1\t1\t1\tSPLENDID\n"),
-        ("status", "all pools are healthy\n"),
-        ("status", "pool 'tank' is healthy\n"),
         ("interfaces", "\tether 58:9c:fc:10:d6:22\n"),
         ("interfaces", "em0 flags=1<UP>\n"),
         ("interfaces", "em0: flags=1<UP> metric 0 mtu\n"),
