@@ -7,6 +7,8 @@ class VmsConfig(AppConfig):
     name = "vms"
 
     def ready(self) -> None:
+        from django.db.models.signals import post_migrate
+
         from bhype import live
         from bhype.console import subjects
         from bhype.hosts import observer, pci
@@ -14,15 +16,19 @@ class VmsConfig(AppConfig):
         from bhype.ui import search
         from storage import owners
 
-        from . import doors, finder, observe, owned, passthru
+        from . import doors, finder, observe, owned, passthru, presets
 
         observer.register(observe.observe)
         observer.on_boot(observe.on_boot)
         pci.register(passthru.owners)
         live.register("vm", doors.may_hear)
         live.register("vms", lambda user, topic: topic == "vms" and user.can("self"))
+        for prefix in ("template", "templates"):
+            live.register(prefix, lambda user, _topic: bool(user.can("vms.create")))
         subjects.register("vm", doors.console)
         links.register("vm", doors.page)
+        links.register("template", doors.template_page)
         search.register("Virtual machines", finder.find)
         owners.register("vm", owned.vms, label="virtual machine", part="vms", give_url="vms:orphan")
         owners.register("template", owned.templates, label="template", part="templates")
+        post_migrate.connect(presets.after_migration, sender=self)

@@ -9,7 +9,7 @@ from bhype.console.models import Kind
 from bhype.console.subjects import Subject
 
 from . import plan
-from .models import VM
+from .models import VM, Template
 
 # The supervisor serves null-modem lines (vmrun/serial.py), the VM's own and those that were named.
 LINES = {"com2": Kind.SERIAL2, "com3": Kind.SERIAL3, "com4": Kind.SERIAL4}
@@ -27,6 +27,12 @@ def page(key: str) -> tuple[str, str] | None:
     """Address and name of the VM that a task is about, by its number; None when it is gone."""
     name = VM.objects.filter(pk=key).values_list("name", flat=True).first() if key.isdigit() else None
     return (reverse("vms:detail", args=[name]), name) if name else None
+
+
+def template_page(key: str) -> tuple[str, str] | None:
+    """Address and name of the template that a task is about, by its number; None when it is gone."""
+    row = Template.objects.filter(pk=key).first() if key.isdigit() else None
+    return (reverse("vms:template", args=[row.pk]), str(row)) if row else None
 
 
 def console(user: User, name: str, right: str) -> Subject | None:

@@ -308,6 +308,15 @@ class OsPreset(models.Model):
         return self.title
 
 
+class TemplateQuerySet(models.QuerySet["Template"]):
+    def visible_to(self, user: User, right: str = "vms.create") -> TemplateQuerySet:
+        """All of them for those who change templates; for those who may create VMs, what is published."""
+        if user.can("templates.change"):
+            return self
+        may = right == "vms.create" and user.can("vms.create")
+        return self.filter(is_published=True, state=Template.State.READY) if may else self.none()
+
+
 class Template(models.Model):
     """A golden VM of which others are deployed: disks with a snapshot to clone, and a description without identity."""
 
@@ -350,6 +359,8 @@ class Template(models.Model):
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )
+
+    objects = TemplateQuerySet.as_manager()
 
     class Meta:
         ordering = ["name", "-version"]

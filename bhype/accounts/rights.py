@@ -15,8 +15,8 @@ OWNER_RIGHTS = OPERATE | {"vms.view", "vms.change", "vms.delete"}
 ROOT = frozenset({"vms.root"})
 ADMIN = ROOT | frozenset(
     {
-        "vms.create", "vms.change", "vms.delete", "storage.change", "network.change", "hosts.change",
-        "tasks.view_all", "tasks.change_all", "users.manage", "audit.view",
+        "vms.create", "vms.change", "vms.delete", "templates.change", "storage.change", "network.change",
+        "hosts.change", "tasks.view_all", "tasks.change_all", "users.manage", "audit.view",
     }
 )  # fmt: skip
 # Held by everybody who is signed in.
