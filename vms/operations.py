@@ -32,6 +32,7 @@ from . import (
     plan,
     power,
     renaming,
+    seeds,
     starting,
 )
 from .models import VM
@@ -155,6 +156,7 @@ def _start(run: Run, vm: VM, iso_id: int | None = None, target: str = "", *, for
     try:
         place.check(run.host, vm)
         starting.settle_port(run, vm)
+        seeds.settle(run.host, vm)
         document = plan.document(vm)
         running = plan.without_secrets(document)
         if iso_id is not None:

@@ -17,7 +17,7 @@ from bhype.freebsd.zfs import DatasetInfo
 from bhype.host import CommandFailed
 from bhype.tasks import OperationFailed, Run
 
-from . import edited, place, plan, power, transfers
+from . import edited, place, plan, power, seeds, transfers
 from .models import VM, Disk
 from .sizes import human
 
@@ -53,11 +53,17 @@ def _make_contents(run: Run, vm: VM, found: dict[str, DatasetInfo]) -> None:
     for number, disk in enumerate(disks):
         run.stage(f"Making disk {disk.index}", percent=20 + 50 * number // len(disks))
         make_disk(run, disk, found)
-    for disk in disks:
+    finish(run, vm)
+
+
+def finish(run: Run, vm: VM) -> None:
+    """Make what a VM has beside its disks, which are made. Raises as `make`."""
+    for disk in vm.disks.all():
         if disk.backing == Disk.Backing.VOLUME:
             _wait_for_device(run, disk.path)
     run.stage("Writing the configuration", percent=80)
     make_vars(run, vm)
+    seeds.write(run.host, vm)
     document = plan.document(vm)
     if (document.get("tpm") or {}).get("state") == f"/{vm.dataset}/tpm":
         run.host.makedirs(f"/{vm.dataset}/tpm", 0o700)

@@ -188,7 +188,7 @@ class _Reach:
 
     def _medium(self, path: Any, *, reads: bool) -> Iterator[tuple[str, str]]:
         """As `_file`, of a disk or CD: the VM's own disks are its own, and all may read the library."""
-        if is_own_disk(self.vm, str(path)):
+        if is_own_disk(self.vm, str(path)) or (reads and path == plan.seed_path(self.vm)):
             return
         if reads and any(is_library(home, str(path)) for home in self.homes):
             return

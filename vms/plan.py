@@ -49,12 +49,14 @@ SCREENS = (
 )
 # Slots on PCI bus 0; the host bridge takes 0 and the LPC bridge 31, where Windows wants them. The screen and its
 # tablet take the first that are free, 1 and 2.
-CD_SLOT, DISK_SLOT, NIC_SLOT, OTHER_SLOT, LPC_SLOT = 3, 4, 10, 20, 31
+CD_SLOT, DISK_SLOT, NIC_SLOT, OTHER_SLOT, SEED_SLOT, LPC_SLOT = 3, 4, 10, 20, 30, 31
 DISKS_MAX, NICS_MAX = 32, 16
 # Stands for a password that is there.
 HIDDEN = "********"
 # In the settings of a VM: a serial line on its own null-modem device, named after the VM.
 OWN_LINE = "nmdm"
+# What carries the seed of cloud-init: all kernels of cloud images have VirtIO, some have no AHCI.
+SEED_DEVICES = ("virtio-blk", "ahci-cd")
 # Settings that become part of something else in the document.
 _ELSEWHERE = frozenset({"com1", "graphic", "tpm", "loader", "bootrom", "varfile"})
 
@@ -72,6 +74,35 @@ def vars_path(vm: VM) -> str:
 def tpm_path(vm: VM) -> str:
     """Where the TPM of the VM keeps its memory, when swtpm makes it."""
     return f"/{vm.dataset}/tpm"
+
+
+def seed_path(vm: VM) -> str:
+    """What cloud-init reads in the guest."""
+    return f"/{vm.dataset}/seed.iso"
+
+
+def instance_id(vm: VM) -> str:
+    """By which the guest knows whether it has been told already."""
+    return f"{vm.uuid}-{vm.cloud_init_generation}"
+
+
+def has_seed(vm: VM) -> bool:
+    """Whether the seed is in the VM: it has one, which has not been taken out after its work was done."""
+    return bool(vm.cloud_init) and vm.cloud_init.get("applied") != instance_id(vm)
+
+
+def seed_entry(vm: VM) -> Document:
+    """The seed as a device of vm.json. Where no slot is noted yet it takes the last one, far from all others."""
+    kind = str(vm.cloud_init.get("device") or SEED_DEVICES[0])
+    slot = vm.cloud_init.get("slot") or free_slot(vm, SEED_SLOT)
+    options = {"path": names.path(seed_path(vm))} | ({} if kind == "ahci-cd" else {"ro": True})
+    return _device(kind, str(slot), options)
+
+
+def is_seed(entry: Any) -> bool:
+    """Whether a device of a document is the seed of some VM, which no other VM gets."""
+    path = entry.get("path") if isinstance(entry, dict) else None
+    return isinstance(path, str) and re.fullmatch(r"/.+/bhype/vms/[^/]+/seed\.iso", path) is not None
 
 
 def tap_description(vm: VM, index: int) -> str:
@@ -103,7 +134,16 @@ def document(vm: VM) -> Document:
         "power_off_destroy_vm": True,
         "lpc_slot": _slot(LPC_SLOT),
         # By their places, as the guest and boot loaders find them.
-        "emulations": sorted([*_drives(vm), *_disks(vm), *_nics(vm), *_others(vm)], key=_place),
+        "emulations": sorted(
+            [
+                *_drives(vm),
+                *_disks(vm),
+                *_nics(vm),
+                *_others(vm),
+                *([seed_entry(vm)] if has_seed(vm) else []),
+            ],
+            key=_place,
+        ),
     }
     wanted.setdefault("hostbridge", "hostbridge")
     wanted |= _boot(vm)
@@ -225,7 +265,8 @@ def new_disk_path(vm: VM, backing: str) -> str:
 def free_slot(vm: VM, first: int) -> str:
     """The next slot from ``first`` on that no device of the VM has, then those before it, then the next bus."""
     taken = {disk.slot for disk in vm.disks.all()} | {nic.slot for nic in vm.nics.all()}
-    return pick_slot(taken | {device.slot for device in vm.devices.all()}, first)
+    taken |= {device.slot for device in vm.devices.all()} | {str(vm.cloud_init.get("slot") or "")}
+    return pick_slot(taken, first)
 
 
 def pick_slot(taken: set[str], first: int) -> str:

@@ -307,6 +307,9 @@ class _Draft:
         entries = self.document.setdefault("emulations", [])
         if not isinstance(entries, list):
             return
+        if self.create:
+            # The seed tells a guest who it is: another VM gets its own.
+            entries[:] = [entry for entry in entries if not plan.is_seed(entry)]
         entries[:] = [self._entry(number, entry) for number, entry in enumerate(entries)]
         self._give_slots(entries)
 

@@ -32,7 +32,9 @@ def write_devices(
     writer = _Writer(vm, given, entries)
     for number, entry in enumerate(entries):
         where = f"emulations[{number}] {entry['device']}"
-        if entry["device"] in Disk.Bus.values and "path" in entry:
+        if entry.get("path") == plan.seed_path(vm):
+            writer.seed(where, entry)
+        elif entry["device"] in Disk.Bus.values and "path" in entry:
             writer.disk(where, entry)
         elif KINDS[entry["device"]].group == NETWORK_GROUP:
             writer.nic(where, entry)
@@ -58,6 +60,7 @@ class _Writer:
         self.old_nics = list(vm.nics.all())
         self.disks: set[int] = set()
         self.nics: set[int] = set()
+        self.seed_slot = ""
         self.switches = {switch.interface: switch for switch in vm.host.switches.all()}
 
     # Disks.
@@ -177,12 +180,41 @@ class _Writer:
         by_slot = [nic for nic in free if nic.is_attached and nic.slot == entry["slot"] and not mac]
         return next(iter([*by_tap, *by_mac, *by_slot]), None)
 
+    # The seed of cloud-init, which has no row: it goes with the VM's settings.
+
+    def seed(self, where: str, entry: Document) -> None:
+        if not self.vm.cloud_init:
+            self.faults.append((where, "path", "The VM has no settings for cloud-init; write them first."))
+        elif self.seed_slot:
+            self.faults.append((where, "path", "The seed is there twice."))
+        elif entry["device"] not in plan.SEED_DEVICES:
+            self.faults.append((where, "device", f"It is one of {', '.join(plan.SEED_DEVICES)}."))
+        else:
+            self.seed_slot = entry["slot"]
+            kept = {key: value for key, value in self.vm.cloud_init.items() if key != "applied"}
+            self._note_seed({**kept, "device": entry["device"], "slot": self.seed_slot})
+
+    def _settle_seed(self) -> None:
+        """A seed that the document does not have is new, and gets a slot, or was taken out."""
+        if self.seed_slot or not plan.has_seed(self.vm):
+            return
+        if "slot" in self.vm.cloud_init:
+            self._note_seed({**self.vm.cloud_init, "applied": plan.instance_id(self.vm)})
+        else:
+            self._note_seed({**self.vm.cloud_init, "slot": plan.free_slot(self.vm, plan.SEED_SLOT)})
+
+    def _note_seed(self, values: Document) -> None:
+        if values != self.vm.cloud_init:
+            self.vm.cloud_init = values
+            VM.objects.filter(pk=self.vm.pk).update(cloud_init=values)
+
     # Everything else.
 
     def finish(self) -> None:
         self.vm.disks.filter(is_attached=True).exclude(pk__in=self.disks).update(is_attached=False)
         self.vm.nics.filter(is_attached=True).exclude(pk__in=self.nics).update(is_attached=False)
         self._write_others()
+        self._settle_seed()
 
     def _write_others(self) -> None:
         old = list(self.vm.devices.all())

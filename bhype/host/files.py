@@ -26,6 +26,10 @@ class Files:
         """Replace the file as a whole: after a crash it has the old text or the new one, never half."""
         self._replace(self.path(path), mode, [text.encode()])
 
+    def write_bytes(self, path: str, data: bytes, mode: int = 0o600) -> None:
+        """As `write_text`."""
+        self._replace(self.path(path), mode, [data])
+
     def copy(self, source: str, target: str, mode: int = 0o600) -> None:
         """Copy a file; ``target`` appears complete or not at all."""
         with open(self.path(source), "rb") as file:
