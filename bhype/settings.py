@@ -5,6 +5,7 @@ BHYPE_ROOT    where FreeBSD's / is seen: "/" on FreeBSD, the lab's root elsewher
 BHYPE_PORT    port of the panel; BHYPE_BIND its address; BHYPE_HOSTS names it may be reached by, comma-separated
 BHYPE_ALLOW   what VMs may have of this host beyond their datasets: words of "passthru", "raw" (devices and options
               in bhyve's own words, scripts), and folders whose files they may use, comma-separated
+BHYPE_FETCH_ALLOW  networks besides the public internet from which images may be fetched, comma-separated: 10.0.0.0/8
 BHYPE_NO_PICTURES  no small pictures of screens in the list of VMs
 BHYPE_PATIENCE  multiplies the time that the commands of tasks may take; more than 1 on a slow host
 DATABASE_URL  postgres://..., else SQLite in BHYPE_STATE
@@ -12,6 +13,7 @@ DATABASE_URL  postgres://..., else SQLite in BHYPE_STATE
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import secrets
 import socket
@@ -54,6 +56,13 @@ def _words(name: str, default: str) -> list[str]:
     return [word.strip() for word in os.environ.get(name, default).split(",") if word.strip()]
 
 
+def _networks(name: str) -> list[str]:
+    try:
+        return [str(ipaddress.ip_network(word)) for word in _words(name, "")]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}={os.environ.get(name)!r}: {error}") from error
+
+
 def _secret(path: Path) -> str:
     """The key of this installation, made on first use; every process of the panel reads the same file."""
     try:
@@ -89,6 +98,8 @@ CONSOLE_TICKET_SECONDS = 30
 VNC_FIRST_PORT = _port("BHYPE_VNC_PORT", 5900)
 # Read by the worker of each host: the right vms.root is not enough where the host does not allow it.
 ALLOW = _words("BHYPE_ALLOW", "passthru")
+# Where images may be fetched from besides the public internet; read by the worker of each host.
+FETCH_ALLOW = _networks("BHYPE_FETCH_ALLOW")
 # Whether the list of VMs shows small pictures of their screens.
 CONSOLE_PICTURES = not _flag("BHYPE_NO_PICTURES")
 COMMAND_PATIENCE = _factor("BHYPE_PATIENCE", 1.0)

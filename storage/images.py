@@ -8,14 +8,17 @@ time is over or the task is cancelled.
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
-from bhype.freebsd import qemu_img
+from bhype.freebsd import qemu_img, zfs
 from bhype.freebsd.command import Command
 from bhype.freebsd.qemu_img import BadImage, ImageInfo
 from bhype.tasks import OperationFailed, Run
 
 from .sizes import MIB
+
+DEVICE_SECONDS = 10.0
 
 
 def examine(run: Run, path: str) -> ImageInfo:
@@ -49,3 +52,27 @@ def convert(run: Run, command: Command, told: str, span: tuple[float, float] = (
 
     run.stage(told, percent=first)
     run.host.run(command, heard=heard)
+
+
+def make_volume(run: Run, name: str, mark: str, path: str, *, span: tuple[float, float]) -> int:
+    """Make the volume ``name`` with the mark ``mark`` (org.bhype:id), and write the image at ``path`` to it; its size
+    in bytes. Raises OperationFailed for an image that is not taken, and CommandError, also where the name is taken."""
+    info = examine(run, path)
+    size = rounded(info.size)
+    run.host.run(zfs.create_volume(name, size, {zfs.ID_PROPERTY: mark}))
+    device = f"/dev/zvol/{name}"
+    wait_for_device(run, device)
+    convert(run, qemu_img.convert_in(path, info.kind, device), "Writing the image", span)
+    return size
+
+
+def wait_for_device(run: Run, path: str) -> None:
+    """/dev/zvol nodes appear a moment after zfs(8) has ended. Raises OperationFailed."""
+    deadline = time.monotonic() + DEVICE_SECONDS
+    while not run.host.exists(path):
+        if time.monotonic() > deadline:
+            raise OperationFailed(
+                f"{path} did not appear within {DEVICE_SECONDS:.0f} s after its volume was made."
+            )
+        run.check_cancelled()
+        time.sleep(0.1)

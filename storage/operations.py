@@ -8,8 +8,11 @@ from bhype.freebsd import names, zfs
 from bhype.live import publish
 from bhype.tasks import OperationFailed, Run, operation
 
-from . import plan
+from . import operations_images, plan
 from .models import Pool
+
+# Their operations are registered by being imported.
+OTHERS = (operations_images,)
 
 
 class PoolParams(BaseModel):

@@ -1,0 +1,18 @@
+"""The programs by name. Each is imported alone: what a process does not need, it does not load."""
+
+from __future__ import annotations
+
+from bhype.outside.cage import Program
+
+
+def find(name: str) -> Program:
+    """Raises LookupError."""
+    if name == "fetch":
+        from bhype.outside.fetch import main as fetch
+
+        return fetch
+    if name == "unpack":
+        from bhype.outside.unpack import main as unpack
+
+        return unpack
+    raise LookupError(name)
