@@ -111,6 +111,9 @@ def plain_files(run: Run, path: str, most: int = 10_000) -> list[str]:
         with os.scandir(run.host.path(here)) as entries:
             for entry in entries:
                 inner = f"{here}/{entry.name}"
+                # Listed where snapdir=visible; what is in there is the past's, and nobody can write to it.
+                if entry.name == ".zfs" and here == path:
+                    continue
                 status = entry.stat(follow_symlinks=False)
                 if stat.S_ISDIR(status.st_mode):
                     waiting.append(inner)
