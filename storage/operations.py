@@ -8,11 +8,11 @@ from bhype.freebsd import names, zfs
 from bhype.live import publish
 from bhype.tasks import OperationFailed, Run, operation
 
-from . import operations_images, plan
+from . import operations_datasets, operations_images, operations_keys, plan
 from .models import Pool
 
 # Their operations are registered by being imported.
-OTHERS = (operations_images,)
+OTHERS = (operations_datasets, operations_images, operations_keys)
 
 
 class PoolParams(BaseModel):
