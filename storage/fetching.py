@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -91,12 +90,12 @@ def fetch(run: Run, pool: Pool, key: str, url: str, span: tuple[float, float] = 
     return Fetched(path, answer["url"], answer["name"], answer["size"], answer["sha256"], answer["sha512"])
 
 
-def fetch_bytes(run: Run, space: str, url: str) -> bytes:
-    """A small file: a list of checksums, a signature, an index. Raises as `fetch`."""
+def fetch_small(run: Run, space: str, url: str) -> str:
+    """A list of checksums, a signature, an index: its path in the workspace. Raises as `fetch`."""
     run.log(f"Fetching {shown(url)}")
     path = f"{space}/{key_of(url)}"
     _ask(run, path, url, TEXT_LIMIT)
-    return Path(run.host.path(path)).read_bytes()
+    return path
 
 
 def forget(run: Run, pool: Pool, key: str) -> None:

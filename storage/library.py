@@ -5,13 +5,15 @@ Nothing that failed a check leaves the transfers of its pool; what is put into t
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from bhype import outside
 from bhype.freebsd import names, zfs
@@ -26,13 +28,14 @@ from .models import Pool
 from .sizes import GIB, human
 
 LIMIT = 512 * GIB
-UNPACK_SECONDS = 6 * 3600
+UNPACK_SECONDS, SIGNATURE_SECONDS = 6 * 3600, 1800
 
 
 class SourceParams(BaseModel):
     """Where a file comes from, and how it is known to be the right one. Either url, or file: USER/NAME in the imports
     of the pool. checksum: hexadecimals; checksum_url: of a file that has it; signature_url: of an OpenPGP signature of
-    that file, or of the file itself where there is none; signing_key: the public key, armored."""
+    that file, unless that is signed in clear, or of the file itself where there is no such; signing_key: the public
+    keys, armored: with them a signature must be there."""
 
     url: str = Field("", max_length=1000)
     file: str = Field("", max_length=160)
@@ -62,6 +65,20 @@ class SourceParams(BaseModel):
             checksums.parse(value)
         return value
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if bool(self.url) == bool(self.file):
+            raise ValueError("Give either a URL or a file.")
+        if self.checksum and self.checksum_url:
+            raise ValueError("Give a checksum or the URL of one, not both.")
+        if (self.checksum_url or self.signature_url) and not self.url:
+            raise ValueError("An uploaded file is checked by a checksum that is given with it.")
+        if self.signature_url and not self.signing_key:
+            raise ValueError("A signature needs the key by which it is checked.")
+        if self.signing_key and not (self.checksum_url or self.signature_url):
+            raise ValueError("With a key there must be a signature, or a checksum file that is signed.")
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
@@ -76,14 +93,14 @@ class Arrived:
 
 
 @contextmanager
-def arrival(run: Run, pool: Pool, source: SourceParams, key: str) -> Iterator[tuple[Arrived, str]]:
-    """The file, checked and unpacked, and the workspace of the task, which goes afterwards. What was fetched stays
-    when this is broken off, and goes when it was used or did not pass. Raises OperationFailed."""
+def arrival(run: Run, pool: Pool, source: SourceParams, key: str) -> Iterator[Arrived]:
+    """The file, checked and unpacked. What was fetched stays when this is broken off, and goes when it was used or
+    did not pass. Raises OperationFailed."""
     check_pool(pool)
     with transfers.workspace(run, pool) as space:
         arrive = _fetched if source.url else _uploaded
         arrived = arrive(run, pool, source, key, space)
-        yield unpacked(run, arrived, space), space
+        yield unpacked(run, arrived, space)
     fetching.forget(run, pool, key)
 
 
@@ -109,6 +126,12 @@ def _fetched(run: Run, pool: Pool, source: SourceParams, key: str, space: str) -
                 "It was thrown away."
             )
         verified.insert(0, expected.label)
+    if source.signing_key and source.signature_url and not source.checksum_url:
+        try:
+            verified.append(check_signature(run, source, source.signature_url, found.path, space).label)
+        except OperationFailed:
+            fetching.forget(run, pool, key)
+            raise
     return Arrived(found.path, fetching.shown(source.url), name, found.sha256, ", ".join(verified))
 
 
@@ -119,10 +142,45 @@ def _expected(run: Run, source: SourceParams, space: str, name: str, verified: l
             return checksums.parse(source.checksum)
         if not source.checksum_url:
             return None
-        text = fetching.fetch_bytes(run, space, source.checksum_url).decode("utf-8", "replace")
+        path = fetching.fetch_small(run, space, source.checksum_url)
+        text = Path(run.host.path(path)).read_text("utf-8", "replace")
+        if source.signing_key:
+            is_clear = text.startswith("-----BEGIN PGP SIGNED MESSAGE-----") or not source.signature_url
+            signed = check_signature(run, source, "" if is_clear else source.signature_url, path, space)
+            text = signed.text or text
+            verified.append(signed.label)
         return checksums.find(text, name)
     except BadChecksum as error:
         raise OperationFailed(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """label: what was checked, in words; text: what is signed, of a file that is signed in clear."""
+
+    label: str
+    text: str
+
+
+def check_signature(run: Run, source: SourceParams, signature_url: str, path: str, space: str) -> Signed:
+    """Check who signed the file at ``path``; with no URL it is signed in clear. Raises OperationFailed."""
+    signature = b""
+    if signature_url:
+        place = fetching.fetch_small(run, space, signature_url)
+        signature = Path(run.host.path(place)).read_bytes()
+        if not signature:
+            raise OperationFailed("The signature is empty.")
+    request = {
+        "path": run.host.path(path),
+        "signature": base64.b64encode(signature).decode(),
+        "key": source.signing_key,
+        "seconds": SIGNATURE_SECONDS,
+    }
+    run.stage("Checking the signature")
+    answer = fetching.ask(run, "signature", request, SIGNATURE_SECONDS + 60.0)
+    run.log(f"Signed with the key {answer['key']}.")
+    label = "OpenPGP, expired key" if answer["is_expired"] else "OpenPGP"
+    return Signed(label, answer["text"])
 
 
 def _uploaded(run: Run, pool: Pool, source: SourceParams, _key: str, space: str) -> Arrived:

@@ -105,7 +105,7 @@ def _make(run: Run, params: MakeImageParams) -> None:
     try:
         library.require_part(run, image.pool, "images")
         destroy(run, image)
-        with library.arrival(run, image.pool, params, key_of(image)) as (arrived, _space):
+        with library.arrival(run, image.pool, params, key_of(image)) as arrived:
             size = images.make_volume(run, image.dataset, str(image.uuid), arrived.path, span=(80, 99))
             run.host.run(zfs.snapshot(image.snapshot))
     except FAILURES as error:

@@ -15,4 +15,8 @@ def find(name: str) -> Program:
         from bhype.outside.unpack import main as unpack
 
         return unpack
+    if name == "signature":
+        from bhype.outside.signature import main as signature
+
+        return signature
     raise LookupError(name)
