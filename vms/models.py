@@ -380,6 +380,17 @@ class Template(models.Model):
         return f"{self.pool.home}/templates/{self.name}-v{self.version}"
 
 
+class SnippetQuerySet(models.QuerySet["Snippet"]):
+    def visible_to(self, user: User, right: str = "self") -> SnippetQuerySet:
+        """Those that ``user`` may use: own and shared ones. With another right those that the user may change: own
+        ones, and all with that right by role."""
+        if right == "self":
+            return self.filter(models.Q(owner=user) | models.Q(is_shared=True)) if user.can(right) else self.none()
+        if user.can(right):
+            return self.filter(models.Q(owner=user) | models.Q(is_shared=True))
+        return self.filter(owner=user) if user.can("self") and user.scope in {None, "full"} else self.none()
+
+
 class Snippet(models.Model):
     """A piece of user-data, or the answers of an installer, in the library."""
 
@@ -402,6 +413,8 @@ class Snippet(models.Model):
     is_shared = models.BooleanField(default=False, help_text="everybody may use it")
     created_at = models.DateTimeField(default=timezone.now)
     changed_at = models.DateTimeField(default=timezone.now)
+
+    objects = SnippetQuerySet.as_manager()
 
     class Meta:
         ordering = ["kind", "name"]

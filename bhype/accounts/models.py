@@ -124,6 +124,12 @@ class ApiToken(models.Model):
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > timezone.now())
 
 
+class SshKeyQuerySet(models.QuerySet["SshKey"]):
+    def visible_to(self, user: User, right: str = "self") -> SshKeyQuerySet:
+        """A user's own keys."""
+        return self.filter(user=user) if user.can(right) else self.none()
+
+
 class SshKey(models.Model):
     """A public key of a person, for the guests that they make."""
 
@@ -133,6 +139,8 @@ class SshKey(models.Model):
     text = models.TextField()
     fingerprint = models.CharField(max_length=64, help_text="SHA256:..., as ssh-keygen(1) shows it")
     created_at = models.DateTimeField(default=timezone.now)
+
+    objects = SshKeyQuerySet.as_manager()
 
     class Meta:
         ordering = ["name"]

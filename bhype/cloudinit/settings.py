@@ -33,8 +33,8 @@ _SHELL = re.compile(r"(/[A-Za-z0-9._-]{1,32}){1,6}")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """field: a key of the settings; line: of a text, from 1 on, 0 when it is about no line; is_warning: it works, but
-    perhaps not as meant."""
+    """field: a key of the settings, "networks.gateway4" for one of a port; line: of a text, from 1 on, 0 when it is
+    about no line; is_warning: it works, but perhaps not as meant."""
 
     field: str
     message: str
@@ -238,20 +238,20 @@ class _Reader:
             self._fault("networks", "A port has a number: nic.")
             return None
         before = len(self.problems)
-        addresses = self._strings("networks", value.get("addresses") or (), _interface)
-        servers = self._strings("networks", value.get("nameservers") or (), _address)
-        search = self._strings("networks", value.get("search") or (), _like(_FQDN, "a domain"))
+        addresses = self._strings("networks.addresses", value.get("addresses") or (), _interface)
+        servers = self._strings("networks.nameservers", value.get("nameservers") or (), _address)
+        search = self._strings("networks.search", value.get("search") or (), _like(_FQDN, "a domain"))
         gateways = {key: value.get(key) or "" for key in ("gateway4", "gateway6")}
         dhcp = value.get("dhcp", not addresses)
         if not isinstance(dhcp, bool):
             self._fault("networks", "dhcp is true or false.")
         if dhcp and addresses:
-            self._fault("networks", f"Port {nic} has either DHCP or addresses.")
-        if not dhcp and not addresses:
-            self._fault("networks", f"Port {nic} needs an address, such as 10.0.0.5/24, or DHCP.")
+            self._fault("networks.addresses", f"Port {nic} has either DHCP or addresses.")
+        if not dhcp and not addresses and len(self.problems) == before:
+            self._fault("networks.addresses", f"Port {nic} needs an address, such as 10.0.0.5/24, or DHCP.")
         for version, (key, gateway) in zip((4, 6), gateways.items(), strict=True):
             if gateway and (problem := _gateway(str(gateway), version, addresses)):
-                self._fault("networks", f"{key}: {problem}")
+                self._fault(f"networks.{key}", problem)
         if len(self.problems) > before:
             return None
         return Network(nic, dhcp, addresses, **gateways, nameservers=servers, search=search)
