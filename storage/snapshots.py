@@ -212,15 +212,26 @@ class Choice:
         return zfs_snapshots.pattern(self.goes, self.order)
 
 
-def choose(run: Run, dataset: str, wanted: Collection[str], guids: Collection[str] = ()) -> Choice:
-    """Look at the snapshots of the dataset that are to go. guids: those that are meant, where names are not enough."""
+def choose(
+    run: Run,
+    dataset: str,
+    wanted: Collection[str],
+    guids: Collection[str] = (),
+    kinds: Collection[str] | None = None,
+) -> Choice:
+    """Look at the snapshots of the dataset that are to go.
+
+    guids: those that are meant, where names are not enough. kinds: those that this person may destroy, None for all.
+    """
     found = there(run, dataset)
-    kinds = run.host.query(zfs_snapshots.kinds(dataset))
+    ours = run.host.query(zfs_snapshots.kinds(dataset))
     goes, stays = [], dict.fromkeys(wanted, "it is gone already")
     for moment in found:
         if moment.name not in wanted:
             continue
-        why = obstacle(moment) if moment.root.name in kinds else "bHype did not take it"
+        why = obstacle(moment) if moment.root.name in ours else "bHype did not take it"
+        if kinds is not None and moment.root.kind not in kinds:
+            why = f"it is {moment.root.kind or 'somebody else'}'s: only who may change storage destroys it"
         if guids and moment.root.guid not in guids:
             why = "it was replaced by another one of the same name"
         stays.pop(moment.name)
