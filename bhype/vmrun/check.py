@@ -11,6 +11,7 @@ from dataclasses import replace
 from bhype.freebsd import loaders, ps, swtpm, sysctl
 from bhype.freebsd.bhyve import Machine
 from bhype.freebsd.command import ParseError
+from bhype.freebsd.ifconfig import Interface
 from bhype.host import CommandError, Host
 from bhype.vmrun import check_devices
 from bhype.vmrun.config import Config
@@ -23,10 +24,14 @@ LAYOUTS = "/usr/share/bhyve/kbdlayout"
 LARGE_SCREENS = 1401000
 
 
-def check(host: Host, config: Config, machine: Machine) -> list[Problem]:
-    """All that is missing or in use, with what to do about it. The host is asked only for what the VM needs."""
+def check(
+    host: Host, config: Config, machine: Machine, interfaces: list[Interface] | None = None
+) -> list[Problem]:
+    """All that is missing or in use, with what to do about it. The host is asked only for what the VM needs.
+    interfaces: those of the host, where they are known."""
     found = [*_kernel(host, config, machine), *_firmware(host, config), *_parts(host, config)]
-    return [*found, *_lines(host, config), *_screen(config), *check_devices.check(host, config, machine)]
+    devices = check_devices.check(host, config, machine, interfaces)
+    return [*found, *_lines(host, config), *_screen(config), *devices]
 
 
 def running(host: Host, config: Config) -> list[Problem]:

@@ -23,8 +23,11 @@ from bhype.vmrun.rundir import RUN_DIR
 _TROUBLE = (CommandError, ParseError)
 
 
-def check(host: Host, config: Config, machine: Machine) -> list[Problem]:
-    """The problems of the devices, each under its slot and kind, in the order of the document."""
+def check(
+    host: Host, config: Config, machine: Machine, interfaces: list[Interface] | None = None
+) -> list[Problem]:
+    """The problems of the devices, each under its slot and kind, in the order of the document. interfaces: those of
+    the host, where they are known."""
     # The slots of a machine are the host bridge, the LPC bridge, then the devices in their order.
     places = [
         (f"{slot.address} {device.kind}", device)
@@ -32,7 +35,7 @@ def check(host: Host, config: Config, machine: Machine) -> list[Problem]:
     ]
     found = [
         *(problem for where, device in places for problem in _files(host, where, device)),
-        *_networks(host, [(where, device) for where, device in places if device.is_network]),
+        *_networks(host, [(where, device) for where, device in places if device.is_network], interfaces),
         *_guests(
             host, config.name, [(where, device) for where, device in places if device.kind == "passthru"]
         ),
@@ -91,11 +94,14 @@ def _files(host: Host, where: str, device: Device) -> Iterator[Problem]:
 # Network.
 
 
-def _networks(host: Host, places: list[tuple[str, Device]]) -> Iterator[Problem]:
+def _networks(
+    host: Host, places: list[tuple[str, Device]], interfaces: list[Interface] | None
+) -> Iterator[Problem]:
     if not places:
         return
     try:
-        found = {interface.name: interface for interface in host.query(ifconfig.list_interfaces())}
+        known = host.query(ifconfig.list_interfaces()) if interfaces is None else interfaces
+        found = {interface.name: interface for interface in known}
     except _TROUBLE as error:
         yield Problem("network", str(error))
         found = {}

@@ -77,31 +77,38 @@ def make(host: Host, config: Config, interfaces: list[Interface]) -> list[str]:
     if not devices:
         return []
     found = {interface.name: interface for interface in interfaces}
-    warnings = []
+    warnings: list[str] = []
+    is_sure = True
     for device in devices:
-        warnings += _make(host, device, found)
-    # ifconfig(8) only warns about a refused description or MTU.
-    found = _look(host)
-    for device in devices:
-        _verify(device, found)
+        is_sure = _make(host, device, found, warnings) and is_sure
+    if not is_sure:
+        found = _look(host)
+        for device in devices:
+            _verify(device, found)
     return warnings
 
 
-def _make(host: Host, device: Device, found: Found) -> list[str]:
+def _make(host: Host, device: Device, found: Found, warnings: list[str]) -> bool:
+    """Whether nothing was said against it: ifconfig(8) only warns about a refused description or MTU."""
     name, description = device.values["name"], device.values.get("description")
     bridge = device.values.get("bridge")
     mtu = _mtu(device, found)
     tap = found.get(name)
     if tap is None:
-        host.run(ifconfig.create(name, description=description, group=ifconfig.GROUP, mtu=mtu, up=True))
+        made = host.run(
+            ifconfig.create(name, description=description, group=ifconfig.GROUP, mtu=mtu, up=True)
+        )
+        is_sure = not made.stderr.strip()
     else:
+        is_sure = False
         if description and tap.description != description:
             host.run(ifconfig.set_description(name, description))
         if mtu and tap.mtu != mtu:
             host.run(ifconfig.set_mtu(name, mtu))
-    port, warnings = shape(host, device, found, mtu)
+    port, told = shape(host, device, found, mtu)
+    warnings += told
     _join(host, found, bridge if is_up(device) else None, port, {name, port_name(name)})
-    return warnings
+    return is_sure and port == name
 
 
 def _mtu(device: Device, found: Found) -> int | None:

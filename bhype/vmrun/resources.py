@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable
 
 from bhype.freebsd import bhyvectl, devctl, ifconfig, kld, pciconf
+from bhype.freebsd.ifconfig import Interface
 from bhype.freebsd.ps import Process
 from bhype.host import CommandError, Host
 from bhype.vmrun import nics
@@ -26,12 +27,19 @@ def find_bhyve(processes: list[Process], name: str) -> int | None:
     return None
 
 
-def prepare(host: Host, config: Config, note_taps: Callable[[list[str]], None]) -> list[str]:
-    """Make all that is made for each start; ``note_taps`` hears of the taps first. Returns what is not as wanted
-    but keeps no guest from running. Raises CommandError, nics.Unmade, OSError."""
+def prepare(
+    host: Host,
+    config: Config,
+    note_taps: Callable[[list[str]], None],
+    interfaces: list[Interface] | None = None,
+) -> list[str]:
+    """Make all that is made for each start; ``note_taps`` hears of the taps first. interfaces: those of the host,
+    where they are known. Returns what is not as wanted but keeps no guest from running. Raises CommandError,
+    nics.Unmade, OSError."""
     warnings: list[str] = []
     if nics.wanted_taps(config):
-        interfaces = host.query(ifconfig.list_interfaces())
+        if interfaces is None:
+            interfaces = host.query(ifconfig.list_interfaces())
         note_taps(nics.ours(config, interfaces))
         warnings = nics.make(host, config, interfaces)
     reserve_devices(host, config)

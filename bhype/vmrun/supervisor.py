@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from bhype.freebsd import bhyve, ps
+from bhype.freebsd import bhyve, ifconfig, ps
 from bhype.freebsd.bhyve import ExitStatus, Machine
 from bhype.freebsd.command import Command, ParseError
 from bhype.host import CommandError, Host, Process
@@ -250,12 +250,15 @@ class Supervisor:
         # What was in another slot of the host before its last boot is found again.
         config = self.config = locate(host, self.config)
         self.machine = self._machine(first=not again)
+        interfaces = None
+        if any(device.is_network for device in config.devices):
+            interfaces = host.query(ifconfig.list_interfaces())
         if not again:
             resources.load_modules(host, config)
-            problems = check(host, config, self.machine)
+            problems = check(host, config, self.machine, interfaces)
             if problems:
                 raise Unfit(config.name, problems)
-        self.warnings["network"] = resources.prepare(host, config, self._note_taps)
+        self.warnings["network"] = resources.prepare(host, config, self._note_taps, interfaces)
         if not host.exists(self.rundir.file(EMPTY)):
             host.write_text(self.rundir.file(EMPTY), "", 0o400)
         if self.machine.secrets:
