@@ -24,7 +24,9 @@ from . import (
     bulk,
     once,
     operations_adopt,
+    operations_deploy,
     operations_disks,
+    operations_templates,
     operations_transfer,
     orphans,
     parts,
@@ -32,6 +34,7 @@ from . import (
     plan,
     power,
     renaming,
+    snapshots_operations,
     seeds,
     starting,
 )
@@ -50,7 +53,7 @@ from .operating import (
 
 POWEROFF_SECONDS = 30.0
 # Their operations are registered by being imported, as those below are.
-OTHERS = (boot, bulk, operations_adopt, operations_disks, operations_transfer, orphans, renaming)
+OTHERS = (boot, bulk, operations_adopt, operations_deploy, operations_disks, operations_templates, operations_transfer, orphans, renaming, snapshots_operations)  # fmt: skip
 
 
 class CreateParams(VmParams):
