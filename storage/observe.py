@@ -8,8 +8,6 @@ from django.conf import settings
 from django.db import models, transaction
 from django.utils import timezone
 
-from bhype.freebsd import zpool
-from bhype.freebsd.zpool import PoolInfo
 from bhype.hosts.checklist import Item
 from bhype.hosts.models import Host
 from bhype.hosts.observer import Sweep, ask_once
@@ -17,10 +15,10 @@ from bhype.live import publish
 
 from . import observe_datasets, passphrases, plan
 from .models import Dataset, Iso, Pool
+from .pools import observe as observe_pools
 
 # One of so many sweeps looks at storage: it changes slowly, and zfs(8) walks every dataset.
 EVERY = 5
-POOL_COLUMNS = ("size", "allocated", "free", "fragmentation", "health")
 
 
 def observe(sweep: Sweep) -> bool:
@@ -28,15 +26,13 @@ def observe(sweep: Sweep) -> bool:
     if not sweep.every(EVERY) and Dataset.objects.filter(pool__host=sweep.row).exists():
         return False
     passphrases.tidy()
-    pools = _observe_pools(sweep, sweep.ask(zpool.list_pools()))
+    pools = observe_pools.pools(sweep)
     itself = plan.may_adopt_itself(
         [pool.name for pool in pools],
         [pool.name for pool in pools if pool.is_adopted],
         is_lab=settings.BHYPE_ROOT != "/",
     )
     for pool in pools:
-        if pool.health != "ONLINE":
-            sweep.problem(f"The pool {pool.name} is {pool.health}: see zpool status {pool.name}.")
         if pool.name == itself:
             ask_once("storage.adopt", {"pool_id": pool.pk}, subject=f"pool:{pool.pk}")
         if pool.is_adopted and pool.health not in {"FAULTED", "UNAVAIL", "SUSPENDED"}:
@@ -44,36 +40,6 @@ def observe(sweep: Sweep) -> bool:
             if _observe_isos(sweep, pool) or changed:
                 publish(f"pool:{pool.pk}", "pools")
     return True
-
-
-def _observe_pools(sweep: Sweep, found: list[PoolInfo]) -> list[Pool]:
-    """Rows for what zpool(8) lists; a pool that is gone keeps its row while VMs lie in it, else it goes."""
-    rows = {pool.name: pool for pool in Pool.objects.filter(host=sweep.row)}
-    seen = []
-    for info in found:
-        pool = rows.pop(info.name, None) or Pool(host=sweep.row, name=info.name)
-        wanted = {column: getattr(info, column) for column in POOL_COLUMNS}
-        visible = pool.pk is None or _coarse(pool) != _coarse(info)
-        for column, value in wanted.items():
-            setattr(pool, column, value)
-        pool.seen_at = sweep.now
-        with transaction.atomic():
-            # Only what is observed: an operation may adopt the pool at this moment.
-            pool.save(update_fields=[*POOL_COLUMNS, "seen_at"] if pool.pk else None)
-            if visible:
-                publish(f"pool:{pool.pk}", "pools")
-        seen.append(pool)
-    for pool in rows.values():
-        if pool.vms.exists():
-            sweep.problem(f"The pool {pool.name} is not there, but VMs lie in it.")
-            Pool.objects.filter(pk=pool.pk).exclude(health="UNAVAIL").update(health="UNAVAIL")
-        else:
-            pool.delete()
-    return seen
-
-
-def _coarse(pool: Pool | PoolInfo) -> tuple[Any, ...]:
-    return pool.health, pool.size, 200 * pool.allocated // (pool.size or 1)
 
 
 def _observe_isos(sweep: Sweep, pool: Pool) -> bool:

@@ -66,7 +66,8 @@ def the_pool(params: BaseModel) -> Pool:
 
 def status_of(run: Run, pool: Pool) -> PoolStatus | None:
     """What the host says of the pool now."""
-    return next(iter(run.host.query(zpool_status.status(pool.name))), None)
+    found = run.host.query(zpool_status.status(pool.name))
+    return found[0] if found else None
 
 
 def do(run: Run, command: Command) -> None:
