@@ -19,6 +19,7 @@ from bhype.host import LocalHost
 from bhype.hosts.models import Host
 from bhype.hosts.observer import Observer
 from bhype.lab import tree
+from bhype.lab.openzfs import files
 from bhype.tasks import ask, queue, runner
 from bhype.tasks.models import Task
 from network.models import Switch
@@ -37,7 +38,10 @@ class Lab:
         self.root = folder / "root"
         if like:
             no_firmware = shutil.ignore_patterns("*.fd")  # it is large, and linked
-            shutil.copytree(like, folder, symlinks=True, ignore=no_firmware, dirs_exist_ok=True)
+            # Its disks are sparse files, larger than this machine's.
+            shutil.copytree(
+                like, folder, symlinks=True, ignore=no_firmware, copy_function=files.copy, dirs_exist_ok=True
+            )
         labfolder.make(folder)
         self.host = LocalHost(str(self.root))
 

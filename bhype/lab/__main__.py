@@ -1,4 +1,4 @@
-"""``python -m bhype.lab create|stop|fault|clear DIR``: the lab host from outside."""
+"""``python -m bhype.lab create|stop|fault|clear|disk DIR``: the lab host from outside."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from bhype.lab import tree
+from bhype.lab import disks, tree
 
 
 def main() -> int:
@@ -26,6 +26,11 @@ def main() -> int:
     for verb in (create, stop, fault, clear):
         verb.add_argument("folder", metavar="DIR")
     fault.add_argument("json", help='such as \'{"command": "zfs create", "nth": 2, "do": "fail"}\'')
+    disk = verbs.add_parser("disk", help="do to a disk what happens to disks")
+    disk.add_argument("folder", metavar="DIR")
+    disk.add_argument("happens", choices=disks.VERBS)
+    disk.add_argument("name", help="such as da1")
+    disk.add_argument("amount", type=int, nargs="?", default=0, help="degrees (heat), bytes (rot, add)")
     asked = parser.parse_args()
     if asked.verb == "create":
         numbers = {"cpus": asked.cpus, "memory": asked.memory, "size": asked.size}
@@ -33,6 +38,11 @@ def main() -> int:
             print(sentence, file=sys.stderr)
     elif asked.verb == "stop":
         print(f"{tree.stop(asked.folder, grace=asked.grace)} guests ended")
+    elif asked.verb == "disk":
+        try:
+            tree.disk(asked.folder, asked.happens, asked.name, asked.amount)
+        except ValueError as error:
+            parser.error(str(error))
     else:
         try:
             tree.set_faults(asked.folder, asked.json if asked.verb == "fault" else "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 
-from bhype.lab import core
+from bhype.lab import core, disks
 from bhype.lab.uname import HOSTNAME, RELEASE, VERSION
 
 TYPE_CHECKING = False
@@ -118,7 +118,7 @@ def _values() -> dict[str, Callable[[], str]]:
         **{"kern.smp.threads_per_core": "1", "hw.physmem": str(host["memory"]), "hw.pagesize": str(PAGE)},
         **{"hw.realmem": str(host["memory"]), "kern.vm_guest": "none", "security.jail.jailed": "0"},
         **{"kern.hostuuid": host.get("uuid", ""), "kern.features.vimage": "1", "net.ifdescr_maxlen": "1024"},
-        **{"kern.disks": "vtbd1 vtbd0", "kern.boottime": _boottime(host["booted"])},
+        **{"kern.disks": " ".join(reversed(disks.present())), "kern.boottime": _boottime(host["booted"])},
         **{
             name: host.get("tunables", {}).get(name, value)
             for name, value in TUNABLES.items()

@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 
-from bhype.lab import bhyve_state, core
+from bhype.lab import bhyve_state, core, disks
 
 PROGRAMS = {
     **{f"sbin/{name}": name for name in ("zfs", "zpool", "ifconfig", "kldload", "kldstat", "sysctl")},
@@ -65,12 +65,14 @@ def create(folder: str, *, cpus: int, memory: int, pool: str, size: int) -> list
 
     with core.state("pci") as data:
         pci.boot(data, tunables)
-    from bhype.lab.openzfs import pools
+    from bhype.lab.openzfs import labels, pools, spec
     from bhype.lab.openzfs.store import changing
 
+    disks.make(size + labels.START + labels.END)
     with changing() as store:
-        if not store.pools:
-            pools.make(store, pool, (size, size), [["disk", "vtbd1"]], {}, filesystem={})
+        pools.modernise(store)
+        if not store.pools and labels.read("/dev/da0") is None:
+            pools.make(store, pool, spec.Spec(["da0"]), {}, filesystem={})
     with core.state("ifconfig") as data:
         ifconfig_run.boot(data)
     return _firmware(f"{folder}/root/{FIRMWARE}")
@@ -130,6 +132,17 @@ def stop(folder: str, *, grace: float = 3.0) -> int:
             time.sleep(0.02)
     shutil.rmtree(core.root("/dev/vmm"), ignore_errors=True)
     return len(guests)
+
+
+def disk(folder: str, happens: str, name: str, amount: int = 0) -> None:
+    """Do to a disk of the lab what happens to disks (see `disks.change`); its pools notice at once."""
+    os.environ["BHYPE_LAB"] = os.path.realpath(folder)
+    from bhype.lab.openzfs import pools
+    from bhype.lab.openzfs.store import changing
+
+    disks.change(happens, name, amount)
+    with changing() as store:
+        pools.refresh(store)
 
 
 def set_faults(folder: str, text: str) -> None:
