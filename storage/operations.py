@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from . import operations_datasets, operations_images, operations_keys
+from . import operations_datasets, operations_images, operations_isos, operations_keys, snapshots_operations
 from .pools import operations as operations_pools
 from .pools import operations_members
 from .pools.operations import adopt
 
 __all__ = ["adopt"]
 
-OTHERS = (operations_datasets, operations_images, operations_keys, operations_pools, operations_members)
+OTHERS = (
+    operations_datasets,
+    operations_images,
+    operations_isos,
+    operations_keys,
+    operations_pools,
+    operations_members,
+    snapshots_operations,
+)

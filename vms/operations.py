@@ -34,8 +34,8 @@ from . import (
     plan,
     power,
     renaming,
-    snapshots_operations,
     seeds,
+    snapshots_operations,
     starting,
 )
 from .models import VM
@@ -53,7 +53,10 @@ from .operating import (
 
 POWEROFF_SECONDS = 30.0
 # Their operations are registered by being imported, as those below are.
-OTHERS = (boot, bulk, operations_adopt, operations_deploy, operations_disks, operations_templates, operations_transfer, orphans, renaming, snapshots_operations)  # fmt: skip
+OTHERS = (
+    boot, bulk, operations_adopt, operations_deploy, operations_disks, operations_templates, operations_transfer,
+    orphans, renaming, snapshots_operations,
+)  # fmt: skip
 
 
 class CreateParams(VmParams):

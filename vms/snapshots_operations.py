@@ -6,7 +6,8 @@ from django.utils import timezone
 from pydantic import Field
 
 from bhype.freebsd import zfs_snapshots
-from bhype.tasks import OperationFailed, Run
+from bhype.host import CommandFailed, CommandTimeout
+from bhype.tasks import OperationFailed, Run, ask
 from storage import snapshots, snapshots_files, snapshots_operations
 from storage.models import Snapshot
 
@@ -149,7 +150,12 @@ def rollback(run: Run, params: RollbackParams) -> None:
     vm = vm_of(params)
     run.redact(vm.vnc_password)
     _ours(run, vm)
-    snapshots_rollback.begin(run, vm, params.name, params.goes, keep_config=params.keep_config)
+    try:
+        snapshots_rollback.begin(run, vm, params.name, params.goes, keep_config=params.keep_config)
+    except (CommandFailed, CommandTimeout, OperationFailed, OSError):
+        if VM.objects.filter(pk=vm.pk).exclude(rolling_back_to="").exists():
+            ask("vms.finish_rollback", params, None)
+        raise
 
 
 @vm_operation(

@@ -229,8 +229,8 @@ def finish(run: Run, vm: VM, *, keep_config: bool) -> None:
         run.stage(f"Rolling back {part.dataset}", percent=10 + 70 * number // len(moment.parts))
         try:
             _roll_back(run, part.name)
-        except CommandFailed:
-            if number == 0 and not _is_resumed(run):
+        except CommandFailed as error:
+            if number == 0 and "cannot rollback" in error.result.stderr and not _is_resumed(run):
                 # zfs(8) has refused the first: all is as it was.
                 _note(vm, "")
             raise
