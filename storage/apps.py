@@ -11,15 +11,17 @@ class StorageConfig(AppConfig):
         from bhype.hosts import checklist, observer
         from bhype.ui import search
 
-        from . import observe, owned, owners, views
+        from . import observe, owned, owners, policies, snapshots_observe, views
         from .pools import observe as observe_pools
         from .pools import samples
 
         observer.register(observe.observe, slow=True)
         observer.register(observe_pools.disks, "disks", slow=True)
         observer.register(samples.observe, "samples", slow=True)
+        observer.register(snapshots_observe.observe, "snapshots", slow=True)
+        observer.register(policies.observe, "policies")
         checklist.register(observe.checklist)
-        for prefix in ("pool", "pools", "pool-samples", "disk"):
+        for prefix in ("pool", "pools", "pool-samples", "disk", "snapshots", "policies", "policy"):
             live.register(prefix, lambda user, _topic: bool(user.can("storage.view")))
         search.register("Storage", views.find)
         owners.register("image", owned.images, label="image", part="images")

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from . import operations_datasets, operations_images, operations_isos, operations_keys, snapshots_operations
+from . import (
+    operations_datasets,
+    operations_images,
+    operations_isos,
+    operations_keys,
+    policies_operations,
+    snapshots_operations,
+)
 from .pools import operations as operations_pools
 from .pools import operations_members
 from .pools.operations import adopt
@@ -16,5 +23,6 @@ OTHERS = (
     operations_keys,
     operations_pools,
     operations_members,
+    policies_operations,
     snapshots_operations,
 )

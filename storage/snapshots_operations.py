@@ -105,9 +105,9 @@ def _operation(name: str, title: str) -> Callable[[Callable[[Run, P], None]], Op
     )
 
 
-def require_whole(dataset: Dataset) -> None:
-    """Raise OperationFailed while the thing that the dataset belongs to is being made, removed or rolled back."""
-    owner = owners.of(dataset.bhype_id)
+def require_whole(uuid: str) -> None:
+    """Raise OperationFailed while the thing with this UUID, if there is one, is being made, removed or rolled back."""
+    owner = owners.of(uuid)
     if owner is not None and not owner.is_whole:
         raise OperationFailed(f"{owner.name} is being made, removed or rolled back.")
 
@@ -126,7 +126,7 @@ def take_snapshot(run: Run, params: TakeParams) -> None:
     row = _dataset(params)
     if row is None:
         raise OperationFailed("The dataset does not exist any more.")
-    require_whole(row)
+    require_whole(row.bhype_id)
     snapshots.require_ours(run, row.pool, row.name)
     name = params.name or snapshots.automatic_name(timezone.now())
     if not snapshots.take(run, row.pool, row.name, name, note=params.note):
@@ -147,7 +147,7 @@ def delete_snapshots(run: Run, params: ManyParams) -> None:
     chosen = _choose(run, params)
     for number, (row, choice) in enumerate(chosen):
         run.stage(f"Destroying snapshots of {choice.dataset}", percent=100 * number // len(chosen))
-        require_whole(row)
+        require_whole(row.bhype_id)
         if choice.goes:
             snapshots.drop(run, row.pool, choice)
     _tell(run, [choice for _, choice in chosen])
