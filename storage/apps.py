@@ -9,9 +9,10 @@ class StorageConfig(AppConfig):
     def ready(self) -> None:
         from bhype import live
         from bhype.hosts import checklist, observer
+        from bhype.tasks import links
         from bhype.ui import search
 
-        from . import observe, owned, owners, policies, snapshots_observe, views
+        from . import dataset_pages, observe, owned, owners, policies, snapshots_observe, views
         from .pools import observe as observe_pools
         from .pools import samples
 
@@ -21,7 +22,8 @@ class StorageConfig(AppConfig):
         observer.register(snapshots_observe.observe, "snapshots", slow=True)
         observer.register(policies.observe, "policies")
         checklist.register(observe.checklist)
-        for prefix in ("pool", "pools", "pool-samples", "disk", "snapshots", "policies", "policy"):
+        for prefix in ("dataset", "pool", "pools", "pool-samples", "disk", "snapshots", "policies", "policy"):
             live.register(prefix, lambda user, _topic: bool(user.can("storage.view")))
+        links.register("dataset", dataset_pages.page)
         search.register("Storage", views.find)
         owners.register("image", owned.images, label="image", part="images")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bhype.freebsd import names, zfs_properties
 
@@ -38,7 +38,6 @@ class Use:
     kind: str
     owner: Owner | None = None
     label: str = ""
-    children: list[Use] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -68,6 +67,14 @@ class Use:
     def is_root(self) -> bool:
         """Whether it has a key of its own."""
         return self.name == self.dataset.encryption_root
+
+    @property
+    def give_url(self) -> str:
+        """The page on which what is left of a thing is put to use again, "" where there is none."""
+        part, _ = plan.owner_of(self.name, self.dataset.pool.home)
+        kind = owners.kind_of(part)
+        is_thing = self.kind == ORPHAN and self.depth == 2
+        return owners.address(kind.give_url, self.dataset.pk) if kind and kind.give_url and is_thing else ""
 
     @property
     def refusals(self) -> dict[str, str]:
@@ -142,6 +149,18 @@ def left(pool: Pool | None = None) -> list[Use]:
     found = [use for use in uses(rows.exclude(bhype_id__in=["", plan.HOME_ID, DATA_ID])) if use.is_left]
     tops = {use.name for use in found}
     return [use for use in found if not any(above in tops for above in parents(use.name))]
+
+
+def missing() -> list[Owner]:
+    """Things of which the dataset is not there, as somebody has destroyed it by hand. Those that are being made or
+    deleted are not meant."""
+    names = set(Dataset.objects.values_list("name", flat=True))
+    pools = set(Pool.objects.filter(is_adopted=True, datasets__isnull=False).values_list("pk", flat=True))
+    return [
+        owner
+        for owner in owners.find()
+        if owner.pool_id in pools and owner.is_whole and owner.dataset not in names
+    ]
 
 
 def parents(name: str) -> list[str]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from . import views
+from . import urls_datasets, views
 
 app_name = "storage"
 urlpatterns = [
@@ -10,4 +10,5 @@ urlpatterns = [
     path("", views.pools, name="pools"),
     path("isos/", views.isos, name="isos"),
     path("pools/<str:pool>/adopt/", views.adopt, name="adopt"),
+    *urls_datasets.urlpatterns,
 ]
