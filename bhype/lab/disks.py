@@ -47,7 +47,7 @@ def _disk(driver: str, size: int, model: str, serial: str, **more: object) -> Di
 
 def default(size: int) -> dict[str, Disk]:
     """The disks of a new lab: the system's, the first pool's (of ``size`` bytes) and six that are free."""
-    sas, nvme = "ST4000NM0025", "SSD 980 PRO 250GB"
+    sas, nvme = "ST4000NM0025", "Samsung SSD 980 PRO 250GB"
     parts = [
         {"type": "efi", "label": "efiboot0", "start": FIRST, "count": 260 * 2048, "use": "/boot/efi"},
         {"type": "freebsd-swap", "label": "swap0", "start": 260 * 2048 + FIRST, "count": 4 * GIB // SECTOR,
@@ -151,3 +151,42 @@ def change(verb: str, name: str, amount: int = 0) -> None:
         if verb == "add":
             with open(core.root(f"/dev/{name}"), "wb") as file:
                 file.truncate(disk["size"])
+
+
+def human(size: int) -> str:
+    """As FreeBSD's humanize_number(3) in four characters: ``64G``, ``4.0G``, ``260M``."""
+    units = "BKMGTPE"
+    index, number = 0, float(size)
+    while number >= 1000 and index < len(units) - 1:
+        number /= 1024
+        index += 1
+    text = f"{number:.1f}" if number < 9.95 and index else f"{number:.0f}"
+    return text + units[index]
+
+
+def description(disk: Disk) -> str:
+    """As geom(8) shows the model."""
+    return f"{disk['vendor']} {disk['model']}" if disk["driver"] == "da" else str(disk["model"])
+
+
+def lunid(disk: Disk) -> str:
+    return f"5000c500{sum(map(ord, disk['serial'])) * 2654435761 % 2**32:08x}"
+
+
+def modes(found: dict[str, Disk]) -> dict[str, str]:
+    """How often each disk is open for reading, writing and exclusively, as GEOM counts: ``r1w1e1``."""
+    from bhype.lab.openzfs import pools, vdevs
+
+    in_pools = {
+        of(each["path"])
+        for pool in pools.opened().pools.values()
+        for each in vdevs.all_leaves(pool)
+        if each["state"] == "ONLINE"
+    }
+    result = {}
+    for name, disk in found.items():
+        count = len(users(disk))
+        result[name] = (
+            f"r{count}w{count}e{count + 1}" if count else "r1w1e1" if name in in_pools else "r0w0e0"
+        )
+    return result

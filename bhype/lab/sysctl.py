@@ -141,11 +141,37 @@ def _values() -> dict[str, Callable[[], str]]:
         "vm.swap_total": lambda: "2147483648",
     }
     values |= {f"vm.stats.vm.{name}": _page_counter(name, host["memory"]) for name in _MEMORY}
-    for name, part in _ARC.items():
-        values[f"kstat.zfs.misc.arcstats.{name}"] = _always(str(int(host["memory"] * part)))
-    for name, rate in (("hits", 40), ("misses", 2)):
-        values[f"kstat.zfs.misc.arcstats.{name}"] = _always(str(int((time.time() - host["booted"]) * rate)))
+    values |= {f"kstat.zfs.misc.arcstats.{name}": reader for name, reader in _arc(host).items()}
     return values
+
+
+def _arc(host: dict[str, int]) -> dict[str, Callable[[], str]]:
+    """The statistics of ZFS's cache (arc_stats in OpenZFS's arc.c): sizes in bytes, counters since the boot."""
+    age = time.time() - host["booted"]
+    limit = int(
+        core.peek("sysctl").get("vfs.zfs.arc.max", 0) or core.peek("sysctl").get("vfs.zfs.arc_max", 0)
+    )
+    found = {name: _always(str(_limited(int(host["memory"] * part), limit))) for name, part in _ARC.items()}
+    found |= {name: _always(str(int(age * rate))) for name, rate in _ARC_RATES.items()}
+    for name, part in _L2.items():
+        found[name] = _l2(part, age)
+    return found
+
+
+def _limited(size: int, limit: int) -> int:
+    return min(size, limit) if limit else size
+
+
+def _l2(part: float, age: float) -> Callable[[], str]:
+    """A figure of the cache disks, 0 where pools have none: part of their size, or (below 0) per second."""
+
+    def read() -> str:
+        from bhype.lab.openzfs import pools
+
+        size = sum(each["size"] for pool in pools.opened().pools.values() for each in pool["cache"])
+        return str(int(size * part if part > 0 else -part * age if size else 0))
+
+    return read
 
 
 def _always(text: str) -> Callable[[], str]:
@@ -157,7 +183,19 @@ def _page_counter(name: str, memory: int) -> Callable[[], str]:
 
 
 # What the cache takes of the memory.
-_ARC = {"size": 0.06, "c": 0.25, "c_max": 0.5, "c_min": 0.03, "mfu_size": 0.03, "mru_size": 0.03}
+_ARC = {
+    **{"size": 0.06, "c": 0.25, "c_max": 0.5, "c_min": 0.03, "mfu_size": 0.03, "mru_size": 0.025},
+    **{"anon_size": 0.001, "hdr_size": 0.001, "data_size": 0.04, "metadata_size": 0.015, "other_size": 0.004},
+    **{"compressed_size": 0.03, "uncompressed_size": 0.055, "overhead_size": 0.012, "dnode_size": 0.001},
+}
+# Per second.
+_ARC_RATES = {
+    **{"hits": 40, "misses": 2, "demand_data_hits": 24, "demand_data_misses": 1, "demand_metadata_hits": 14},
+    **{"demand_metadata_misses": 0.5, "prefetch_data_hits": 1, "prefetch_data_misses": 0.4, "deleted": 0.1},
+    **{"prefetch_metadata_hits": 1, "prefetch_metadata_misses": 0.1, "mfu_hits": 25, "mru_hits": 14},
+    **{"mfu_ghost_hits": 0.01, "mru_ghost_hits": 0.02, "evict_skip": 0.01, "memory_throttle_count": 0},
+}
+_L2 = {"l2_size": 0.2, "l2_asize": 0.1, "l2_hdr_size": 0.0002, "l2_hits": -3.0, "l2_misses": -0.6}
 _MEMORY = (
     *("v_page_count", "v_free_count", "v_active_count", "v_inactive_count", "v_laundry_count"),
     *("v_wire_count", "v_cache_count"),

@@ -16,6 +16,9 @@ from bhype.lab import bhyve_state, core, disks
 
 PROGRAMS = {
     **{f"sbin/{name}": name for name in ("zfs", "zpool", "ifconfig", "kldload", "kldstat", "sysctl")},
+    **{f"sbin/{name}": name for name in ("camcontrol", "geom", "gpart", "mount", "nvmecontrol")},
+    **{"sbin/swapinfo": "swapinfo", "usr/sbin/diskinfo": "diskinfo", "usr/sbin/iostat": "iostat"},
+    "usr/local/sbin/smartctl": "smartctl",
     **{"bin/ps": "ps", "bin/freebsd-version": "freebsd_version", "usr/bin/uname": "uname"},
     **{f"usr/sbin/{name}": name for name in ("bhyve", "bhyvectl", "bhyveload", "devctl", "ngctl", "pciconf")},
     **{f"usr/bin/{name}": name for name in ("nice", "protect", "rctl", "renice")},

@@ -128,9 +128,9 @@ def import_(argv: list[str]) -> int:
             raise core.Exit(0)  # what was seen is not kept
         if "a" in letters:
             return max(
-                [_bring(store, key, row["name"], props, letters, argv) for key, row in away.items()] or [0]
+                [_bring(store, key, row["name"], props, letters=letters, argv=argv) for key, row in away.items()] or [0]
             )
-        return _import_one(store, away, words, props, letters, argv)
+        return _import_one(store, away, words, props, letters=letters, argv=argv)
 
 
 def _properties(found: list[tuple[str, str]]) -> dict[str, str]:
@@ -151,6 +151,7 @@ def _import_one(
     away: dict[str, dict[str, Any]],
     words: list[str],
     props: dict[str, str],
+    *,
     letters: set[str],
     argv: list[str],
 ) -> int:
@@ -172,11 +173,11 @@ def _import_one(
     if len(keys) > 1:
         core.fail(f"cannot import '{word}': more than one matching pool\nimport by numeric ID instead")
     new = words[1] if len(words) > 1 else away[keys[0]]["name"]
-    return _bring(store, keys[0], new, props, letters, argv)
+    return _bring(store, keys[0], new, props, letters=letters, argv=argv)
 
 
 def _bring(
-    store: Store, key: str, new: str, props: dict[str, str], letters: set[str], argv: list[str]
+    store: Store, key: str, new: str, props: dict[str, str], *, letters: set[str], argv: list[str]
 ) -> int:
     row = store.data[pools.EXPORTED][key]
     old, pool = row["name"], row["pool"]

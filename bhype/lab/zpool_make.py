@@ -88,7 +88,7 @@ def create(argv: list[str]) -> int:
             for line in layout(name, spec):
                 print(line)
             return 0
-        _create(store, name, spec, props, given, prefix)
+        _create(store, name, spec, props, given, prefix=prefix)
         if "d" in letters:
             store.pools[name]["props"] |= {f"feature@{each}": "disabled" for each in pool_properties.FEATURES}
         pool_history.log(store.pools[name], ["zpool", "create", *argv])
@@ -114,7 +114,7 @@ def _check_mountpoint(name: str, mountpoint: str, altroot: str) -> None:
 
 
 def _create(
-    store: Store, name: str, spec: Spec, props: dict[str, str], given: dict[str, str], prefix: str
+    store: Store, name: str, spec: Spec, props: dict[str, str], given: dict[str, str], *, prefix: str
 ) -> None:
     wrong = names.pool_reason(name)
     if wrong:

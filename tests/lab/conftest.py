@@ -21,6 +21,8 @@ PATHS = {
     **{"uname": "usr/bin/uname", "freebsd-version": "bin/freebsd-version"},
     **{name: f"usr/sbin/{name}" for name in ("bhyveload", "devctl", "ngctl", "pciconf")},
     **{name: f"usr/bin/{name}" for name in ("nice", "protect", "rctl", "renice")},
+    **{name: f"sbin/{name}" for name in ("camcontrol", "geom", "gpart", "mount", "nvmecontrol", "swapinfo")},
+    **{"diskinfo": "usr/sbin/diskinfo", "iostat": "usr/sbin/iostat", "smartctl": "usr/local/sbin/smartctl"},
     **{"grub-bhyve": "usr/local/sbin/grub-bhyve", "swtpm": "usr/local/bin/swtpm"},
 }
 GIB = 2**30

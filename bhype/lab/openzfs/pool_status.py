@@ -190,12 +190,11 @@ def width(name: str, pool: Pool, style: Style) -> int:
 
 
 def _tree(name: str, pool: Pool, style: Style) -> Iterator[str]:
-    state, aux = vdevs.health(pool)
     totals = [0, 0, 0]
     for top in pool["tops"]:
         if vdevs.state(top)[0] not in ("ONLINE", "DEGRADED"):
             totals = [a + b for a, b in zip(totals, _counts(top), strict=True)]
-    yield _row(pool, style, name, {"kind": "root"}, 0, state, aux, totals)
+    yield _row(pool, style, name, {"kind": "root"}, 0, state=vdevs.health(pool), counts=totals)
     for top in pool["tops"]:
         if top.get("class") == "" and top["kind"] != "hole":
             yield from _branch(pool, style, top, vdevs.name(top, style=style.name), 2)
@@ -230,20 +229,20 @@ def _counts(vdev: Vdev) -> list[int]:
 
 
 def _branch(pool: Pool, style: Style, vdev: Vdev, label: str, depth: int) -> Iterator[str]:
-    state, aux = vdevs.state(vdev)
     if style.unhealthy and not any(
         each["state"] != "ONLINE" or any(each["errors"]) for each in vdevs.leaves(vdev)
     ):
         return
-    yield _row(pool, style, label, vdev, depth, state, aux, _counts(vdev))
+    yield _row(pool, style, label, vdev, depth, state=vdevs.state(vdev), counts=_counts(vdev))
     for index, child in enumerate(vdev.get("children", ())):
         yield from _branch(pool, style, child, vdevs.name(child, index=index, style=style.name), depth + 2)
 
 
 def _row(
-    pool: Pool, style: Style, label: str, vdev: Vdev, depth: int, state: str, aux: str, counts: list[int]
+    pool: Pool, style: Style, label: str, vdev: Vdev, depth: int, *, state: tuple[str, str], counts: list[int]
 ) -> str:
-    shown = "FAULTED" if aux == vdevs.CORRUPT else state
+    word, aux = state
+    shown = "FAULTED" if aux == vdevs.CORRUPT else word
     numbers = "".join(f" {number if style.exact else sizes.human(number, ''):>5}" for number in counts)
     line = f"\t{'':{depth}}{label:<{style.width - depth}}  {shown:<8}{numbers}"
     is_leaf = vdev["kind"] in vdevs.LEAVES

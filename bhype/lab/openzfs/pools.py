@@ -68,7 +68,10 @@ def refresh(store: Store) -> None:
 
 def opened() -> Store:
     """The store to read, its pools as they are now."""
-    store = Store(core.peek("zfs"))
+    from bhype.lab.openzfs import store as module
+
+    read = getattr(module, "reading", None)
+    store: Store = read() if read else Store(core.peek("zfs"))
     refresh(store)
     return store
 
@@ -93,7 +96,13 @@ def put_away(store: Store, name: str, state: int = labels.EXPORTED) -> None:
     pool = store.pools.pop(name)
     vdevs.relabel(pool, name, state)
     store.data.setdefault(EXPORTED, {})[str(pool["guid"])] = {"name": name, "pool": pool, "datasets": kept}
-    store.changed()
+    _changed(store)
+
+
+def _changed(store: Store) -> None:
+    tell = getattr(store, "changed", None)
+    if tell:
+        tell()
 
 
 def forget(store: Store) -> None:
@@ -129,7 +138,7 @@ def bring_back(store: Store, key: str, new: str, *, mount: bool = True) -> None:
     store.pools[new] = pool
     for each, dataset in kept["datasets"].items():
         store.datasets[new + each[len(old) :]] = dataset
-    store.changed()
+    _changed(store)
     vdevs.relabel(pool, new)
     if mount:
         store.show_again([new, *store.below(new)])
