@@ -6,6 +6,7 @@ BHYPE_PORT    port of the panel; BHYPE_BIND its address; BHYPE_HOSTS names it ma
 BHYPE_ALLOW   what VMs may have of this host beyond their datasets: words of "passthru", "raw" (devices and options
               in bhyve's own words, scripts), and folders whose files they may use, comma-separated
 BHYPE_FETCH_ALLOW  networks besides the public internet from which images may be fetched, comma-separated: 10.0.0.0/8
+BHYPE_UPLOAD_GIB  GiB of uploaded files that one person may keep (512)
 BHYPE_NO_PICTURES  no small pictures of screens in the list of VMs
 BHYPE_PATIENCE  multiplies the time that the commands of tasks may take; more than 1 on a slow host
 DATABASE_URL  postgres://..., else SQLite in BHYPE_STATE
@@ -42,13 +43,13 @@ def _port(name: str, default: int) -> int:
     return int(value)
 
 
-def _factor(name: str, default: float) -> float:
+def _factor(name: str, default: float, most: float = 100) -> float:
     try:
         value = float(os.environ.get(name, default))
     except ValueError:
         value = 0
-    if not 0.01 <= value <= 100:
-        raise ImproperlyConfigured(f"{name}={os.environ.get(name)!r} is not a number from 0.01 to 100")
+    if not 0.01 <= value <= most:
+        raise ImproperlyConfigured(f"{name}={os.environ.get(name)!r} is not a number from 0.01 to {most:g}")
     return value
 
 
@@ -100,6 +101,8 @@ VNC_FIRST_PORT = _port("BHYPE_VNC_PORT", 5900)
 ALLOW = _words("BHYPE_ALLOW", "passthru")
 # Where images may be fetched from besides the public internet; read by the worker of each host.
 FETCH_ALLOW = _networks("BHYPE_FETCH_ALLOW")
+# Bytes of uploaded files that one person may keep.
+UPLOAD_QUOTA = int(_factor("BHYPE_UPLOAD_GIB", 512.0, 1_000_000.0) * 2**30)
 # Whether the list of VMs shows small pictures of their screens.
 CONSOLE_PICTURES = not _flag("BHYPE_NO_PICTURES")
 COMMAND_PATIENCE = _factor("BHYPE_PATIENCE", 1.0)

@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from ninja import Query, Router, Schema
-from ninja.responses import Status
 from pydantic import Field
 
-from bhype.accounts import audit
-from bhype.accounts.access import lookup, signed_in
+from bhype.accounts.access import signed_in
 from bhype.accounts.errors import ApiError
 from bhype.accounts.models import User
-from bhype.tasks.api import TaskOut
-from bhype.tasks.models import Task
 
-from . import operations
-from .models import Dataset, Iso, Pool
+from .api_uploads import router as uploads_router
+from .models import Dataset, Iso
+from .pools.api import router as pools_router
 
 router = Router()
-
-
-class PoolOut(Schema):
-    name: str
-    host: str
-    is_adopted: bool
-    health: str
-    size: int
-    allocated: int
-    free: int
-    fragmentation: int
-    seen_at: datetime | None
-
-    @staticmethod
-    def resolve_host(pool: Any) -> str:
-        return str(pool.host.name)
 
 
 class DatasetOut(Schema):
@@ -78,26 +58,6 @@ def _viewer(request: HttpRequest) -> User:
     return user
 
 
-@router.get("/pools", response=list[PoolOut], summary="ZFS pools")
-def list_pools(request: HttpRequest) -> QuerySet[Pool]:
-    _viewer(request)
-    return Pool.objects.select_related("host")
-
-
-@router.get("/pools/{name}", response=PoolOut, summary="One pool")
-def get_pool(request: HttpRequest, name: str) -> Pool:
-    return lookup(signed_in(request), Pool, "storage.view", name=name)
-
-
-@router.post("/pools/{name}/adopt", response={202: TaskOut}, summary="Let bHype use a pool")
-def adopt_pool(request: HttpRequest, name: str) -> Status[Task]:
-    user = signed_in(request)
-    pool = lookup(user, Pool, "storage.change", name=name)
-    task = operations.adopt.ask({"pool_id": pool.pk}, user)
-    audit.record(request, "storage.adopt", f"pool {pool.name}", task=task)
-    return Status(202, task)
-
-
 @router.get("/datasets", response=list[DatasetOut], summary="Datasets of bHype")
 def list_datasets(request: HttpRequest, query: Query[Paging]) -> QuerySet[Dataset]:
     _viewer(request)
@@ -121,3 +81,7 @@ def list_isos(request: HttpRequest, query: Query[Paging]) -> list[dict[str, Any]
         }
         for iso in rows
     ]
+
+
+router.add_router("/uploads", uploads_router)
+router.add_router("", pools_router)

@@ -13,17 +13,22 @@ class StorageConfig(AppConfig):
         from bhype.ui import search
 
         from . import dataset_pages, observe, owned, owners, policies, snapshots_observe, views
+        from .operations_transfers import observe as observe_uploads
         from .pools import observe as observe_pools
         from .pools import samples
 
         observer.register(observe.observe, slow=True)
         observer.register(observe_pools.disks, "disks", slow=True)
         observer.register(samples.observe, "samples", slow=True)
+        observer.register(observe_uploads, "uploads", slow=True)
         observer.register(snapshots_observe.observe, "snapshots", slow=True)
         observer.register(policies.observe, "policies")
         checklist.register(observe.checklist)
         for prefix in ("dataset", "pool", "pools", "pool-samples", "disk", "snapshots", "policies", "policy"):
             live.register(prefix, lambda user, _topic: bool(user.can("storage.view")))
         links.register("dataset", dataset_pages.page)
+        for prefix in ("image", "images", "isos", "catalogue"):
+            live.register(prefix, lambda user, _topic: bool(user.can("storage.view")))
+        live.register("uploads", lambda user, topic: topic == f"uploads:{user.pk}")
         search.register("Storage", views.find)
         owners.register("image", owned.images, label="image", part="images")

@@ -101,7 +101,10 @@ def arrival(run: Run, pool: Pool, source: SourceParams, key: str) -> Iterator[Ar
         arrive = _fetched if source.url else _uploaded
         arrived = arrive(run, pool, source, key, space)
         yield unpacked(run, arrived, space)
-    fetching.forget(run, pool, key)
+    if source.url:
+        fetching.forget(run, pool, key)
+    else:
+        transfers.discard(run, pool, source.file)
 
 
 def check_pool(pool: Pool) -> None:
@@ -197,7 +200,10 @@ def _uploaded(run: Run, pool: Pool, source: SourceParams, _key: str, space: str)
     if source.checksum:
         expected = checksums.parse(source.checksum)
         if kinds[expected.algorithm].hexdigest() != expected.value:
-            raise OperationFailed(f"The {expected.label} of {name} is not the one that was announced.")
+            transfers.discard(run, pool, source.file)
+            raise OperationFailed(
+                f"The {expected.label} of {name} is not the one that was announced. The file was thrown away."
+            )
         verified = expected.label
     return Arrived(path, name, name, kinds["sha256"].hexdigest(), verified)
 

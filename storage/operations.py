@@ -7,6 +7,7 @@ from . import (
     operations_images,
     operations_isos,
     operations_keys,
+    operations_transfers,
     policies_operations,
     snapshots_operations,
 )
@@ -21,6 +22,7 @@ OTHERS = (
     operations_images,
     operations_isos,
     operations_keys,
+    operations_transfers,
     operations_pools,
     operations_members,
     policies_operations,

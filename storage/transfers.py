@@ -17,6 +17,7 @@ import pwd
 import re
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,8 @@ PART = "transfers"
 IMPORTS, EXPORTS, FETCHES, WORK = "imports", "exports", "fetches", "work"
 _FILE = re.compile(r"(?:([1-9][0-9]{0,17})/)?([A-Za-z0-9][A-Za-z0-9._+ -]{0,120})")
 _COPY = 1 << 22
+# Seconds after which what was fetched in part is not gone on with.
+FETCH_KEPT = 7 * 86400
 
 
 def home(pool: Pool) -> str:
@@ -107,6 +110,11 @@ def _give(path: Path) -> None:
 
 
 def _tidy(run: Run, pool: Pool) -> None:
+    """Remove what ended tasks have left, and what nobody has gone on fetching."""
+    old = time.time() - FETCH_KEPT
+    for path in _at(run, folder(pool, FETCHES)).iterdir():
+        if path.lstat().st_mtime < old:
+            path.unlink(missing_ok=True)
     at_work = {str(pk) for pk in Task.objects.unfinished().values_list("pk", flat=True)}
     for path in _at(run, folder(pool, WORK)).iterdir():
         if path.name.partition("-")[0] not in at_work:
@@ -153,21 +161,43 @@ def take(run: Run, pool: Pool, file: str, space: str) -> str:
     return target
 
 
+def discard(run: Run, pool: Pool, file: str) -> None:
+    """Remove a file for import that is used up; no error when it is gone already."""
+    if not is_file(file):
+        return
+    *folders, name = file.split("/")
+    with contextlib.suppress(FileNotFoundError):
+        top = _enter(run, pool, folders)
+        try:
+            os.unlink(name, dir_fd=top)
+        finally:
+            os.close(top)
+
+
+def _enter(run: Run, pool: Pool, folders: list[str]) -> int:
+    """The opened folder below the imports, reached without following any link. Raises OSError."""
+    top = os.open(run.host.path(folder(pool, IMPORTS)), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    for each in folders:
+        try:
+            inner = os.open(each, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+        finally:
+            os.close(top)
+        top = inner
+    return top
+
+
 def _open(run: Run, pool: Pool, file: str) -> int:
     """The opened file, reached without following any link."""
-    top = os.open(run.host.path(folder(pool, IMPORTS)), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    *folders, name = file.split("/")
     try:
-        *folders, name = file.split("/")
-        for each in folders:
-            inner = os.open(each, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+        top = _enter(run, pool, folders)
+        try:
+            return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=top)
+        finally:
             os.close(top)
-            top = inner
-        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=top)
     except OSError as error:
         path = f"{folder(pool, IMPORTS)}/{file}"
         raise OperationFailed(f"There is no file {path}, or it is a link: {error.strerror}.") from error
-    finally:
-        os.close(top)
 
 
 def _link(run: Run, source: str, target: str, wanted: os.stat_result) -> None:

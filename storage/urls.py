@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from . import urls_datasets, views
+from . import urls_datasets, urls_library, views
 
 app_name = "storage"
 urlpatterns = [
@@ -11,4 +11,5 @@ urlpatterns = [
     path("isos/", views.isos, name="isos"),
     path("pools/<str:pool>/adopt/", views.adopt, name="adopt"),
     *urls_datasets.urlpatterns,
+    *urls_library.urlpatterns,
 ]

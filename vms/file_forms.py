@@ -9,12 +9,13 @@ from bhype.freebsd import names
 from bhype.hosts.models import Host
 from bhype.tasks import Refused, ask
 from bhype.tasks.models import Task
+from storage import uploads
+from storage.uploads import File
 
-from . import operations_transfer, ova, uploads
+from . import operations_transfer, ova
 from .forms import Data, new_name
 from .models import VM, Disk
 from .sizes import human
-from .uploads import Upload
 
 OPERATIONS = {"ova": "vms.import_ova", "zfs": "vms.import_stream", "image": "vms.import_image"}
 
@@ -34,7 +35,7 @@ class FileForm(forms.Form):
         help_text="What is on that disk is lost, and it grows where the image is larger. Its VM has to be off.",
     )
 
-    def __init__(self, data: Data = None, *, user: User, upload: Upload, name: str = "") -> None:
+    def __init__(self, data: Data = None, *, user: User, upload: File, name: str = "") -> None:
         super().__init__(data)
         self.user, self.upload = user, upload
         if upload.kind != "image":
@@ -72,7 +73,7 @@ class FileForm(forms.Form):
             return None
 
 
-def machine_of(user: User, upload: Upload) -> ova.Machine:
+def machine_of(user: User, upload: File) -> ova.Machine:
     """What a package describes. Raises BadOva."""
     try:
         with uploads.opened(user, upload) as file:

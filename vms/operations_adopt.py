@@ -9,7 +9,7 @@ from bhype.hosts.models import Host
 from bhype.live import publish
 from bhype.tasks import Cancelled, OperationFailed, Run, ask, operation
 
-from . import adoption, parts, place, power, transfers
+from . import adoption, parts, place, power
 from .models import VM
 from .operating import Nothing, State, VmParams, mark, require_off, row_of, vm_of, vm_operation
 
@@ -44,15 +44,6 @@ def find_foreign(run: Run, _params: Nothing) -> None:
     found = adoption.candidates(run.host, homes())
     run.log(f"{len(found)} found: {', '.join(one.name for one in found) or 'none'}")
     run.result(vms=[one.as_json() for one in found])
-
-
-@operation(
-    "vms.ready_transfers", title="Make the folder for uploads", right="vms.create", lock="vms.ready_transfers"
-)
-def ready_transfers(run: Run, _params: Nothing) -> None:
-    """Make the folder that uploads go to, in each pool that is bHype's."""
-    for pool in Host.objects.this().pools.filter(is_adopted=True):
-        transfers.ready(run, pool)
 
 
 @vm_operation("vms.adopt_foreign", "Take over {vm}", right="vms.root", recover="vms.recover_adoption")

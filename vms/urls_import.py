@@ -13,6 +13,5 @@ urlpatterns = [
     path("_import/files/", views.files, name="import_files"),
     path("_import/files/<str:file>/", views.file, name="import_file"),
     path("_import/files/<str:file>/remove/", views.file_remove, name="import_file_remove"),
-    path("_import/upload/", views.upload, name="import_upload"),
     path("_import/back/<slug:vm>/", views.give_back, name="import_back"),
 ]

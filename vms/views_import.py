@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 
@@ -16,8 +16,9 @@ from bhype.accounts.models import User
 from bhype.foreign import Imported
 from bhype.hosts.models import Host
 from bhype.tasks import Refused, ask
+from storage import uploads
 
-from . import importing, ova, pages_import, plan, uploads
+from . import importing, ova, pages_import, plan
 from .file_forms import FileForm, machine_of
 from .import_forms import AdoptForm, ImportForm, TextForm
 from .models import VM
@@ -102,7 +103,8 @@ def files(request: HttpRequest) -> HttpResponse:
     """Disk images, packages and streams that the person has uploaded."""
     user = signed_in(request)
     context = {"files": uploads.files(user), "tab": "files", "may_root": user.can("vms.root")}
-    return render(request, "vms/import_files.html", context | {"limit": uploads.LIMIT})
+    context |= {"limit": uploads.LIMIT, "unfinished": uploads.unfinished(user, "file")}
+    return render(request, "vms/import_files.html", context)
 
 
 @allow("vms.create", methods="GET POST")
@@ -137,31 +139,13 @@ def file_remove(request: HttpRequest, file: str) -> HttpResponse:
     return redirect("vms:import_files")
 
 
-def _own(request: HttpRequest, name: str) -> tuple[User, uploads.Upload]:
+def _own(request: HttpRequest, name: str) -> tuple[User, uploads.File]:
     """The person and their file; that of another looks as if it were not there."""
     user = signed_in(request)
     found = uploads.find(user, name)
     if found is None:
         raise Http404
     return user, found
-
-
-@allow("vms.create", methods="POST")
-def upload(request: HttpRequest) -> HttpResponse:
-    """One file as the body of the request, for the folder of who sends it."""
-    user = signed_in(request)
-    try:
-        name = uploads.receive(
-            user, request.GET.get("name", ""), request, request.headers.get("Content-Length", "")
-        )
-    except uploads.NotReady:
-        task = ask("vms.ready_transfers", {}, user)
-        audit.record(request, task.operation, "host", task=task)
-        return JsonResponse({"message": "The folder for uploads is being made.", "again": True}, status=409)
-    except uploads.BadUpload as error:
-        return JsonResponse({"message": str(error)}, status=422)
-    audit.record(request, "vms.upload", f"file {name}")
-    return JsonResponse({"file": name})
 
 
 def _preview(form: ImportForm, imported: Imported) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def test_a_package_of_another_tool_is_imported_run_and_exported(panel, admin, pa
 
     # Upload it; what it becomes is shown before anything is made.
     page.goto("/vms/_import/files/")
-    page.locator("#upload-file").set_input_files(package)
+    page.locator("[data-upload-file]").set_input_files(package)
     page.get_by_role("link", name="debian box.ova", exact=True).click(timeout=60_000)
     for text in ("128 MiB", "ahci-hd, from box-disk001.vmdk", "e1000", "sound"):
         expect(page.locator("main")).to_contain_text(text)

@@ -1,0 +1,148 @@
+// Sending files in pieces (tus): each can be paused, goes on after a lost connection, and after the page was loaded
+// anew when the same file is chosen again.
+(() => {
+  const PIECE = 8 * 1024 * 1024;
+  const RETRIES = [0, 1000, 2000, 5000, 10000, 20000, 30000];
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const human = (bytes) => {
+    let unit = 0;
+    for (; bytes >= 1024 && unit < units.length - 1; unit += 1) bytes /= 1024;
+    return `${bytes >= 100 || !unit ? Math.round(bytes) : bytes.toFixed(1)} ${units[unit]}`;
+  };
+  const clock = (seconds) => {
+    if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
+    const minutes = Math.round(seconds / 60);
+    return minutes < 120 ? `${minutes} min` : `${Math.round(minutes / 60)} h`;
+  };
+  const token = () => document.querySelector("[name=csrfmiddlewaretoken]")?.value ?? "";
+  const said = (error) => {
+    try { return JSON.parse(error.originalResponse.getBody()); } catch { return {}; }
+  };
+  const again = (error) => {
+    const status = error.originalResponse?.getStatus() ?? 0;
+    if (said(error).code === "conflict") return false;
+    return status === 0 || [409, 423, 460].includes(status) || status >= 500;
+  };
+
+  const row = (area, name) => {
+    const item = area.querySelector("template").content.firstElementChild.cloneNode(true);
+    item.querySelector("[data-name]").textContent = name;
+    area.querySelector("[data-list]").append(item);
+    return item;
+  };
+
+  const send = (area, file) => {
+    const item = row(area, file.name);
+    const part = (name) => item.querySelector(`[data-${name}]`);
+    const tell = (text, bad = false) => {
+      part("told").textContent = text;
+      part("told").classList.toggle("text-danger", bad);
+    };
+    const bar = (share) => {
+      const percent = Math.round(100 * share);
+      part("bar").firstElementChild.style.width = `${percent}%`;
+      part("bar").setAttribute("aria-valuenow", percent);
+    };
+    if (file.size > Number(area.dataset.limit)) { tell("This file is too large.", true); return; }
+    if (!file.size) { tell("This file is empty.", true); return; }
+    const form = area.dataset.form ? document.querySelector(area.dataset.form) : null;
+    const metadata = { filename: file.name, purpose: area.dataset.purpose };
+    if (form) {
+      const facts = Object.fromEntries([...new FormData(form)].filter(([key]) => key !== "csrfmiddlewaretoken"));
+      if (facts.name) metadata.name = facts.name;
+      if (facts.sha256) metadata.sha256 = facts.sha256.trim();
+      delete facts.name;
+      delete facts.sha256;
+      metadata.facts = JSON.stringify(facts);
+    }
+    let began = performance.now();
+    let first = null;
+    const upload = new tus.Upload(file, {
+      endpoint: area.dataset.url,
+      chunkSize: PIECE,
+      retryDelays: RETRIES,
+      metadata,
+      removeFingerprintOnSuccess: true,
+      headers: { "X-CSRFToken": token() },
+      fingerprint: () => Promise.resolve(
+        ["bhype", area.dataset.user, area.dataset.purpose, file.name, file.size, file.lastModified].join("|")),
+      onShouldRetry: (error) => {
+        if (!again(error)) return false;
+        tell(said(error).message ?? "The connection was lost. Trying again…");
+        return true;
+      },
+      onProgress: (sent, total) => {
+        if (first === null) { first = sent; began = performance.now(); }
+        const speed = (sent - first) / Math.max(0.5, (performance.now() - began) / 1000);
+        const left = speed > 0 ? `, ${clock((total - sent) / speed)} left` : "";
+        bar(sent / total);
+        tell(`${human(sent)} of ${human(total)}, ${human(speed)}/s${left}`);
+      },
+      onSuccess: () => {
+        bar(1);
+        tell("Arrived.");
+        part("pause").hidden = part("resume").hidden = part("end").hidden = true;
+        area.dispatchEvent(new CustomEvent("arrived", { bubbles: true }));
+        if (area.dataset.purpose === "file") window.location.reload();
+        else setTimeout(() => item.remove(), 4000);
+      },
+      onError: (error) => {
+        tell(said(error).message ?? "The connection was lost.", true);
+        stopped(true);
+      },
+    });
+    const stopped = (is) => {
+      part("pause").hidden = is;
+      part("resume").hidden = !is;
+      first = null;
+    };
+    part("pause").addEventListener("click", () => {
+      upload.abort();
+      stopped(true);
+      tell("Paused.");
+      part("resume").focus();
+    });
+    part("resume").addEventListener("click", () => {
+      stopped(false);
+      upload.options.headers["X-CSRFToken"] = token();
+      upload.start();
+      part("pause").focus();
+    });
+    part("end").addEventListener("click", () => {
+      upload.abort(true).catch(() => undefined).finally(() => item.remove());
+    });
+    upload.findPreviousUploads().then((found) => {
+      if (found.length) upload.resumeFromPreviousUpload(found[0]);
+      tell(found.length ? "Going on…" : "Beginning…");
+      upload.start();
+    });
+  };
+
+  const ready = (area) => {
+    const input = area.querySelector("input[type=file]");
+    input.addEventListener("change", () => {
+      [...input.files].forEach((file) => send(area, file));
+      input.value = "";
+    });
+    const drop = area.querySelector(".drop");
+    ["dragenter", "dragover"].forEach((kind) => drop.addEventListener(kind, (event) => {
+      event.preventDefault();
+      drop.classList.add("over");
+    }));
+    ["dragleave", "drop"].forEach((kind) => drop.addEventListener(kind, () => drop.classList.remove("over")));
+    drop.addEventListener("drop", (event) => {
+      event.preventDefault();
+      [...event.dataTransfer.files].forEach((file) => send(area, file));
+    });
+  };
+  document.querySelectorAll("[data-upload]").forEach(ready);
+
+  // What was begun and is not sent now: given up by its address.
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-upload-end]");
+    if (!button) return;
+    const headers = { "Tus-Resumable": "1.0.0", "X-CSRFToken": token() };
+    fetch(button.dataset.uploadEnd, { method: "DELETE", headers })
+      .then(() => button.closest("[data-unfinished]")?.remove());
+  });
+})();

@@ -1,0 +1,179 @@
+"""The forms of the library. Each ``save`` asks the worker, or says beside the field what is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+from bhype.accounts.models import User
+from bhype.tasks import Refused
+from bhype.tasks.models import Task
+
+from . import adding, checksums, fetching
+from .models import CatalogueEntry, Image, Iso, Pool
+
+Data = Any
+TYPED = {"autocomplete": "off", "spellcheck": "false"}
+
+
+def _text(
+    label: str, *, most: int, required: bool = True, help_text: str = "", **attrs: str
+) -> forms.CharField:
+    widget = forms.TextInput(attrs=TYPED | attrs)
+    return forms.CharField(
+        label=label, max_length=most, required=required, help_text=help_text, widget=widget
+    )
+
+
+class SourceForm(forms.Form):
+    """A URL, and how what is there is known to be right. checksum: hexadecimals, or the URL of a file with them."""
+
+    url = _text("URL", most=1000, placeholder="https://", inputmode="url")
+    checksum = _text(
+        "Checksum",
+        most=1000,
+        required=False,
+        help_text="SHA-256 or SHA-512 of the file, or the URL of the vendor's list of them. What differs is not kept.",
+    )
+    signature_url = _text(
+        "URL of the signature",
+        most=1000,
+        required=False,
+        help_text="OpenPGP, of the list of checksums or of the file. A list that is signed in clear needs none.",
+        inputmode="url",
+    )
+    signing_key = forms.CharField(
+        label="Public key of the vendor",
+        max_length=100_000,
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3, **TYPED}),
+        help_text="Armored, as it is published (BEGIN PGP PUBLIC KEY BLOCK). With a key, a signature must be there.",
+    )
+
+    def clean_url(self) -> str:
+        return _url(self.cleaned_data["url"])
+
+    def clean_signature_url(self) -> str:
+        return _url(self.cleaned_data["signature_url"])
+
+    def clean_checksum(self) -> str:
+        value: str = self.cleaned_data["checksum"]
+        if "://" in value:
+            return _url(value)
+        if value:
+            try:
+                checksums.parse(value)
+            except checksums.BadChecksum as error:
+                raise forms.ValidationError(str(error)) from error
+        return value
+
+    def clean(self) -> dict[str, Any]:
+        chosen = super().clean() or {}
+        has_list = "://" in (chosen.get("checksum") or "")
+        if chosen.get("signature_url") and not chosen.get("signing_key"):
+            self.add_error("signing_key", "A signature is checked by the vendor's key.")
+        if chosen.get("signing_key") and not (chosen.get("signature_url") or has_list):
+            self.add_error("signature_url", "With a key there must be a signature.")
+        return chosen
+
+    def source(self) -> dict[str, str]:
+        """As SourceParams has it."""
+        chosen = self.cleaned_data
+        found = {key: chosen.get(key) or "" for key in ("url", "signature_url", "signing_key")}
+        typed = chosen.get("checksum") or ""
+        found["checksum_url" if "://" in typed else "checksum"] = typed
+        return {key: value for key, value in found.items() if value}
+
+
+def _url(value: str) -> str:
+    if value and (problem := fetching.problem_of(value)):
+        raise forms.ValidationError(problem)
+    return value
+
+
+class FactsForm(forms.ModelForm):  # type: ignore[type-arg]
+    """What people know of an image: what is in it."""
+
+    class Meta:
+        model = Image
+        fields = ("os", "version", "firmware", "cloud_init", "login", "notes")
+        labels = {
+            "os": "Operating system",
+            "cloud_init": "Seed is read by",
+            "login": "User in the image",
+        }
+        help_texts = {
+            "os": "As the OS presets call it, such as debian12.",
+            "login": "Such as debian or cloud-user.",
+        }
+        widgets = {
+            "notes": forms.Textarea(attrs={"rows": 3}),
+            "firmware": forms.Select(choices=[("uefi", "UEFI"), ("csm", "BIOS (UEFI with CSM)")]),
+        }
+
+    def facts(self) -> dict[str, str]:
+        return {key: self.cleaned_data[key] for key in self.Meta.fields}
+
+
+class AddForm(forms.Form):
+    """Where something is put, and under which name."""
+
+    name = _text("Name", most=128, required=False, help_text="Left empty, it is that of the file.")
+    pool = forms.ModelChoiceField(Pool.objects.none(), empty_label=None)
+
+    def __init__(self, *words: Any, **more: Any) -> None:
+        super().__init__(*words, **more)
+        pools = Pool.objects.filter(is_adopted=True).order_by("-free", "name")
+        self.fields["pool"].queryset = pools  # type: ignore[attr-defined]
+        self.initial.setdefault("pool", pools.first())
+        if len(pools) < 2:
+            self.fields["pool"].widget = forms.HiddenInput()
+
+
+class FetchImageForm(AddForm, SourceForm):
+    """An image by its URL; what is in it is the business of a FactsForm beside it."""
+
+    field_order = ("url", "name", "pool", "checksum", "signature_url", "signing_key")
+
+    def save(self, user: User, facts: dict[str, str]) -> tuple[Image, Task] | None:
+        chosen = self.cleaned_data
+        name = chosen["name"] or adding.image_name_of(chosen["url"])
+        try:
+            return adding.add_image(user, chosen["pool"], name, facts, self.source())
+        except Refused as refused:
+            self.add_error(refused.field if refused.field in self.fields else None, str(refused))
+            return None
+
+
+class FetchIsoForm(AddForm, SourceForm):
+    field_order = ("url", "name", "pool", "checksum", "signature_url", "signing_key")
+
+    def save(self, user: User) -> Task | None:
+        chosen = self.cleaned_data
+        name = chosen["name"] or adding.medium_name_of(chosen["url"])
+        try:
+            return adding.add_iso(user, chosen["pool"], name, self.source())
+        except Refused as refused:
+            self.add_error(refused.field if refused.field in self.fields else None, str(refused))
+            return None
+
+
+class RenameIsoForm(forms.Form):
+    name = _text("New name", most=128)
+
+    def __init__(self, *words: Any, iso: Iso, **more: Any) -> None:
+        super().__init__(*words, **more)
+        self.iso = iso
+        self.initial.setdefault("name", iso.name)
+
+
+class EntryForm(forms.ModelForm):  # type: ignore[type-arg]
+    """An entry of the catalogue."""
+
+    class Meta:
+        model = CatalogueEntry
+        fields = (
+            "os", "title", "family", "state", "url", "index_url", "index_pattern", "checksum_url", "signature_url",
+            "signing_key", "firmware", "cloud_init", "login", "minimum_disk", "notes", "is_enabled",
+        )  # fmt: skip
