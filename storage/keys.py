@@ -6,7 +6,7 @@ A clone has the root of what it was made from, wherever it lies.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from bhype.freebsd import zfs_keys
 from bhype.freebsd.command import Command
@@ -17,8 +17,13 @@ from bhype.tasks import OperationFailed, Run
 from .models import Dataset, Pool
 from .observe_datasets import refresh
 
-# What can be reached again: (run, pool, datasets, whether what starts with the host is to start).
-Hook = Callable[[Run, Pool, list[str], bool], None]
+
+class Hook(Protocol):
+    """Told of datasets that can be reached again. start: whether what starts with the host is to start."""
+
+    def __call__(self, run: Run, pool: Pool, names: list[str], *, start: bool) -> None: ...
+
+
 _hooks: list[Hook] = []
 
 
@@ -48,10 +53,14 @@ def unlock(run: Run, pool: Pool, root: str, passphrase: str | None, *, start: bo
         if passphrase is None and _location(found, root) == "prompt":
             raise OperationFailed("Give its passphrase.")
         _run(run, zfs_keys.load(root, passphrase))
+    _let_go_on(run, pool, found, start=start)
+
+
+def _let_go_on(run: Run, pool: Pool, found: list[KeyInfo], *, start: bool) -> None:
     _mount(run, found)
     refresh(run.host, pool)
     for hook in _hooks:
-        hook(run, pool, [info.name for info in found], start)
+        hook(run, pool, [info.name for info in found], start=start)
 
 
 def lock(run: Run, pool: Pool, root: str) -> None:
@@ -81,12 +90,13 @@ def change(run: Run, pool: Pool, root: str, passphrase: str, new: str) -> None:
     refresh(run.host, pool)
 
 
-def settle(run: Run, pool: Pool, root: str) -> None:
+def settle(run: Run, pool: Pool, root: str, *, start: bool = False) -> None:
     """Bring what was broken off to an end: what is unlocked is mounted, what is locked stays so."""
     found = members(run.host, pool, root)
     if found[0].is_loaded:
-        _mount(run, found)
-    refresh(run.host, pool)
+        _let_go_on(run, pool, found, start=start)
+    else:
+        refresh(run.host, pool)
 
 
 def require_unlocked(host: LocalHost, pool: Pool, name: str, what: str) -> None:
@@ -95,7 +105,12 @@ def require_unlocked(host: LocalHost, pool: Pool, name: str, what: str) -> None:
     rows = Dataset.objects.filter(pool=pool, name__startswith=name).exclude(encryption__in=["", "off"])
     if not any(row.name == name or row.name.startswith(f"{name}/") for row in rows):
         return
-    locked = [info for info in host.query(zfs_keys.status(name)) if not info.is_loaded]
+    try:
+        locked = [info for info in host.query(zfs_keys.status(name)) if not info.is_loaded]
+    except CommandFailed as error:
+        if "does not exist" in error.result.stderr:
+            return
+        raise
     if locked:
         raise OperationFailed(
             f"{what} is locked: {locked[0].root} waits for its passphrase. Unlock it first."

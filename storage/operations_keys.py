@@ -16,6 +16,12 @@ class UnlockParams(DatasetParams):
     start: bool = True
 
 
+class SettleParams(DatasetParams):
+    """What was broken off: with ``start`` an unlocking that was to start things."""
+
+    start: bool = False
+
+
 class ChangeKeyParams(DatasetParams):
     """secret: the passphrase that it has; new_secret: the one that it is to have."""
 
@@ -59,11 +65,11 @@ def change_key(run: Run, params: ChangeKeyParams) -> None:
 
 
 @dataset_operation("storage.settle_key", "Look after the key of {dataset}", right=None)
-def settle_key(run: Run, params: DatasetParams) -> None:
+def settle_key(run: Run, params: SettleParams) -> None:
     """Mount what is unlocked, after the worker died or was stopped; what is locked stays so."""
     row = row_of(params)
     if row is None:
         run.log("It is gone.")
         return
     on_host(run, row)
-    keys.settle(run, row.pool, row.name)
+    keys.settle(run, row.pool, row.name, start=params.start)

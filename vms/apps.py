@@ -14,9 +14,9 @@ class VmsConfig(AppConfig):
         from bhype.hosts import observer, pci
         from bhype.tasks import links
         from bhype.ui import search
-        from storage import owners
+        from storage import keys, owners
 
-        from . import doors, finder, observe, owned, passthru, presets
+        from . import doors, finder, locking, observe, owned, passthru, presets
 
         observer.register(observe.observe)
         observer.on_boot(observe.on_boot)
@@ -29,6 +29,7 @@ class VmsConfig(AppConfig):
         links.register("vm", doors.page)
         links.register("template", doors.template_page)
         search.register("Virtual machines", finder.find)
+        keys.on_unlocked(locking.unlocked)
         owners.register("vm", owned.vms, label="virtual machine", part="vms", give_url="vms:orphan")
         owners.register("template", owned.templates, label="template", part="templates")
         post_migrate.connect(presets.after_migration, sender=self)

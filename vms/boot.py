@@ -13,9 +13,9 @@ from bhype.hosts.models import Host
 from bhype.tasks import OperationFailed, Refused, Run, ask, operation
 from bhype.tasks.models import Task
 
-from . import bulk, health, plan
+from . import bulk, health, locking, plan
 from .models import VM
-from .operating import Nothing, State
+from .operating import Nothing, State, mark
 
 POLL = 0.5
 
@@ -53,6 +53,9 @@ def autostart(run: Run, _params: Nothing) -> None:
 
 def _start(run: Run, vm: VM) -> str:
     """How the start of one VM went, as a sentence."""
+    if locking.is_locked(run, vm):
+        mark(vm, State.LOCKED, locking.REASON)
+        return "It waits: it is locked, and starts when somebody gives its passphrase."
     try:
         watch = health.Watch(run.host, vm)
     except health.BadHealth as error:

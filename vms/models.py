@@ -55,6 +55,8 @@ class VM(models.Model):
         FAILED = "failed", "Failed"
         DELETING = "deleting", "Deleting"
         LOST = "lost", "Lost"
+        # Its dataset waits for its passphrase.
+        LOCKED = "locked", "Locked"
 
     class Firmware(models.TextChoices):
         """What boots the guest: a ROM that bhyve runs, or a program of the host that loads a kernel first."""

@@ -19,7 +19,7 @@ from bhype.tasks import OperationFailed, ask
 from bhype.tasks.models import Task
 from bhype.vmrun import client
 
-from . import edited, place, plan
+from . import edited, locking, place, plan
 from .models import VM
 
 State = VM.State
@@ -36,13 +36,15 @@ _files: dict[int, tuple[int, int]] = {}
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What one sweep knows of one VM. file: its state file; is_supervised: its supervisor lives; operation: the
-    unfinished task about it, such as "vms.start"; is_there: its folder with vm.json exists."""
+    unfinished task about it, such as "vms.start"; is_there: its folder with vm.json exists; is_locked: what it lies in
+    waits for its passphrase."""
 
     file: dict[str, Any] | None
     process: Process | None
     is_supervised: bool
     operation: str
     is_there: bool = True
+    is_locked: bool = False
 
 
 def observe(sweep: Sweep) -> None:
@@ -51,6 +53,7 @@ def observe(sweep: Sweep) -> None:
     files = client.read_states(sweep.host)
     operations = _operations(sweep.row)
     seen = {}
+    locked = locking.locked(sweep.row)
     vms = list(VM.objects.filter(host=sweep.row).select_related("pool", "host").defer(*UNREAD))
     for vm in vms:
         file = files.get(vm.name)
@@ -62,6 +65,7 @@ def observe(sweep: Sweep) -> None:
             bool(file and file.get("supervised")),
             operations.get(vm.subject, ""),
             _is_there(sweep, vm),
+            vm.dataset in locked,
         )
     _write(sweep, vms, seen)
     _ask(sweep, vms, seen)
@@ -97,6 +101,8 @@ def state_of(vm: VM, seen: Seen) -> tuple[str, str]:
         return file_state, reason
     if vm.state == State.STARTING and seen.operation in _STARTING:
         return vm.state, vm.reason
+    if seen.is_locked:
+        return State.LOCKED, locking.REASON
     if not seen.is_there and not (vm.state == State.FAILED and not file_state):
         # Of one that failed without ever running, why it failed says more.
         return (

@@ -18,10 +18,13 @@ from bhype.tasks import Cancelled, OperationFailed, Refused, Run, ask, operation
 from bhype.tasks.models import Schedule
 from storage import plan as storage
 from storage.models import Iso
+from storage.operations_keys import taken
+from storage.passphrases import Secret
 
 from . import (
     boot,
     bulk,
+    locking,
     once,
     operations_adopt,
     operations_deploy,
@@ -54,13 +57,16 @@ from .operating import (
 POWEROFF_SECONDS = 30.0
 # Their operations are registered by being imported, as those below are.
 OTHERS = (
-    boot, bulk, operations_adopt, operations_deploy, operations_disks, operations_templates, operations_transfer,
-    orphans, renaming, snapshots_operations,
+    boot, bulk, locking, operations_adopt, operations_deploy, operations_disks, operations_templates,
+    operations_transfer, orphans, renaming, snapshots_operations,
 )  # fmt: skip
 
 
 class CreateParams(VmParams):
+    """secret: of the passphrase (storage.passphrases) of a VM that is to be encrypted."""
+
     start: bool = False
+    secret: Secret = ""
 
 
 class StartParams(VmParams):
@@ -105,7 +111,7 @@ def create(run: Run, params: CreateParams) -> None:
         raise OperationFailed(f"{vm.name} has been created already.")
     run.redact(vm.vnc_password)
     try:
-        parts.make(run, vm)
+        parts.make(run, vm, taken(run, params.secret))
     except (CommandError, OperationFailed, Cancelled, OSError):
         ask("vms.recover", {"vm_id": vm.pk}, None)
         raise

@@ -25,6 +25,7 @@ GROUPS = {
     "running": ("Running", ("running", "starting", "stopping")),
     "stopped": ("Stopped", ("stopped",)),
     "problem": ("Problems", ("crashed", "failed", "lost")),
+    "locked": ("Locked", ("locked",)),
     "busy": ("Being made or deleted", ("creating", "deleting")),
 }
 SORTS: dict[str, Any] = {
@@ -39,6 +40,7 @@ SORT_CHOICES = (
 DOING = {
     "vms.create": "creating", "vms.start": "starting", "vms.stop": "stopping", "vms.poweroff": "stopping",
     "vms.restart": "restarting", "vms.reset": "resetting", "vms.delete": "deleting", "vms.clone": "creating",
+    "vms.deploy": "creating",
 }  # fmt: skip
 
 
@@ -114,6 +116,10 @@ class Row:
     def may_clone(self) -> bool:
         """Whoever copies a VM gets all that is on its disks."""
         return self.may_change and self.user.can("vms.create")
+
+    @property
+    def may_template(self) -> bool:
+        return self.may_change and self.user.can("templates.change")
 
     @property
     def may_watch(self) -> bool:

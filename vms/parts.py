@@ -12,7 +12,7 @@ import shutil
 import time
 from typing import Any
 
-from bhype.freebsd import bhyvectl, ifconfig, zfs
+from bhype.freebsd import bhyvectl, ifconfig, zfs, zfs_keys
 from bhype.freebsd.zfs import DatasetInfo
 from bhype.host import CommandFailed
 from bhype.tasks import OperationFailed, Run
@@ -26,13 +26,19 @@ ZVOL_SECONDS = 10.0
 NO_FIRMWARE = "The UEFI firmware for guests is not installed: pkg install edk2-bhyve."
 
 
-def make(run: Run, vm: VM) -> None:
-    """Make what is missing of the VM. Raises CommandError, OperationFailed, Cancelled and OSError."""
+def make(run: Run, vm: VM, passphrase: str | None = None) -> None:
+    """Make what is missing of the VM, encrypted where there is a passphrase. Raises CommandError, OperationFailed,
+    Cancelled and OSError."""
     place.check(run.host, vm)
     run.stage("Making the dataset", percent=5)
     found = datasets(run, vm)
     if vm.dataset not in found:
-        run.host.run(zfs.create_filesystem(vm.dataset, {zfs.ID_PROPERTY: str(vm.uuid)}))
+        mark = {zfs.ID_PROPERTY: str(vm.uuid)}
+        run.host.run(
+            zfs_keys.create_filesystem(vm.dataset, passphrase, mark)
+            if passphrase
+            else zfs.create_filesystem(vm.dataset, mark)
+        )
     _make_contents(run, vm, found)
 
 

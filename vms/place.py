@@ -27,6 +27,7 @@ from bhype.vmrun.keys import KEYS
 from bhype.vmrun.options import Option
 from bhype.vmrun.problems import Unfit, tree
 from bhype.vmrun.rundir import RUN_DIR
+from storage import keys
 from storage import plan as storage
 from storage.models import Pool
 
@@ -283,6 +284,8 @@ def check(host: LocalHost, vm: VM) -> None:
             info = found.get(name)
             if info is None or info.bhype_id != storage.HOME_ID or info.mountpoint != f"/{name}":
                 raise OperationFailed(f"{name} is not a dataset that bHype made, mounted on /{name}.")
+    # A locked dataset is not mounted: what were written to it would lie in the clear beside it.
+    keys.require_unlocked(host, vm.pool, vm.dataset, vm.name)
     taps = {nic.tap for nic in vm.nics.all() if nic.switch is not None}
     for need in needs(vm, document, taps):
         if problem := refusal(host, vm, need):

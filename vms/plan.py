@@ -302,6 +302,7 @@ ON = frozenset({"starting", "running", "stopping"})
 _BUSY = {"creating": "It is still being created.", "deleting": "It is being deleted."}
 _OFF = "It is off."
 _LOST = "Its dataset is not there."
+_LOCKED = "It is locked. Unlock it first."
 
 
 def actions(state: str) -> dict[str, str | None]:
@@ -317,7 +318,7 @@ def actions(state: str) -> dict[str, str | None]:
         "stopping": "It is already stopping.",
     }.get(state, _OFF)
     return {
-        "start": "It is already on." if is_on else _LOST if state == "lost" else None,
+        "start": "It is already on." if is_on else {"lost": _LOST, "locked": _LOCKED}.get(state),
         "stop": None if state == "stopping" else needs_guest,
         "poweroff": needs_on,
         "reset": needs_guest,

@@ -25,6 +25,7 @@ STATES = {
     "up": ("green", False), "stopped": ("secondary", False), "queued": ("secondary", True),
     "cancelling": ("orange", True), "cancelled": ("secondary", False), "interrupted": ("orange", False),
     "crashed": ("red", False), "failed": ("red", False), "lost": ("orange", False), "offline": ("red", False),
+    "locked": ("yellow", False),
     "degraded": ("orange", False), "faulted": ("red", False), "down": ("secondary", False),
 }  # fmt: skip
 
