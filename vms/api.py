@@ -75,7 +75,8 @@ class VMChange(Schema):
 
 
 class VMIn(VMChange):
-    """A new VM. Only its name is needed; ``"disks": []`` makes one without a disk."""
+    """A new VM. Only its name is needed; ``"disks": []`` makes one without a disk. preset: the operating system, of
+    which the devices are where nothing else is said."""
 
     name: str
     disks: list[DiskIn] | None = None
@@ -85,6 +86,7 @@ class VMIn(VMChange):
     disk_bus: str | None = None
     nic_model: str | None = None
     mac: str | None = None
+    preset: str | None = Field(None, max_length=40)
 
 
 class VMOut(Schema):
@@ -259,7 +261,7 @@ def create_vm(request: HttpRequest, payload: VMIn) -> Status[Task]:
     user = signed_in(request)
     if not user.can("vms.create"):
         raise ApiError(404, "not_found", "There is no such object, or it is not yours.")
-    form = VMForm(user=user)
+    form = VMForm(user=user, initial={"preset": payload.preset} if payload.preset else {})
     data = {name: form.get_initial_for_field(field, name) for name, field in form.fields.items()}
     data |= {"switch": "", "start": payload.start} | dict(_as_form_data(payload, form))
     form = VMForm(data, user=user)

@@ -10,14 +10,16 @@ from typing import Any
 from django.db import transaction
 
 from bhype.accounts.models import User
+from bhype.cloudinit import Invalid
 from bhype.tasks import Refused, ask
 from bhype.tasks.errors import not_found
 from bhype.tasks.models import Task
 
-from . import templates_plan, wanted
+from . import cloud_init, seeds, templates_plan, wanted
 from .models import VM, Tag, Template
 from .templates_plan import Wishes
 
+ERRORS = (Refused, wanted.WantedError, Invalid)
 # At most so many of a batch run at a time.
 PARALLEL = 4
 POOL = "deploy:"
@@ -47,7 +49,8 @@ class Outcome:
 
 
 def make(template: Template, order: Order, user: User, *, pool: tuple[str, int] = ("", 0)) -> tuple[VM, Task]:
-    """Make the rows of one VM and ask for its deployment, all or nothing. Raises Refused and WantedError."""
+    """Make the rows of one VM and ask for its deployment, all or nothing. Raises Refused, WantedError, and Invalid for
+    settings of cloud-init."""
     if not user.can("vms.create") or not Template.objects.visible_to(user).filter(pk=template.pk).exists():
         raise not_found()
     if template.state != Template.State.READY:
@@ -59,6 +62,9 @@ def make(template: Template, order: Order, user: User, *, pool: tuple[str, int] 
     document, sizes = templates_plan.for_vm(template.document, template.disks, row, order.wishes)
     with transaction.atomic():
         vm = wanted.apply(row, document, user, create=True, sizes=sizes).vm
+        if vm.cloud_init:
+            cloud_init.require_usable(user, seeds.settings_of(vm).snippets)
+            seeds.medium(vm)
         if order.tags:
             Tag.objects.bulk_create([Tag(name=name) for name in order.tags], ignore_conflicts=True)
             vm.tags.set(Tag.objects.filter(name__in=order.tags))
@@ -72,25 +78,53 @@ def make_many(template: Template, orders: Iterable[Order], user: User) -> tuple[
     for order in orders:
         try:
             vm, task = make(template, order, user, pool=(POOL + key, PARALLEL))
-        except (Refused, wanted.WantedError) as error:
+        except ERRORS as error:
             outcomes.append(Outcome(order.name, error=said(error)))
         else:
             outcomes.append(Outcome(order.name, vm, task))
     return key, outcomes
 
 
-def said(error: Refused | wanted.WantedError) -> str:
+def said(error: Exception) -> str:
     """An error as a sentence for people."""
     if isinstance(error, wanted.WantedError):
         return " ".join(f"{fault.message[:1].upper()}{fault.message[1:]}" for fault in error.faults)
+    if isinstance(error, Invalid):
+        return " ".join(map(str, error.problems))
     return str(error)
 
 
-def with_address(order: Order, address: str) -> Order:
-    """The order with this address, "10.0.0.5/24", on its first port instead of DHCP."""
-    networks = [dict(each) for each in order.cloud_init.get("networks", ())] or [{"nic": 0}]
-    networks[0] = {**{key: networks[0][key] for key in networks[0].keys() - {"dhcp"}}, "addresses": [address]}
-    return replace(order, cloud_init={**order.cloud_init, "networks": networks})
+def named(order: Order, name: str) -> Order:
+    return replace(order, name=name)
+
+
+def with_address(order: Order, address: str, **more: Any) -> Order:
+    """The order with this address on its first port, see `addressed`."""
+    return (
+        replace(order, cloud_init=addressed(order.cloud_init, address, **more)) if order.cloud_init else order
+    )
+
+
+def addressed(
+    settings: dict[str, Any],
+    address: str,
+    *,
+    gateway: str | None = None,
+    nameservers: Iterable[str] | None = None,
+) -> dict[str, Any]:
+    """Settings of cloud-init with ``address``, "10.0.0.5/24", on the first port instead of what it had. Gateway and
+    name servers: None keeps them."""
+    networks = [dict(each) for each in settings.get("networks", ())]
+    before = next((each for each in networks if each.get("nic") == 0), {})
+    network = {**before, "nic": 0, "addresses": [address]}
+    network.pop("dhcp", None)
+    if gateway is not None:
+        network |= {"gateway4": "", "gateway6": ""} | (
+            {f"gateway{6 if ':' in gateway else 4}": gateway} if gateway else {}
+        )
+    if nameservers is not None:
+        network["nameservers"] = list(nameservers)
+    return {**settings, "networks": [network, *(each for each in networks if each.get("nic") != 0)]}
 
 
 def tasks_of(key: str, user: User) -> list[Task]:

@@ -16,17 +16,18 @@ from bhype.freebsd import names
 from bhype.hosts.models import Host
 from bhype.tasks import Refused, ask
 from bhype.tasks.models import Task
+from bhype.vmrun.devices import DISK, NETWORK_GROUP
 from network.models import Switch
 from storage.models import Dataset, Iso, Pool
 
-from . import plan, sizes, wanted
-from .models import VM, Device, Disk, Nic, Tag, new_serial
+from . import plan, presets, sizes, wanted
+from .models import VM, Device, Disk, Nic, OsPreset, Tag, new_serial
 from .wanted import STALE, WantedError
 
 _TAG = re.compile(r"[a-z0-9][a-z0-9._:-]{0,31}")
 TAGS_MAX = 16
 # Words that stand where a VM's name stands, in the addresses of pages and of the API.
-RESERVED = frozenset({"new", "bulk"})
+RESERVED = frozenset({"new", "bulk", "deploy"})
 TAKEN = "There is already a VM of this name."
 Data = Mapping[str, Any] | None
 Document = dict[str, Any]
@@ -224,6 +225,13 @@ class VMForm(_Common):
     """A new VM on this host. ``save`` makes its rows and asks for its creation."""
 
     name = forms.CharField(strip=False, max_length=names.VM_NAME_MAX)
+    preset = forms.ModelChoiceField(
+        OsPreset.objects.all(),
+        required=False,
+        to_field_name="name",
+        empty_label="any",
+        label="Operating system",
+    )
     disk_size = DiskSizesField(initial="20G", label="Disk", help_text="such as 20G; 0 for none")
     switch = forms.ModelChoiceField(Switch.objects.none(), required=False, empty_label="none")
     start = forms.BooleanField(required=False, initial=True, label="Start it when it is created")
@@ -241,6 +249,7 @@ class VMForm(_Common):
         users = User.objects.filter(is_active=True)
         self._choose_from("owner", users if user.can("users.manage") else users.filter(pk=user.pk))
         if not self.is_bound:
+            self.initial.update(_of_preset(self.initial.get("preset")))
             taken = VM.objects.filter(host=self.host, name__startswith="vm").values_list("name", flat=True)
             self.initial.setdefault("name", plan.suggest_name(taken))
             self.initial.setdefault("owner", user.pk)
@@ -316,20 +325,48 @@ class VMForm(_Common):
             notes=chosen["notes"],
         )
         row.screen_width, row.screen_height = map(int, chosen["screen"].split("x"))
-        # Unknown MSRs are ignored, as on hardware that lacks them; many systems probe.
-        document = self._hardware({"ignore_msr": True}, row)
+        preset = chosen["preset"]
+        document = self._hardware(presets.frame(preset), row)
+        if "tpm" in document:
+            document["tpm"] = {**document["tpm"], "state": plan.tpm_path(row)}
         disks = {
             f"/dev/zvol/{row.dataset}/disk{index}": size for index, size in enumerate(chosen["disk_size"])
         }
-        bus = chosen["disk_bus"] or Disk.Bus.VIRTIO.value
-        document["emulations"] += [{"device": bus, "path": path, "ser": new_serial()} for path in disks]
+        disk = _like(presets.pattern(preset, DISK), chosen["disk_bus"])
+        document["emulations"] += [{**disk, "path": path, "ser": new_serial()} for path in disks]
         if chosen["switch"]:
-            model = chosen["nic_model"] or Nic.Model.VIRTIO.value
+            port = _like(presets.pattern(preset, NETWORK_GROUP), chosen["nic_model"])
             mac = chosen["mac"] or plan.new_mac()
-            document["emulations"].append({"device": model, "bridge": chosen["switch"].interface, "mac": mac})
+            document["emulations"].append({**port, "bridge": chosen["switch"].interface, "mac": mac})
         vm = wanted.apply(row, document, self.user, create=True, sizes=disks).vm
         self._write_tags(vm)
         return vm
+
+
+def _like(pattern: Document, kind: str) -> Document:
+    """How a preset attaches a device, if it is of this kind; another kind has options of its own."""
+    return pattern if kind in {"", pattern["device"]} else {"device": kind}
+
+
+def _of_preset(name: Any) -> dict[str, Any]:
+    """What the form begins with for an operating system; {} for a name of none."""
+    preset = (
+        OsPreset.objects.filter(name=name).first() if isinstance(name, str) and "\0" not in name else None
+    )
+    if preset is None:
+        return {}
+    document = preset.document
+    return {
+        "preset": preset.name,
+        "cpus": preset.cpus,
+        "memory": sizes.text(preset.memory),
+        "disk_size": [sizes.text(preset.disk_size)],
+        "disk_bus": presets.disk_bus(preset),
+        "nic_model": presets.nic_model(preset),
+        "has_screen": document.get("graphic", {}) is not None,
+        "has_serial": document.get("com1", "") is not None,
+        "utc_clock": document.get("utc_clock", True),
+    }
 
 
 class EditVMForm(_Common):

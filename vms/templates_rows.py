@@ -10,6 +10,7 @@ from django.db.models import Max
 
 from bhype.accounts.models import User
 from bhype.freebsd import names
+from bhype.hosts.models import Host
 from bhype.live import publish
 from bhype.tasks import Refused, ask
 from bhype.tasks.models import Task
@@ -138,3 +139,9 @@ def users(template: Template) -> list[str]:
     """The volumes that were seen as clones of it, by name."""
     rows = Dataset.objects.filter(pool=template.pool_id, origin__startswith=f"{template.dataset}/")
     return list(rows.order_by("name").values_list("name", flat=True))
+
+
+def origins(host: Host) -> list[str]:
+    """The snapshots of templates of which volumes of this host were seen as clones, one for each volume."""
+    rows = Dataset.objects.filter(pool__host=host, origin__contains="/bhype/templates/")
+    return list(rows.values_list("origin", flat=True))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from . import urls_export, urls_import, urls_life, views, views_hardware
+from . import urls_export, urls_import, urls_life, urls_templates, views, views_hardware
 
 app_name = "vms"
 urlpatterns = [
@@ -12,6 +12,7 @@ urlpatterns = [
     path("new/", views.create, name="create"),
     path("_bulk/", views.bulk, name="bulk"),
     *urls_import.urlpatterns,
+    *urls_templates.urlpatterns,
     *urls_export.urlpatterns,
     path("<slug:vm>/", views.detail, name="detail"),
     path("<slug:vm>/hardware/", views_hardware.hardware, name="hardware"),

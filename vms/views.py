@@ -22,8 +22,11 @@ from bhype.ui.respond import toast
 from . import bulk as many
 from . import lineage, pages, plan
 from .forms import EditVMForm, VMForm
-from .models import VM
+from .models import VM, OsPreset, Template
 from .small_forms import BulkForm, NotesForm
+
+# What is kept when the operating system is chosen anew.
+CREATE_KEPT = ("preset", "name", "iso", "switch", "owner", "pool", "tags", "notes")
 
 
 def _wants(request: HttpRequest, target: str) -> bool:
@@ -46,6 +49,8 @@ def index(request: HttpRequest) -> HttpResponse:
     listing = pages.listing(user, request.GET, with_choices=not is_table)
     context = {"listing": listing, "sort_choices": pages.SORT_CHOICES, "may_create": user.can("vms.create")}
     context["may_see_host"] = user.can("hosts.view")
+    # Whoever has templates makes a VM of one first.
+    context["has_templates"] = not is_table and Template.objects.visible_to(user).exists()
     return render(request, "vms/_table.html" if is_table else "vms/list.html", context)
 
 
@@ -67,14 +72,19 @@ def head(request: HttpRequest, vm: VM) -> HttpResponse:
 @allow("vms.create", methods="GET POST")
 def create(request: HttpRequest) -> HttpResponse:
     user = signed_in(request)
-    form = VMForm(request.POST if request.method == "POST" else None, user=user)
+    begun = {key: value for key in CREATE_KEPT if (value := request.GET.get(key)) and "\0" not in value}
+    form = VMForm(request.POST if request.method == "POST" else None, user=user, initial=begun)
     made = form.save(user) if form.is_bound and form.is_valid() else None
     if made:
         vm, task = made
         audit.record(request, "vms.create", f"vm {vm.name}", task=task)
         messages.success(request, f"{vm.name} is being created.")
         return redirect("vms:detail", vm.name)
-    context = {"form": form, "capacity": pages.capacity(Host.objects.this())}
+    context = {
+        "form": form,
+        "capacity": pages.capacity(Host.objects.this()),
+        "presets": OsPreset.objects.all(),
+    }
     return render(request, "vms/create.html", context, status=422 if form.is_bound else 200)
 
 

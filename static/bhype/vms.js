@@ -135,11 +135,15 @@
     const body = { name: value("name"), cpus: Number(value("cpus")) || 1, memory: value("memory"), disks: sizes.map((text) => ({ size: text })) };
     if (form.elements.iso?.value) body.iso = words("iso");
     if (form.elements.switch?.value) body.switch = words("switch");
+    if (form.elements.preset?.value) body.preset = form.elements.preset.value;
     if (form.elements.start) body.start = form.elements.start.checked;
     const json = JSON.stringify(body).replaceAll("'", "'\\''");
     call.textContent = `curl -X POST '${call.dataset.url}' -H "Authorization: Bearer $BHYPE_TOKEN" -H 'Content-Type: application/json' -d '${json}'`;
   };
-  $("#add-disk")?.addEventListener("click", () => {
+  // Another operating system brings the fields anew.
+  document.addEventListener("htmx:afterSettle", () => $("#summary") && show());
+  form.addEventListener("click", (event) => {
+    if (!event.target.closest("#add-disk")) return;
     const line = document.createElement("div");
     line.className = "extra-disk";
     const input = document.createElement("input");

@@ -1,0 +1,90 @@
+// The form of a deployment: summary, what is left, and the API call.
+(() => {
+  const $ = (selector, root = document) => root.querySelector(selector);
+  const SIZE = /^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*$/i;
+  const POWER = { "": 0, k: 1, m: 2, g: 3, t: 4 };
+  const bytes = (text) => {
+    const match = SIZE.exec(text || "");
+    return match ? Math.round(match[1] * 1024 ** POWER[match[2].toLowerCase()]) : null;
+  };
+  const human = (size) => {
+    const names = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let at = 0;
+    while (Math.abs(size) >= 1024 && at < names.length - 1) {
+      size /= 1024;
+      at += 1;
+    }
+    return `${Math.round(size * 10) / 10} ${names[at]}`;
+  };
+  const row = (name, text) => {
+    const dt = document.createElement("dt");
+    const dd = document.createElement("dd");
+    dt.textContent = name;
+    dd.textContent = text;
+    return [dt, dd];
+  };
+  // As vms/deploy_names.py has it; what it refuses, the server tells.
+  const names = (pattern, count) => {
+    const match = /\{(\d{1,6})\.\.(\d{1,6})\}/.exec(pattern);
+    if (!match) return count > 1 ? Array.from({ length: count }, (_, n) => `${pattern}${n + 1}`) : [pattern];
+    const [first, last] = [Number(match[1]), Number(match[2])];
+    const width = match[1].startsWith("0") ? match[1].length : 1;
+    const length = Math.min(Math.max(last - first + 1, 1), 1000);
+    return Array.from({ length }, (_, n) => pattern.replace(match[0], String(first + n).padStart(width, "0")));
+  };
+  const show = () => {
+    const form = $("#deploy-form");
+    if (!form) return;
+    const facts = JSON.parse($("#template-facts").content.textContent);
+    const value = (name) => form.elements[name]?.value?.trim?.() ?? "";
+    const chosen = facts[value("template")] ?? {};
+    const list = names(value("name"), Number(value("count")) || 1);
+    const size = (name, otherwise) => value(name) || otherwise || "";
+    const said = (text) => (bytes(text) === null ? text : human(bytes(text)));
+    const memory = size("memory", chosen.memory);
+    const network = form.elements.switch.value ? form.elements.switch.selectedOptions[0].textContent.trim() : "none";
+    const start = form.elements.start.checked;
+    const lines = [
+      ...row(list.length > 1 ? `${list.length} VMs` : "Name", list.length > 2 ? `${list[0]} … ${list.at(-1)}` : list.join(", ") || "…"),
+      ...row("Template", form.elements.template.selectedOptions[0]?.textContent.trim() ?? ""),
+      ...row("CPUs", size("cpus", chosen.cpus)),
+      ...row("Memory", said(memory)),
+      ...row("Disk", said(size("disk_size", chosen.disk_size))),
+      ...row("Network", network === "none" ? "none" : `${network}, ${value("address") || "DHCP"}`),
+    ];
+    if (chosen.seed) lines.push(...row("User", value("user") || "as the image has it"));
+    lines.push(...row("Then", start ? "start" : "leave off"));
+    $("#summary").replaceChildren(...lines);
+    const left = $("#left");
+    const line = (text, over = false) => {
+      const div = document.createElement("div");
+      div.textContent = text;
+      if (over) div.className = "over";
+      return div;
+    };
+    const hints = [];
+    if (Number(left.dataset.memory)) {
+      const rest = left.dataset.memoryLeft - (bytes(memory) || 0) * list.length;
+      hints.push(line(rest < 0 ? `Memory: ${human(-rest)} too much to run all` : `Memory: ${human(rest)} left when they run`, rest < 0));
+    }
+    const cpus = Number(left.dataset.cpus);
+    if (cpus && Number(size("cpus", chosen.cpus)) > cpus) hints.push(line(`CPUs: the host has ${cpus}`, true));
+    hints.push(line(`Pool: ${human(Number(left.dataset.diskLeft))} free; no data is copied`));
+    left.replaceChildren(...hints);
+    const body = { template: chosen.name, name: value("name"), start };
+    if (Number(value("count")) > 1) body.count = Number(value("count"));
+    for (const name of ["cpus", "memory", "disk_size", "user", "address", "gateway"]) {
+      if (value(name)) body[name] = name === "cpus" ? Number(value(name)) : value(name);
+    }
+    body.switch = form.elements.switch.value ? network : null;
+    const call = $("#api-call");
+    const json = JSON.stringify(body).replaceAll("'", "'\\''");
+    call.textContent = `curl -X POST '${call.dataset.url}' -H "Authorization: Bearer $BHYPE_TOKEN" -H 'Content-Type: application/json' -d '${json}'`;
+  };
+  document.addEventListener("input", (event) => event.target.closest("#deploy-form") && show());
+  document.addEventListener("change", (event) => event.target.closest("#deploy-form") && show());
+  document.addEventListener("htmx:afterSettle", show);
+  const open = $("#deploy-form .advanced .is-invalid, #deploy-form .advanced .invalid-feedback");
+  if (open) open.closest("details").open = true;
+  show();
+})();
