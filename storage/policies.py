@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
+from django.utils import timezone
 
 from bhype.hosts.models import Host
 from bhype.hosts.observer import Sweep
@@ -187,17 +188,36 @@ def _step(tier: SnapshotTier, now: datetime) -> Task | None:
         return ask("storage.run_tier", {"tier_id": tier.pk, "at": step.slot.isoformat()}, None)
 
 
-def reschedule(policy: SnapshotPolicy, now: datetime) -> None:
-    """Let the tiers of a policy that was changed begin anew from now on."""
+def write(
+    policy: SnapshotPolicy, targets: Iterable[tuple[str, str]], tiers: dict[str, tuple[str, int]]
+) -> None:
+    """Make a saved policy's targets and tiers these, and let what is new or has changed begin from now on.
+
+    tiers: times and how many stay, by kind. Raises BadSchedule. Called inside a transaction.
+    """
+    policy.targets.all().delete()
+    rows = [SnapshotTarget(policy=policy, kind=kind, value=value) for kind, value in dict.fromkeys(targets)]
+    SnapshotTarget.objects.bulk_create(rows)
+    policy.tiers.exclude(kind__in=tiers).delete()
+    for kind, (when, keep) in tiers.items():
+        SnapshotTier.objects.update_or_create(policy=policy, kind=kind, defaults={"when": when, "keep": keep})
+    begin(policy, timezone.now())
+
+
+def begin(policy: SnapshotPolicy, now: datetime) -> None:
+    """Let the tiers of a policy that was changed begin anew from now on; those of one that is off have no next run."""
     for tier in policy.tiers.all():
-        try:
-            following = (
-                schedules.upcoming(tier.when, policy.time_zone, now, 1)[0] if policy.is_enabled else None
-            )
-        except schedules.BadSchedule:
-            following = None
+        following = schedules.upcoming(tier.when, policy.time_zone, now, 1)[0] if policy.is_enabled else None
         SnapshotTier.objects.filter(pk=tier.pk).update(next_run=following, problem="")
     publish("policies", f"policy:{policy.pk}")
+
+
+def switch(policy: SnapshotPolicy, *, enabled: bool) -> None:
+    """Turn a policy on, from now on, or off."""
+    with transaction.atomic():
+        SnapshotPolicy.objects.filter(pk=policy.pk).update(is_enabled=enabled)
+        policy.is_enabled = enabled
+        begin(policy, timezone.now())
 
 
 # Which go.

@@ -164,8 +164,7 @@ def write(pool: Pool, datasets: Collection[Dataset], found: Iterable[SnapshotDet
         for start in range(0, len(gone), CHUNK):
             Snapshot.objects.filter(pk__in=gone[start : start + CHUNK]).delete()
         _mark_roots(pool, sorted(moved))
-        if new or gone:
-            _tell(datasets)
+        _tell(datasets)
     return True
 
 
@@ -206,7 +205,7 @@ def _mark_roots(pool: Pool, txgs: list[int]) -> None:
 def _tell(datasets: Iterable[Dataset]) -> None:
     """Tell the pages of whoever owns the datasets, and the list of all."""
     found = owners.find({row.bhype_id for row in datasets})
-    publish("snapshots", *(f"{owner.kind}:{owner.key}" for owner in found))
+    publish("snapshots", *(f"{owner.kind}-snapshots:{owner.key}" for owner in found))
 
 
 def forget() -> None:

@@ -16,6 +16,7 @@ from .models import Dataset, Snapshot
 
 # Of one task: all that match a filter are more than one asks for at once.
 MOST = 5000
+KEPT, OWN_TAGS = "kept", "bhype"
 P = TypeVar("P", bound="SnapshotParams")
 
 
@@ -38,9 +39,10 @@ class SnapshotParams(BaseModel):
 
 
 class HoldParams(SnapshotParams):
-    """tag: who keeps it, in a word; those that begin with "bhype" are bHype's own."""
+    """tag: who keeps it, in a word; "": KEPT, and of a release all that are people's. Those that begin with "bhype" are
+    bHype's own."""
 
-    tag: str = Field("kept", max_length=64)
+    tag: str = Field("", max_length=64)
 
 
 class NoteParams(SnapshotParams):
@@ -219,15 +221,30 @@ def release_snapshot(run: Run, params: HoldParams) -> None:
 
 def hold(run: Run, row: Snapshot, tag: str, *, release: bool) -> None:
     """Hold or release what was taken together. Raises OperationFailed and CommandError."""
+    if tag.startswith(OWN_TAGS):
+        raise OperationFailed(f"Tags that begin with {OWN_TAGS} are bHype's own.")
     try:
+        tags = [tag or KEPT] if not release else [tag] if tag else _held_by(run, row)
         build = zfs_snapshots.release if release else zfs_snapshots.hold
-        command = build(tag, str(row), recursive=True)
+        commands = [build(each, str(row), recursive=True) for each in tags]
     except names.BadName as error:
         raise OperationFailed(str(error)) from error
-    if tag.startswith("bhype"):
-        raise OperationFailed("Tags that begin with bhype are bHype's own.")
-    run.host.run(command)
+    for command in commands:
+        run.host.run(command)
     snapshots_observe.refresh(run.host, row.dataset.pool, row.dataset.name)
+    run.result(tags=tags)
+
+
+def _held_by(run: Run, row: Snapshot) -> list[str]:
+    found = {one.tag for one in run.host.query(zfs_snapshots.holds(str(row)))}
+    tags = sorted(tag for tag in found if not tag.startswith(OWN_TAGS))
+    if not tags:
+        raise OperationFailed(
+            f"{row} is held by {', '.join(sorted(found))}: bHype needs it."
+            if found
+            else f"{row} is not held."
+        )
+    return tags
 
 
 @_operation("storage.annotate_snapshot", "Note on {which}")

@@ -44,7 +44,7 @@ class RollbackParams(OneParams):
 
 
 class HoldParams(OneParams):
-    tag: str = Field("kept", max_length=64)
+    tag: str = Field("", max_length=64)
 
 
 class NoteParams(OneParams):

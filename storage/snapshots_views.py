@@ -1,0 +1,174 @@
+"""The pages of all snapshots. Each view loads, checks, asks for an operation, and answers; none touches a host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, render
+
+from bhype.accounts import audit
+from bhype.accounts.access import allow, signed_in
+from bhype.accounts.models import User
+from bhype.tasks import Refused, ask, registry
+from bhype.tasks.models import Task
+from bhype.ui.respond import attachment
+
+from . import datasets, snapshots, snapshots_files, snapshots_pages
+from .models import Dataset, Snapshot
+from .snapshots_forms import DoForm, NoteForm, TakeForm
+
+
+def asked(
+    request: HttpRequest, operation: str, params: Mapping[str, Any], said: str, what: str
+) -> Task | None:
+    """Ask, note it and say it; None when it was refused: a message tells why."""
+    try:
+        task = ask(operation, params, signed_in(request))
+    except Refused as refused:
+        messages.error(request, refused.message)
+        return None
+    audit.record(request, operation, what, dict(params), task=task)
+    if said:
+        messages.success(request, said)
+    return task
+
+
+@allow("storage.view")
+def index(request: HttpRequest) -> HttpResponse:
+    user, filters = signed_in(request), snapshots_pages.Filters.read(request.GET)
+    listing = snapshots_pages.listing(filters, snapshots_pages.all_roots())
+    context = {
+        "listing": listing, "tab": "snapshots", "kinds": snapshots_pages.KINDS,
+        "may_change": user.can("storage.change"), "may_see_vms": user.can("vms.view"),
+    }  # fmt: skip
+    fragment = request.headers.get("HX-Target") == "snapshots"
+    return render(request, "storage/_snapshots.html" if fragment else "storage/snapshots.html", context)
+
+
+@allow("storage.view", Snapshot)
+def detail(request: HttpRequest, snapshot: Snapshot) -> HttpResponse:
+    """One snapshot with all that was taken with it."""
+    root = snapshot.dataset
+    found = snapshots.known(root.pool, root.name)
+    moment = next((one for one in found if one.root.guid == snapshot.guid), None)
+    if moment is None:
+        raise Http404
+    newer = [one for one in found if one.root.txg > moment.root.txg]
+    context = {
+        "row": snapshot, "moment": moment, "newer": newer, "why": snapshots.obstacle(moment), "tab": "snapshots",
+        "door": snapshots_pages.storage_door(), "may_change": signed_in(request).can("storage.change"),
+        "use": datasets.use_of(root),
+    }  # fmt: skip
+    return render(request, "storage/snapshot.html", context)
+
+
+@allow("storage.view", Dataset)
+def of_dataset(request: HttpRequest, dataset: Dataset) -> HttpResponse:
+    return _of_dataset(request, dataset, TakeForm(dataset=dataset.name))
+
+
+def _of_dataset(request: HttpRequest, row: Dataset, form: TakeForm) -> HttpResponse:
+    filters = snapshots_pages.Filters.read(request.GET)
+    use = datasets.use_of(row)
+    context = {
+        "row": row, "use": use, "tab": "snapshots", "refusals": use.refusals, "form": form,
+        "above": datasets.parents(row.name)[:-1][::-1], "may_change": signed_in(request).can("storage.change"),
+        "listing": snapshots_pages.listing(filters, Snapshot.objects.filter(dataset=row)),
+    }  # fmt: skip
+    return render(request, "storage/dataset_snapshots.html", context, status=422 if form.is_bound else 200)
+
+
+@allow("storage.change", Dataset, methods="POST")
+def take(request: HttpRequest, dataset: Dataset) -> HttpResponse:
+    taken = set(dataset.snapshots.values_list("name", flat=True))
+    form = TakeForm(request.POST, dataset=dataset.name, taken=taken)
+    if not form.is_valid():
+        return _of_dataset(request, dataset, form)
+    params = {"dataset_id": dataset.pk, **form.params()}
+    asked(request, "storage.take_snapshot", params, "The snapshot is being taken.", f"dataset {dataset.name}")
+    return redirect("storage:dataset_snapshots", dataset.name)
+
+
+@allow("storage.change", methods="POST")
+def take_all(request: HttpRequest) -> HttpResponse:
+    """Of everything that is in production."""
+    form = NoteForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, "; ".join(str(text) for text in form.errors["note"]))
+        return redirect("storage:snapshots")
+    said = "Snapshots of all in production are being taken."
+    task = asked(
+        request, "storage.snapshot_all", {"note": form.cleaned_data["note"]}, said, "all in production"
+    )
+    return redirect("tasks:detail", task.pk) if task else redirect("storage:snapshots")
+
+
+@allow("storage.change", methods="POST")
+def do(request: HttpRequest) -> HttpResponse:
+    """Something with one snapshot, or the look at what goes with many."""
+    form, keys = DoForm(request.POST), snapshots_pages.chosen(request.POST)
+    if not form.is_valid() or not keys:
+        messages.error(request, form.problem or "These snapshots are gone.")
+        return redirect("storage:snapshots")
+    is_many = form.cleaned_data["do"] == "preview"
+    which = {"snapshot_ids": keys} if is_many else {"snapshot_id": keys[0]}
+    row = Snapshot.objects.select_related("dataset").filter(pk=keys[0]).first()
+    what = f"{len(keys)} snapshots" if len(keys) > 1 else str(row or "a snapshot")
+    said = f"{row} {form.said}." if form.said else ""
+    task = asked(request, f"storage.{form.operation}", {**which, **form.params()}, said, what)
+    if task and form.is_shown:
+        return redirect("storage:snapshots_result", task.pk)
+    return redirect("storage:snapshot", keys[0]) if row and not is_many else redirect("storage:snapshots")
+
+
+@allow("storage.change")
+def result(request: HttpRequest, task: int) -> HttpResponse:
+    return snapshots_pages.result_page(request, task, snapshots_pages.storage_door())
+
+
+@allow("storage.change", methods="POST")
+def delete(request: HttpRequest) -> HttpResponse:
+    """What was looked at goes."""
+    seen = agreed(request, "storage.preview_deletion")
+    params = {"snapshot_ids": seen.params["snapshot_ids"]}
+    said = "The snapshots are being destroyed."
+    task = asked(
+        request, "storage.delete_snapshots", params, said, seen.title.removeprefix("What goes with ")
+    )
+    return redirect("tasks:detail", task.pk) if task else redirect("storage:snapshots")
+
+
+def agreed(request: HttpRequest, operation: str) -> Task:
+    """The look whose outcome the person agrees to. Raises Http404 when it was somebody else's, or failed."""
+    word = request.POST.get("task", "")
+    key = int(word) if word.isascii() and word.isdigit() and len(word) < 19 else 0
+    task = snapshots_pages.result_task(signed_in(request), key, operation.partition(".")[0])
+    if task.operation != operation or task.status != Task.Status.SUCCEEDED:
+        raise Http404
+    return task
+
+
+def may_repeat(user: User, task: Task) -> bool:
+    """Whether the user still holds the right by which the task was asked for."""
+    operation = registry.get(task.operation)
+    target = operation.find_target(operation.validate(task.params))
+    return target is not None and operation.may(user, target)
+
+
+@allow("self", methods="POST")
+def file(request: HttpRequest, task: int) -> HttpResponseBase:
+    """The file that a task of one's own has fetched. Not by GET: who takes it along is on record."""
+    row = Task.objects.filter(
+        pk=task, user=signed_in(request), operation__in=snapshots_files.OPERATIONS
+    ).first()
+    found = snapshots_files.fetched(row) if row else None
+    if row is None or found is None:
+        raise Http404
+    audit.record(
+        request, "snapshots.download", row.title, {"file": found[1], "path": row.params.get("path", "")}
+    )
+    return attachment(*found)
