@@ -17,6 +17,7 @@ from bhype.accounts.api import audit as audit_router
 from bhype.accounts.api import tokens as tokens_router
 from bhype.accounts.api import users as users_router
 from bhype.accounts.api_auth import Bearer, Session
+from bhype.accounts.api_ssh_keys import router as ssh_keys_router
 from bhype.accounts.errors import ApiError
 from bhype.hosts.api import router as hosts_router
 from bhype.tasks.api import router as tasks_router
@@ -25,6 +26,8 @@ from bhype.tasks.errors import Refused
 from network.api import router as network_router
 from storage.api import router as storage_router
 from vms.api import router as vms_router
+from vms.api_cloud_init import library as snippets_router
+from vms.api_cloud_init import router as cloud_init_router
 from vms.api_consoles import router as consoles_router
 from vms.api_export import router as export_router
 from vms.api_hardware import router as hardware_router
@@ -62,6 +65,8 @@ api.add_router("/vms", hardware_router, tags=["vms"])
 api.add_router("/vms", life_router, tags=["vms"])
 api.add_router("/vms", export_router, tags=["vms"])
 api.add_router("/vms", consoles_router, tags=["vms"])
+api.add_router("/vms", cloud_init_router, tags=["cloud-init"])
+api.add_router("/snippets", snippets_router, tags=["cloud-init"])
 api.add_router("/boot", boot_router, tags=["vms"])
 api.add_router("/orphans", orphans_router, tags=["vms"])
 api.add_router("", storage_router, tags=["storage"])
@@ -71,6 +76,7 @@ api.add_router("/tasks", tasks_router, tags=["tasks"])
 api.add_router("/schedules", schedules_router, tags=["tasks"])
 api.add_router("/users", users_router, tags=["accounts"])
 api.add_router("/tokens", tokens_router, tags=["accounts"])
+api.add_router("/ssh-keys", ssh_keys_router, tags=["accounts"])
 api.add_router("/audit", audit_router, tags=["accounts"])
 
 

@@ -17,6 +17,7 @@ from bhype.cloudinit import Invalid, Port, Problem
 from storage.models import Image
 
 from . import plan
+from .cloud_init import INSTALLERS
 from .models import Snippet
 
 Data = Mapping[str, Any] | None
@@ -65,7 +66,7 @@ def _text(label: str, help_text: str, rows: int) -> forms.CharField:
 
 class CloudInitForm(forms.Form):
     """ports: the VM's network ports, by number and label; current: what is stored now; kind: which program the guest
-    has, unless that is stored; with_device: whether the person chooses the seed's device."""
+    has, unless that is stored; with_installer: whether the seed may be for an installer, too."""
 
     kind = forms.ChoiceField(
         choices=[choice for choice in Image.CloudInit.choices if choice[0]],
@@ -102,6 +103,14 @@ class CloudInitForm(forms.Form):
         label="Take the seed out when its work is done",
         help_text="At the start after the guest has said on its serial console that all is done.",
     )
+    installer = forms.ChoiceField(
+        choices=[("", "cloud-init in the guest"), *INSTALLERS.items()], required=False, label="The seed is for",
+        help_text="An installer gets these settings as its answers, on a CD.",
+    )  # fmt: skip
+    answers = forms.ModelChoiceField(
+        Snippet.objects.none(), required=False, label="Answers", empty_label="built in",
+        help_text="From the library, in place of the built-in ones.",
+    )  # fmt: skip
     device = forms.ChoiceField(choices=DEVICES, required=False, label="It sees the seed as")
 
     def __init__(
@@ -112,6 +121,7 @@ class CloudInitForm(forms.Form):
         ports: Sequence[tuple[int, str]] = (),
         current: Values | None = None,
         kind: str = "",
+        with_installer: bool = False,
         **more: Any,
     ) -> None:
         self.current = dict(current or {})
@@ -128,6 +138,10 @@ class CloudInitForm(forms.Form):
         )
         usable = known.filter(kind__in=(Snippet.Kind.USER_DATA, Snippet.Kind.SCRIPT))
         self._choices("snippets", usable)
+        if with_installer:
+            self._choices("answers", known.filter(kind__in=INSTALLERS))
+        else:
+            del self.fields["installer"], self.fields["answers"]
         if not self.current.get("password_hash"):
             del self.fields["no_password"]
         else:
@@ -156,6 +170,8 @@ class CloudInitForm(forms.Form):
             "snippets": self.current.get("snippets") or [],
             "user_data": self.current.get("user_data") or "",
             "eject": bool(self.current.get("eject")),
+            "installer": self.current.get("installer") or "",
+            "answers": self.current.get("answers") or None,
             "device": self.current.get("device") or plan.SEED_DEVICES[0],
         }
 
@@ -220,6 +236,7 @@ class CloudInitForm(forms.Form):
             if faults := [problem for problem in problems if not problem.is_warning]:
                 raise Invalid(faults)
             ports = [Port(index, "02:00:00:00:00:01") for index, _ in self.ports]
+            self._check_answers(data, settings)
             pieces = [cloudinit.Snippet(row.kind, row.name, row.text) for row in data["snippets"]]
             cloudinit.documents(settings, ports, "new", "new", pieces)
         except Invalid as invalid:
@@ -230,6 +247,20 @@ class CloudInitForm(forms.Form):
         elif self.current.get("password_hash") and not data.get("no_password"):
             values["password_hash"] = self.current["password_hash"]
         self._values = values
+
+    def _check_answers(self, data: Values, settings: cloudinit.Settings) -> None:
+        if not settings.installer:
+            return
+        row = data["answers"]
+        if row and row.kind != settings.installer:
+            raise Invalid(
+                [Problem("answers", f"{row.name} is for another installer: {row.get_kind_display()}.")]
+            )
+        if settings.installer != "autounattend" and not (
+            settings.user and (data.get("password") or self.current.get("password_hash"))
+        ):
+            raise Invalid([Problem("user", "An installer makes the user: give a name and a password.")])
+        cloudinit.answers(settings, "new", "new", row.text if row else "")
 
     def _read(self, data: Values) -> Values:
         """All but the password."""
@@ -250,8 +281,12 @@ class CloudInitForm(forms.Form):
             "scripts": [script.replace("\r\n", "\n") for script in scripts],
             "eject": data["eject"],
         }
+        if data.get("installer"):
+            found |= {"installer": data["installer"], "answers": data["answers"].pk if data["answers"] else 0}
         kept = {key: value for key, value in found.items() if value}
-        return {"kind": data["kind"], "device": data["device"] or plan.SEED_DEVICES[0], **kept}
+        # Installers look for a CD, and take the one disk that there is.
+        device = plan.SEED_DEVICES[1] if kept.get("installer") else data["device"] or plan.SEED_DEVICES[0]
+        return {"kind": data["kind"], "device": device, **kept}
 
     def _network(self, data: Values, index: int) -> Values | None:
         mode = data[f"net{index}_mode"]

@@ -27,11 +27,27 @@ def settings_of(vm: VM) -> Settings:
     return cloudinit.parse(vm.cloud_init)
 
 
-def documents(vm: VM) -> Documents:
-    """The files of the seed by name. Raises Invalid."""
+def medium(vm: VM) -> tuple[str, Documents]:
+    """The seed's label, and its files by name: for cloud-init, or for an installer. Raises Invalid."""
     settings = settings_of(vm)
+    if settings.installer:
+        found = cloudinit.answers(settings, plan.instance_id(vm), vm.name, _answers_text(settings))
+        return found.label, found.files
     ports = [Port(nic.index, nic.mac) for nic in vm.nics.all()]
-    return cloudinit.documents(settings, ports, plan.instance_id(vm), vm.name, _snippets(settings))
+    pieces = _snippets(settings)
+    return cloudinit.LABEL, cloudinit.documents(settings, ports, plan.instance_id(vm), vm.name, pieces)
+
+
+def _answers_text(settings: Settings) -> str:
+    """Of one's own; "" for the built-in answers. Raises Invalid."""
+    if not settings.answers:
+        return ""
+    row = Snippet.objects.filter(pk=settings.answers, kind=settings.installer).first()
+    if row is None:
+        raise Invalid(
+            [Problem("answers", f"Snippet {settings.answers} is not in the library, or of another kind.")]
+        )
+    return row.text
 
 
 def _snippets(settings: Settings) -> list[cloudinit.Snippet]:
@@ -47,8 +63,8 @@ def _snippets(settings: Settings) -> list[cloudinit.Snippet]:
 
 def image(vm: VM) -> bytes:
     """The seed as an ISO; the same settings give the same bytes. Raises Invalid."""
-    files = {name: text.encode() for name, text in documents(vm).items()}
-    return cloudinit.iso(files, cloudinit.LABEL)
+    label, files = medium(vm)
+    return cloudinit.iso({name: text.encode() for name, text in files.items()}, label)
 
 
 def write(host: LocalHost, vm: VM) -> None:

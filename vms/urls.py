@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from . import urls_export, urls_import, urls_life, urls_templates, views, views_hardware
+from . import urls_cloud_init, urls_export, urls_import, urls_life, urls_templates, views, views_hardware
 
 app_name = "vms"
 urlpatterns = [
@@ -14,6 +14,7 @@ urlpatterns = [
     *urls_import.urlpatterns,
     *urls_templates.urlpatterns,
     *urls_export.urlpatterns,
+    *urls_cloud_init.urlpatterns,
     path("<slug:vm>/", views.detail, name="detail"),
     path("<slug:vm>/hardware/", views_hardware.hardware, name="hardware"),
     path("<slug:vm>/hardware/add/<slug:device>/", views_hardware.add, name="hardware_add"),

@@ -79,6 +79,16 @@ class TokenForm(Form):
     )
 
 
+class SshKeyForm(Form):
+    text = forms.CharField(
+        label="Public key",
+        max_length=10_000,
+        widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false", "class": "font-monospace"}),
+        help_text="The line in a .pub file, such as ~/.ssh/id_ed25519.pub.",
+    )
+    name = forms.CharField(max_length=64, required=False, help_text="Empty: the comment in the key.")
+
+
 class PasswordForm(TwiceForm):
     current = _password("Current password", "current-password")
     password = _new_password()

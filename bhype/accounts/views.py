@@ -14,11 +14,11 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 
-from . import audit, people
+from . import audit, people, ssh_keys
 from . import setup as first
 from .access import allow, public, signed_in
-from .forms import PasswordForm, SetupForm, SignInForm, TokenForm
-from .models import ApiToken, SignIn, User
+from .forms import PasswordForm, SetupForm, SignInForm, SshKeyForm, TokenForm
+from .models import ApiToken, SignIn, SshKey, User
 from .signin import (
     SignInRefused,
     check_password,
@@ -119,6 +119,28 @@ def token_revoke(request: HttpRequest, token: ApiToken) -> HttpResponse:
     return redirect("accounts:profile")
 
 
+@allow("self", methods="POST")
+@never_cache
+def key_add(request: HttpRequest) -> HttpResponse:
+    form = SshKeyForm(request.POST)
+    if form.is_valid():
+        try:
+            row = ssh_keys.add(request, signed_in(request), **form.cleaned_data)
+        except people.NotPossible as error:
+            form.blame(error)
+        else:
+            messages.success(request, f"The key {row.name} is added: guests that you make get it.")
+            return redirect("accounts:profile")
+    return _profile(request, key_form=form)
+
+
+@allow("self", SshKey, methods="POST", keyword="ssh_key")
+def key_remove(request: HttpRequest, ssh_key: SshKey) -> HttpResponse:
+    ssh_keys.remove(request, ssh_key)
+    messages.success(request, f"The key {ssh_key.name} is removed. Guests that have it keep it.")
+    return redirect("accounts:profile")
+
+
 @allow("self", SignIn, methods="POST", keyword="session")
 def session_end(request: HttpRequest, session: SignIn) -> HttpResponse:
     if session.session_key == request.session.session_key:
@@ -152,6 +174,7 @@ def _profile(
     request: HttpRequest,
     token_form: TokenForm | None = None,
     password_form: PasswordForm | None = None,
+    key_form: SshKeyForm | None = None,
     secret: str = "",
 ) -> HttpResponse:
     user = signed_in(request)
@@ -162,7 +185,9 @@ def _profile(
         "this_session": request.session.session_key,
         "token_form": token_form or TokenForm(),
         "password_form": password_form or PasswordForm(),
+        "keys": SshKey.objects.visible_to(user),
+        "key_form": key_form or SshKeyForm(),
         "secret": secret,
     }
-    wrong = bool((token_form and token_form.errors) or (password_form and password_form.errors))
+    wrong = any(form and form.errors for form in (token_form, password_form, key_form))
     return render(request, "accounts/profile.html", context, status=422 if wrong else 200)

@@ -6,7 +6,8 @@ same words; `documents` writes for the one that is there.
 
 from __future__ import annotations
 
-from .documents import Documents, Port, applied_text, documents, without_secrets
+from .answers import HOWTO, Answers, answers, answers_template, check_answers
+from .documents import Documents, Port, applied_text, documents, host_name, without_secrets
 from .image import iso
 from .passwords import hash_password, is_hash
 from .settings import Invalid, Problem, Settings, Snippet, parse
@@ -16,7 +17,9 @@ from .userdata import check
 LABEL = "cidata"
 
 __all__ = [
+    "HOWTO",
     "LABEL",
+    "Answers",
     "BadKey",
     "Documents",
     "Invalid",
@@ -25,10 +28,14 @@ __all__ = [
     "PublicKey",
     "Settings",
     "Snippet",
+    "answers",
+    "answers_template",
     "applied_text",
     "check",
+    "check_answers",
     "documents",
     "hash_password",
+    "host_name",
     "is_hash",
     "iso",
     "parse",

@@ -8,7 +8,6 @@ YAML reader knows neither escapes nor nested blocks.
 from __future__ import annotations
 
 import base64
-import copy
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any
 import yaml
 
 from . import userdata
-from .keys import SECRET_KEYS
+from .keys import BODIES, SECRET_KEYS
 from .settings import HIDDEN, NUAGEINIT, Invalid, Network, Problem, Settings, Snippet
 
 Config = dict[str, Any]
@@ -310,11 +309,14 @@ def _keyed(value: Any) -> Any:
     return value
 
 
-def without_secrets(found: Documents) -> Documents:
-    """The documents for people who look: passwords and keys are hidden."""
+def without_secrets(found: Documents, *, bodies: bool = True) -> Documents:
+    """The documents for people who look: passwords and keys are hidden, and without ``bodies`` what is run and written,
+    too."""
     config = yaml.safe_load(found[USER_DATA]) or {}
-    shown = userdata.HEADER + "\n" + _yaml(_hidden(copy.deepcopy(config)))
-    return {**found, USER_DATA: shown}
+    shown = _hidden(config)
+    if not bodies:
+        shown |= {key: HIDDEN for key in BODIES if key in shown}
+    return {**found, USER_DATA: userdata.HEADER + "\n" + _yaml(shown)}
 
 
 def _hidden(value: Any) -> Any:

@@ -44,3 +44,5 @@ SECRET_KEYS = frozenset(
         "secret", "private_key", "key", "consumer_secret", "token_key", "token_secret", "auth_key", "validation_key",
     }
 )  # fmt: skip
+# What the guest runs and writes: there may be anything in it.
+BODIES = ("write_files", "runcmd", "bootcmd", "chpasswd", "phone_home")

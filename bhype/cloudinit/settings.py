@@ -17,6 +17,7 @@ from .sshkeys import BadKey, public_key
 
 CLOUD_INIT, NUAGEINIT = "cloud-init", "nuageinit"
 KINDS = (CLOUD_INIT, NUAGEINIT)
+INSTALLERS = ("autoinstall", "preseed", "kickstart", "installerconfig", "autounattend")
 TEXT_MAX = 1 << 16
 SCRIPTS_MAX = 16
 LIST_MAX = 64
@@ -95,6 +96,9 @@ class Settings:
     locale: str = ""
     shell: str = ""
     eject: bool = False
+    # In place of all that: the answers of an installer, built in or by the number of a library row.
+    installer: str = ""
+    answers: int = 0
 
 
 # What the panel notes beside the settings: which device carries the seed, where, and for which instance-id it has done
@@ -135,6 +139,8 @@ class _Reader:
             locale=self._text("locale", _like(_LOCALE, "a locale such as en_US.UTF-8")),
             shell=self._text("shell", _like(_SHELL, "the path of a shell such as /bin/bash")),
             eject=self._flag("eject"),
+            installer=self._text("installer", one_of(INSTALLERS)),
+            answers=self._number("answers"),
         )
         if found.kind == NUAGEINIT and found.password_hash.startswith("$y$"):
             self._fault("password_hash", "FreeBSD does not know yescrypt. Set the password anew.")
@@ -176,6 +182,13 @@ class _Reader:
         if not isinstance(value, bool | None):
             self._fault(key, "This is neither true nor false.")
         return bool(value)
+
+    def _number(self, key: str) -> int:
+        value = self.values.get(key) or 0
+        if type(value) is not int or not 0 <= value < 1 << 31:
+            self._fault(key, "This is not a number.")
+            return 0
+        return value
 
     def _long(self, value: Any, key: str) -> str:
         if not isinstance(value, str):

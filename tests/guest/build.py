@@ -19,6 +19,7 @@ import re
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -60,16 +61,12 @@ def image() -> Path:
 
 
 def _build(work: Path) -> Path:
-    kernel, busybox = _packages()
+    kernel, busybox = packages(CACHE / "packages")
     (work / "grub").mkdir()
     (work / "grub/grub.cfg").write_text(f"linux /vmlinuz {CMDLINE}\ninitrd /initrd.gz\nboot\n")
-    files, modules = _unpack(kernel)
-    (work / "vmlinuz").write_bytes(files["vmlinuz"])
-    with tarfile.open(fileobj=_data(busybox)) as tar:
-        shell = tar.extractfile("./bin/busybox")
-        assert shell
-        initramfs = _cpio(modules, shell.read())
-    (work / "initrd.gz").write_bytes(gzip.compress(initramfs, 1, mtime=0))
+    vmlinuz, modules = unpack(kernel, MODULES)
+    (work / "vmlinuz").write_bytes(vmlinuz)
+    (work / "initrd.gz").write_bytes(initramfs(modules, busybox, (HERE / "init.sh").read_bytes()))
     (work / "early.cfg").write_text("set prefix=($root)/grub\nconfigfile ($root)/grub/grub.cfg\n")
     _run(
         "grub-mkimage", "-d", "/usr/lib/grub/x86_64-efi", "-O", "x86_64-efi", "-c", work / "early.cfg",
@@ -88,31 +85,30 @@ def _build(work: Path) -> Path:
     return disk
 
 
-def _packages() -> tuple[Path, Path]:
+def packages(folder: Path, meta: str = META) -> tuple[Path, Path]:
     """The kernel's and busybox' package files, downloaded once."""
-    folder = CACHE / "packages"
     folder.mkdir(exist_ok=True)
     patterns = ("linux-image-*.deb", "busybox-static_*.deb")
     found = [next(folder.glob(pattern), None) for pattern in patterns]
     if None in found:
         try:
-            _download(folder)
+            _download(folder, meta)
         except (subprocess.CalledProcessError, LookupError):
             # The lists are missing, or older than the archive.
             _run("apt-get", "update", "-qq")
-            _download(folder)
+            _download(folder, meta)
         found = [next(folder.glob(pattern)) for pattern in patterns]
     return found[0], found[1]
 
 
-def _download(folder: Path) -> None:
+def _download(folder: Path, meta: str = META) -> None:
     """Raises CalledProcessError, or LookupError when the archive's list has no kernel."""
     depends = subprocess.run(
-        ["apt-cache", "depends", META], check=True, capture_output=True, text=True
+        ["apt-cache", "depends", meta], check=True, capture_output=True, text=True
     ).stdout
     name = re.search(r"Depends: (linux-image-\S+)", depends)
     if not name:
-        raise LookupError(META)
+        raise LookupError(meta)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run(["apt-get", "download", "-qq", name[1], BUSYBOX], cwd=folder, check=True, **quiet)
 
@@ -123,12 +119,12 @@ def _data(package: Path) -> io.BytesIO:
     )
 
 
-def _unpack(kernel: Path) -> tuple[dict[str, bytes], list[tuple[str, bytes]]]:
+def unpack(kernel: Path, modules: Sequence[str]) -> tuple[bytes, list[tuple[str, bytes]]]:
     """The kernel, and the modules with what they need in the order of loading: ``(name, content)``."""
     with tarfile.open(fileobj=_data(kernel)) as tar:
         paths = {_name(member.name): member for member in tar if member.name.endswith(".ko")}
         vmlinuz = next(member for member in tar if member.name.startswith("./boot/vmlinuz"))
-        files = {"vmlinuz": tar.extractfile(vmlinuz).read()}
+        image = tar.extractfile(vmlinuz).read()
         loaded: dict[str, bytes] = {}
 
         def load(name: str) -> None:
@@ -139,9 +135,9 @@ def _unpack(kernel: Path) -> tuple[dict[str, bytes], list[tuple[str, bytes]]]:
                 load(needed)
             loaded[name] = content
 
-        for module in MODULES:
+        for module in modules:
             load(module)
-    return files, [(name, _unsigned(content)) for name, content in loaded.items()]
+    return image, [(name, _unsigned(content)) for name, content in loaded.items()]
 
 
 def _name(path: str) -> str:
@@ -161,13 +157,21 @@ def _unsigned(module: bytes) -> bytes:
     return module[: end - 12 - int.from_bytes(module[end - 4 : end], "big")]
 
 
-def _cpio(modules: list[tuple[str, bytes]], busybox: bytes) -> bytes:
-    """The initramfs: init, busybox, the modules and the folders for what is mounted ("newc" format)."""
+def initramfs(modules: list[tuple[str, bytes]], busybox: Path, init: bytes) -> bytes:
+    """init, the program of the package busybox, the modules and the folders for what is mounted."""
+    with tarfile.open(fileobj=_data(busybox)) as tar:
+        shell = tar.extractfile("./bin/busybox")
+        assert shell
+        return gzip.compress(_cpio(modules, shell.read(), init), 1, mtime=0)
+
+
+def _cpio(modules: list[tuple[str, bytes]], busybox: bytes, init: bytes) -> bytes:
+    """In the format "newc"."""
     order = "".join(f"{name}.ko\n" for name, _ in modules)
     entries: list[tuple[str, int, bytes]] = [
-        *((name, 0o40755, b"") for name in ("bin", "dev", "proc", "sys", "modules")),
+        *((name, 0o40755, b"") for name in ("bin", "dev", "proc", "sys", "modules", "root")),
         ("bin/busybox", 0o100755, busybox),
-        ("init", 0o100755, (HERE / "init.sh").read_bytes()),
+        ("init", 0o100755, init),
         ("modules/order", 0o100644, order.encode()),
         *((f"modules/{name}.ko", 0o100644, content) for name, content in modules),
         ("TRAILER!!!", 0, b""),
