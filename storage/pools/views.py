@@ -1,0 +1,296 @@
+"""The pages of pools and physical disks. Each loads, checks, asks for an operation, and answers from rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib import messages
+from django.forms import Form
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.shortcuts import redirect, render
+from django.utils import timezone
+
+from bhype.accounts import audit
+from bhype.accounts.access import allow, signed_in
+from bhype.hosts.models import Host
+from bhype.tasks import Refused, ask
+from bhype.tasks.models import Schedule, Task
+from bhype.tasks.rows import schedule_rows
+from storage import owners
+from storage.models import Dataset, Iso, PhysicalDisk, Pool
+
+from . import pages
+from .forms import AddForm, ImportForm, NewDiskForm, PoolForm, ScheduleForm, TypedForm
+
+
+def _wants(request: HttpRequest, target: str) -> bool:
+    return request.headers.get("HX-Target") == target
+
+
+def _asked(
+    request: HttpRequest,
+    form: Form | None,
+    operation: str,
+    params: Mapping[str, Any],
+    *,
+    said: str,
+    what: str,
+) -> Task | None:
+    """Ask, note it and say it; None when it was refused: the reason then stands in the form, or in a message."""
+    try:
+        task = ask(operation, params, signed_in(request))
+    except Refused as refused:
+        if form is None:
+            messages.error(request, refused.message)
+        else:
+            form.add_error(None, refused.message)
+        return None
+    audit.record(request, operation, what, dict(params), task=task)
+    messages.success(request, said)
+    return task
+
+
+def _status(*forms: Form) -> int:
+    return 422 if any(form.is_bound for form in forms) else 200
+
+
+def _data(request: HttpRequest) -> Any:
+    return request.POST if request.method == "POST" else None
+
+
+@allow("storage.view")
+def index(request: HttpRequest) -> HttpResponse:
+    context = {"cards": pages.cards(), "tab": "pools", "may_change": signed_in(request).can("storage.change")}
+    context["free"] = len(pages.free_disks(Host.objects.this()))
+    return render(
+        request, "storage/_pools.html" if _wants(request, "pools") else "storage/pools.html", context
+    )
+
+
+@allow("storage.change", Pool, methods="POST")
+def adopt(request: HttpRequest, pool: Pool) -> HttpResponse:
+    said, what = f"{pool.name} is being adopted.", f"pool {pool.name}"
+    _asked(request, None, "storage.adopt", {"pool_id": pool.pk}, said=said, what=what)
+    return redirect("storage:pools")
+
+
+# One pool.
+
+
+def _page(request: HttpRequest, pool: Pool, tab: str, *forms: Form, **more: Any) -> HttpResponse:
+    card = pages.card(pool, pages.samples_of(pool))
+    context = {"pool": pool, "card": card, "tab": tab, "may_change": signed_in(request).can("storage.change")}
+    template = f"storage/_pool_{tab}.html" if _wants(request, "pool-part") else f"storage/pool_{tab}.html"
+    return render(request, template, context | more, status=_status(*forms))
+
+
+@allow("storage.view", Pool)
+def detail(request: HttpRequest, pool: Pool) -> HttpResponse:
+    return _page(request, pool, "status", parts=pages.tree(pool))
+
+
+@allow("storage.view", Pool)
+def usage(request: HttpRequest, pool: Pool) -> HttpResponse:
+    wanted = request.GET.get("range", "day")
+    wanted = wanted if wanted in pages.RANGES else "day"
+    return _page(
+        request, pool, "usage", charts=pages.usage(pool, wanted), wanted=wanted, ranges=list(pages.RANGES)
+    )
+
+
+@allow("storage.view", Pool)
+def members(request: HttpRequest, pool: Pool) -> HttpResponse:
+    disks = pool.host.physical_disks.all()
+    return _page(request, pool, "disks", parts=pages.tree(pool, disks), free=pages.free_disks(pool.host))
+
+
+@allow("storage.view", Pool)
+def maintenance(request: HttpRequest, pool: Pool) -> HttpResponse:
+    return _maintenance(request, pool)
+
+
+def _maintenance(request: HttpRequest, pool: Pool, *forms: Form, **more: Any) -> HttpResponse:
+    user = signed_in(request)
+    found = Schedule.objects.filter(subject=f"pool:{pool.pk}").select_related("owner")
+    shown = [
+        (name, pool.properties.get(name, ["", ""])[0], words) for name, words in pages.PROPERTIES.items()
+    ]
+    context: dict[str, Any] = {
+        "form": ScheduleForm(pool=pool, user=user), "schedules": schedule_rows(found, user), "properties": shown,
+        "destroy": TypedForm(name=pool.name),
+    } | _inside(pool)  # fmt: skip
+    return _page(request, pool, "maintenance", *forms, **(context | more))
+
+
+def _inside(pool: Pool) -> dict[str, Any]:
+    """What lies in a pool, for whoever wants to export or destroy it."""
+    inside = [owner for owner in owners.find() if owner.pool_id == pool.pk]
+    isos = Iso.objects.filter(pool=pool, size__gt=0).count()
+    datasets = Dataset.objects.filter(pool=pool).exclude(bhype_id="bhype").count()
+    return {"inside": inside, "on": [one for one in inside if one.is_on], "isos": isos, "datasets": datasets}
+
+
+@allow("storage.change", Pool, methods="POST")
+def do(request: HttpRequest, pool: Pool) -> HttpResponse:
+    """``do``: scrub, pause_scrub, stop_scrub, trim, stop_trim, clear, export, or NAME=VALUE of a property."""
+    wanted = request.POST.get("do", "")
+    found = _operation(pool, wanted)
+    if found is None:
+        return HttpResponseBadRequest("No such action.")
+    operation, params, said = found
+    task = _asked(
+        request, None, operation, {"pool_id": pool.pk} | params, said=said, what=f"pool {pool.name}"
+    )
+    if operation == "storage.export_pool" and task:
+        return redirect("tasks:detail", task.pk)
+    return redirect("storage:pool_maintenance" if "=" in wanted else "storage:pool", pool.name)
+
+
+def _operation(pool: Pool, wanted: str) -> tuple[str, dict[str, Any], str] | None:
+    """(operation, parameters, sentence) of a button."""
+    action, _, what = wanted.rpartition("_")
+    if what in {"scrub", "trim"} and action in {"", "pause", "stop"}:
+        verb = {"": "started", "pause": "paused", "stop": "stopped"}[action]
+        return f"storage.{what}", {"action": action or "start"}, f"The {what} of {pool.name} is being {verb}."
+    if wanted == "clear":
+        return "storage.clear_errors", {}, f"The errors of {pool.name} are being cleared."
+    if wanted == "export":
+        return "storage.export_pool", {}, f"{pool.name} is being exported."
+    name, equals, value = wanted.partition("=")
+    if equals and name in pages.PROPERTIES and value in {"on", "off"}:
+        return "storage.set_pool_property", {"name": name, "value": value}, f"{name} is being set to {value}."
+    return None
+
+
+@allow("storage.change", Pool, methods="POST")
+def schedule(request: HttpRequest, pool: Pool) -> HttpResponse:
+    form = ScheduleForm(request.POST, pool=pool, user=signed_in(request))
+    made = form.save() if form.is_valid() else None
+    if made is None:
+        return _maintenance(request, pool, form, form=form)
+    audit.record(request, "schedules.add", str(made))
+    messages.success(request, f"{made.title}: {made.when}.")
+    return redirect("storage:pool_maintenance", pool.name)
+
+
+@allow("storage.change", Pool, methods="POST")
+def destroy(request: HttpRequest, pool: Pool) -> HttpResponse:
+    form = TypedForm(request.POST, name=pool.name)
+    if form.is_valid():
+        said, what = f"{pool.name} is being destroyed.", f"pool {pool.name}"
+        if task := _asked(request, form, "storage.destroy_pool", {"pool_id": pool.pk}, said=said, what=what):
+            return redirect("tasks:detail", task.pk)
+    return _maintenance(request, pool, form, destroy=form)
+
+
+# Its disks.
+
+
+@allow("storage.change", Pool, methods="GET POST")
+def add(request: HttpRequest, pool: Pool) -> HttpResponse:
+    form = AddForm(_data(request), pool=pool)
+    if form.is_bound and form.is_valid():
+        said, what = f"Disks are being added to {pool.name}.", f"pool {pool.name}"
+        if task := _asked(request, form, "storage.add_disks", form.params(), said=said, what=what):
+            return redirect("tasks:detail", task.pk)
+    return render(request, "storage/pool_add.html", {"pool": pool, "form": form}, status=_status(form))
+
+
+@allow("storage.change", Pool, methods="GET POST")
+def member(request: HttpRequest, pool: Pool) -> HttpResponse:
+    """``member`` names it; ``do``: replace, attach, or an action of storage.change_disk."""
+    row = pages.member(pool, str((_data(request) or request.GET).get("member", ""))[:255])
+    if row is None:
+        raise Http404
+    wanted = request.POST.get("do", "")
+    forms = {
+        name: NewDiskForm(request.POST if wanted == name else None, pool=pool, prefix=name)
+        for name in ("replace", "attach")
+    }
+    if wanted and wanted not in row.actions:
+        return HttpResponseBadRequest("No such action.")
+    chosen = forms.get(wanted)
+    what, said = f"pool {pool.name} {row.name}", f"{wanted.capitalize()}: {row.shown}."
+    task = None
+    if chosen is not None and chosen.is_valid():
+        task = _asked(
+            request, chosen, f"storage.{wanted}_disk", chosen.params(row.name), said=said, what=what
+        )
+    elif chosen is None and wanted:
+        params = {"pool_id": pool.pk, "member": row.name, "action": wanted}
+        task = _asked(request, None, "storage.change_disk", params, said=said, what=what)
+    if task:
+        return redirect("storage:pool", pool.name)
+    context = {"pool": pool, "row": row, "free": pages.free_disks(pool.host), **forms}
+    return render(request, "storage/pool_member.html", context, status=_status(*forms.values()))
+
+
+# New ones.
+
+
+@allow("storage.change", methods="GET POST")
+def new(request: HttpRequest) -> HttpResponse:
+    host = Host.objects.this()
+    if request.method == "GET":
+        # What was chosen so far is in the address: the plan is drawn anew with each change.
+        form = PoolForm(host=host, seen=request.GET)
+        template = "storage/_pool_plan.html" if _wants(request, "pool-plan") else "storage/pool_new.html"
+        return render(request, template, {"form": form})
+    form = PoolForm(request.POST, host=host)
+    if form.is_valid():
+        said, what = f"{form.cleaned_data['name']} is being made.", f"pool {form.cleaned_data['name']}"
+        if task := _asked(request, form, "storage.create_pool", form.params(), said=said, what=what):
+            return redirect("tasks:detail", task.pk)
+    return render(request, "storage/pool_new.html", {"form": form}, status=422)
+
+
+@allow("storage.change", methods="GET POST")
+def import_(request: HttpRequest) -> HttpResponse:
+    """``do``: look, or import one of those that were found."""
+    host, task = Host.objects.this(), pages.found_pools(signed_in(request))
+    if request.POST.get("do") == "look":
+        _asked(
+            request, None, "storage.find_pools", {}, said="Looking at the disks.", what=f"host {host.name}"
+        )
+        return redirect("storage:pool_import")
+    found = list((task.result or {}).get("pools", [])) if task else []
+    bound = ImportForm(_data(request), host=host, found=found)
+    if bound.is_bound and bound.is_valid():
+        said, what = f"{bound.cleaned_data['name']} is being imported.", f"pool {bound.cleaned_data['name']}"
+        if made := _asked(request, bound, "storage.import_pool", bound.cleaned_data, said=said, what=what):
+            return redirect("tasks:detail", made.pk)
+    forms = [
+        (
+            one,
+            bound if bound.is_bound and bound.data.get("guid") == one["guid"]
+            else ImportForm(host=host, found=found, initial={"guid": one["guid"], "name": one["name"]}),
+        )
+        for one in found
+    ]  # fmt: skip
+    context = {"found": forms, "task": task, "now": timezone.now()}
+    template = "storage/_pool_import.html" if _wants(request, "pool-import") else "storage/pool_import.html"
+    return render(request, template, context, status=_status(bound))
+
+
+# Physical disks.
+
+
+@allow("storage.view")
+def disks(request: HttpRequest) -> HttpResponse:
+    rows = PhysicalDisk.objects.select_related("host")
+    context = {"disks": rows, "tab": "disks", "may_change": signed_in(request).can("storage.change")}
+    return render(
+        request, "storage/_disks.html" if _wants(request, "disks") else "storage/disks.html", context
+    )
+
+
+@allow("storage.change", methods="POST")
+def test_disk(request: HttpRequest, pk: int) -> HttpResponse:
+    row = PhysicalDisk.objects.filter(pk=pk).first()
+    if row is None:
+        raise Http404
+    params = {"disk_id": row.pk, "kind": "long" if request.POST.get("kind") == "long" else "short"}
+    said, what = f"{row.name} tests itself.", f"disk {row.name}"
+    _asked(request, None, "storage.test_disk", params, said=said, what=what)
+    return redirect("storage:disks")
