@@ -29,12 +29,15 @@ from vms.api import router as vms_router
 from vms.api_cloud_init import library as snippets_router
 from vms.api_cloud_init import router as cloud_init_router
 from vms.api_consoles import router as consoles_router
+from vms.api_deploy import router as deploy_router
 from vms.api_export import router as export_router
 from vms.api_hardware import router as hardware_router
 from vms.api_import import router as import_router
+from vms.api_key import router as key_router
 from vms.api_life import boot as boot_router
-from vms.api_life import orphan as orphans_router
 from vms.api_life import router as life_router
+from vms.api_templates import preset_router
+from vms.api_templates import router as templates_router
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -59,16 +62,19 @@ api = NinjaAPI(
     docs_decorator=allow("self"),
     urls_namespace="api",
 )
+api.add_router("/vms", deploy_router, tags=["vms"])
 api.add_router("/vms", import_router, tags=["vms"])
 api.add_router("/vms", vms_router, tags=["vms"])
 api.add_router("/vms", hardware_router, tags=["vms"])
 api.add_router("/vms", life_router, tags=["vms"])
 api.add_router("/vms", export_router, tags=["vms"])
+api.add_router("/vms", key_router, tags=["vms"])
 api.add_router("/vms", consoles_router, tags=["vms"])
 api.add_router("/vms", cloud_init_router, tags=["cloud-init"])
 api.add_router("/snippets", snippets_router, tags=["cloud-init"])
+api.add_router("/templates", templates_router, tags=["templates"])
+api.add_router("/presets", preset_router, tags=["templates"])
 api.add_router("/boot", boot_router, tags=["vms"])
-api.add_router("/orphans", orphans_router, tags=["vms"])
 api.add_router("", storage_router, tags=["storage"])
 api.add_router("/switches", network_router, tags=["network"])
 api.add_router("/hosts", hosts_router, tags=["hosts"])

@@ -19,7 +19,7 @@ from bhype.accounts.models import ApiToken, AuditEntry, SshKey
 from bhype.api import api
 from bhype.tasks.models import Task
 from storage.models import Iso
-from vms.models import VM, Snippet
+from vms.models import VM, Snippet, Template
 
 # Words that only those who may see the VM may ever read.
 SECRETS = ("web1", "Secret plans", "58:9c:fc:00:00:01", "pw123456")
@@ -38,12 +38,14 @@ def world(vm, host, pool, switch, alice, stranger, viewer, operator, admin):
     snippet = Snippet.objects.create(owner=alice, name="Secret plans", text="#cloud-config\n# Secret plans\n")
     key = SshKey.objects.create(user=alice, name="Secret plans", text="ssh-ed25519 AAAA", fingerprint="SHA256:x")
     token, _ = ApiToken.objects.issue(alice, "Secret plans", "read", None)
+    template = Template.objects.create(host=host, pool=pool, name="golden", state="ready", notes="Secret plans")
     AuditEntry.objects.create(username="alice", action="vms.start", object="web1")
     return {
         "vm": vm.name, "name": vm.name, "switch": switch.name, "pool": pool.name, "host": host.name, "iso": iso.pk,
         "task": task.pk, "pk": task.pk, "id": task.pk, "task_id": task.pk, "token": token.pk, "token_id": token.pk,
         "user": "alice", "username": "alice", "user_id": alice.pk, "what": "vm", "kind": "vm", "subject": "vm",
         "snippet": snippet.pk, "snippet_id": snippet.pk, "ssh_key": key.pk, "key_id": key.pk,
+        "template": template.pk, "template_id": template.pk, "preset": "debian12",
         "code": "0" * 40, "path": "x", "key": "x", "session": "x", "tab": "hardware", "action": "start", "index": 0,
         "file": "x.ova", "section": "processor", "device": "virtio-rnd", "slot": "0-4-0",
     }  # fmt: skip
