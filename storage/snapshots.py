@@ -59,6 +59,14 @@ class Moment:
     def holds(self) -> int:
         return max(part.holds for part in self.parts)
 
+    @property
+    def is_common(self) -> bool:
+        return any(part.is_common for part in self.parts)
+
+    @property
+    def is_deferred(self) -> bool:
+        return any(part.is_deferred for part in self.parts)
+
     def candidate(self, *, is_ours: bool = True) -> Candidate:
         """As retention sees it."""
         return Candidate(
@@ -67,8 +75,8 @@ class Moment:
             txg=self.root.txg,
             holds=sum(part.holds for part in self.parts),
             clones=sum(len(part.clones) for part in self.parts),
-            is_common=any(part.is_common for part in self.parts),
-            is_deferred=any(part.is_deferred for part in self.parts),
+            is_common=self.is_common,
+            is_deferred=self.is_deferred,
             is_ours=is_ours and not self.strays,
         )
 

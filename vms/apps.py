@@ -21,7 +21,8 @@ class VmsConfig(AppConfig):
         observer.register(observe.observe)
         observer.on_boot(observe.on_boot)
         pci.register(passthru.owners)
-        live.register("vm", doors.may_hear)
+        for prefix in ("vm", "vm-snapshots"):
+            live.register(prefix, doors.may_hear)
         live.register("vms", lambda user, topic: topic == "vms" and user.can("self"))
         for prefix in ("template", "templates"):
             live.register(prefix, lambda user, _topic: bool(user.can("vms.create")))

@@ -1,8 +1,9 @@
 """Copies of VMs: full ones, with data of their own, and linked ones, which share what they have not changed.
 
 Both begin with one snapshot of the whole VM, taken at one moment, also while the guest runs: the copy then starts as
-after a power failure. A linked copy is made of ZFS clones and so keeps that snapshot alive in its source; until it
-is promoted, the source cannot be deleted. The snapshot carries the copy's UUID in its name and in org.bhype:id.
+after a power failure. Or with one that is there already: the copy then has its data, and the configuration of now. A
+linked copy is made of ZFS clones and so keeps that snapshot alive in its source; until it is promoted, the source
+cannot be deleted. A new snapshot carries the copy's UUID in its name and in org.bhype:id.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from bhype.host import CommandFailed
 from bhype.tasks import OperationFailed, Refused, Run, ask
 from bhype.tasks.models import Task
 from bhype.vmrun.devices import KINDS, NETWORK_GROUP
+from storage.models import Snapshot
 
 from . import parts, place, plan, wanted
 from .models import VM, Disk
@@ -137,10 +139,12 @@ def make(
     owner: User | None = None,
     linked: bool = False,
     keep_macs: bool = False,
+    snapshot: str = "",
 ) -> tuple[VM, Task]:
     """Make the rows of a copy and ask for it, all or nothing. Raises WantedError and Refused.
 
-    user: who asks; must be one who may change the source, as all that is on its disks is in the copy.
+    user: who asks; must be one who may change the source, as all that is on its disks is in the copy. snapshot: the one
+    of the source, by what follows the @, that the copy is of; "" for now. Disks that it has not are left out.
     """
     source = wanted.load(source.pk)
     if user is not None and not user.can("vms.change", owner_id=source.owner_id):
@@ -156,12 +160,30 @@ def make(
         if disk.backing != Disk.Backing.PATH
     }
     with transaction.atomic():
-        made = wanted.apply(copy, document(source, name), user, create=True, sizes=sizes).vm
+        after = document(source, name)
+        if snapshot:
+            after["emulations"] = _of_snapshot(source, copy, snapshot, after["emulations"])
+        made = wanted.apply(copy, after, user, create=True, sizes=sizes).vm
         if keep_macs:
             _take_macs(source, made)
         made.tags.set(source.tags.all())
         params = {"vm_id": made.pk, "source_id": source.pk, "linked": linked}
-        return made, ask("vms.clone", params, user)
+        return made, ask("vms.clone", params | ({"snapshot": snapshot} if snapshot else {}), user)
+
+
+def _of_snapshot(source: VM, copy: VM, snapshot: str, entries: list[Document]) -> list[Document]:
+    """The devices without volumes that the snapshot has not. Raises Refused where there is no such snapshot."""
+    rows = Snapshot.objects.filter(dataset__pool=source.pool, name=snapshot)
+    volumes = [disk.dataset for disk in source.disks.all() if disk.backing == Disk.Backing.VOLUME]
+    there = set(
+        rows.filter(dataset__name__in=[source.dataset, *volumes]).values_list("dataset__name", flat=True)
+    )
+    if source.dataset not in there:
+        raise Refused("invalid", f"{source.name} has no snapshot called {snapshot}.", "snapshot")
+    missing = {
+        f"/dev/zvol/{name.replace(source.dataset, copy.dataset, 1)}" for name in volumes if name not in there
+    }
+    return [entry for entry in entries if entry.get("path") not in missing]
 
 
 def _take_macs(source: VM, copy: VM) -> None:
@@ -183,16 +205,19 @@ def problem_of(source: VM) -> str:
 # The host.
 
 
-def build(run: Run, source: VM, copy: VM, *, linked: bool) -> None:
-    """Make the copy's datasets and configuration; what is there already is kept. Raises as parts.make does."""
+def build(run: Run, source: VM, copy: VM, *, linked: bool, of: str = "") -> None:
+    """Make the copy's datasets and configuration; what is there already is kept. Raises as parts.make does.
+
+    of: the snapshot of the source that it is of; "": a new one, which a full copy does not need afterwards."""
     for vm in (source, copy):
         place.check(run.host, vm)
     if source.pool_id != copy.pool_id:
         raise OperationFailed("A copy lies in the pool of its source.")
     wanted_names = _pairs(source, copy)
     _check_source(run, source, wanted_names)
-    snapshot = snapshot_of(source, copy)
-    _take(run, source, copy, snapshot)
+    snapshot = f"{source.dataset}@{of}" if of else snapshot_of(source, copy)
+    if not of:
+        _take(run, source, copy, snapshot)
     done = parts.datasets(run, copy)
     tail = snapshot.partition("@")[2]
     steps = [(f"{before}@{tail}", after) for before, after in wanted_names.items() if after not in done]
@@ -206,7 +231,8 @@ def build(run: Run, source: VM, copy: VM, *, linked: bool) -> None:
     parts.complete(run, copy)
     if not linked:
         drop_snapshot(run, copy.dataset, snapshot, copy)
-        drop_snapshot(run, source.dataset, snapshot, copy)
+        if not of:
+            drop_snapshot(run, source.dataset, snapshot, copy)
 
 
 def _pairs(source: VM, copy: VM) -> dict[str, str]:

@@ -11,7 +11,7 @@ from bhype.accounts.models import User
 from bhype.freebsd import names
 from bhype.tasks import Refused, ask, schedules
 from bhype.tasks.models import Schedule, Task
-from storage.models import Dataset, Iso
+from storage.models import Dataset, Iso, Snapshot
 
 from . import bulk, copies, health, plan, renaming, sizes
 from .forms import SizeField, new_name
@@ -56,9 +56,18 @@ class CloneForm(forms.Form):
         help_text="Only where the source goes: two VMs with one address disturb each other.",
     )
 
+    snapshot = forms.ChoiceField(
+        required=False,
+        label="As it was",
+        help_text="Its disks; the configuration is that of now.",
+    )
+
     def __init__(self, *args: Any, vm: VM, user: User, **options: Any) -> None:
         super().__init__(*args, **options)
         self.vm, self.user = vm, user
+        rows = Snapshot.objects.filter(dataset__pool=vm.pool_id, dataset__name=vm.dataset).exclude(kind="")
+        names = rows.order_by("-txg").values_list("name", flat=True)
+        self.fields["snapshot"].choices = [("", "now"), *((name, name) for name in names)]  # type: ignore[attr-defined]
 
     def clean_name(self) -> str:
         return new_name(self.vm.host, self.cleaned_data["name"])
@@ -68,7 +77,12 @@ class CloneForm(forms.Form):
         chosen = self.cleaned_data
         try:
             return copies.make(
-                self.vm, chosen["name"], self.user, linked=chosen["linked"], keep_macs=chosen["keep_macs"]
+                self.vm,
+                chosen["name"],
+                self.user,
+                linked=chosen["linked"],
+                keep_macs=chosen["keep_macs"],
+                snapshot=chosen["snapshot"],
             )
         except (WantedError, Refused) as error:
             self.add_error(None, str(error))

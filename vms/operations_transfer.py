@@ -31,10 +31,12 @@ FAILURES = (CommandError, OperationFailed, Cancelled, OSError)
 
 
 class CloneParams(VmParams):
-    """vm_id: the copy, in state "creating" (`copies.make`); linked: it shares what it has not changed."""
+    """vm_id: the copy, in state "creating" (`copies.make`); linked: it shares what it has not changed; snapshot: of the
+    source, the one that it is of, "" for now."""
 
     source_id: int
     linked: bool = False
+    snapshot: str = Field("", max_length=200)
 
 
 class DiskParams(VmParams):
@@ -106,7 +108,7 @@ def clone(run: Run, params: CloneParams) -> None:
             raise OperationFailed(problem)
         if source.is_on:
             run.log(f"{source.name} is on: {copy.name} will start as after a power failure.")
-        copies.build(run, source, copy, linked=params.linked)
+        copies.build(run, source, copy, linked=params.linked, of=params.snapshot)
     except FAILURES:
         ask("vms.recover_clone", params, None)
         raise

@@ -2,7 +2,16 @@ from __future__ import annotations
 
 from django.urls import path
 
-from . import urls_cloud_init, urls_export, urls_import, urls_life, urls_templates, views, views_hardware
+from . import (
+    urls_cloud_init,
+    urls_export,
+    urls_import,
+    urls_life,
+    urls_snapshots,
+    urls_templates,
+    views,
+    views_hardware,
+)
 
 app_name = "vms"
 urlpatterns = [
@@ -14,6 +23,7 @@ urlpatterns = [
     *urls_import.urlpatterns,
     *urls_templates.urlpatterns,
     *urls_export.urlpatterns,
+    *urls_snapshots.urlpatterns,
     *urls_cloud_init.urlpatterns,
     path("<slug:vm>/", views.detail, name="detail"),
     path("<slug:vm>/hardware/", views_hardware.hardware, name="hardware"),
