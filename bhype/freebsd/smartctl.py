@@ -34,11 +34,8 @@ class Health:
 
     def document(self) -> dict[str, Any]:
         """As `PhysicalDisk.health` has it: without what is not known."""
-        found = {
-            key: value
-            for key, value in asdict(self).items()
-            if value not in (None, False, ()) or key == "passed"
-        }
+        values = asdict(self).items()
+        found = {key: value for key, value in values if key == "passed" or not _is_unknown(value)}
         if "warnings" in found:
             found["warnings"] = list(found["warnings"])
         return found
@@ -55,6 +52,10 @@ def self_test(disk: str, kind: str = "short") -> Command:
     if kind not in {"short", "long"}:
         raise ValueError("a self-test is short or long")
     return Command((PROGRAM, "--json=c", "-t", kind, f"/dev/{zpool_layout.disk(disk)}"))
+
+
+def _is_unknown(value: object) -> bool:
+    return value is None or value is False or value == ()
 
 
 def _health(text: str) -> Health:

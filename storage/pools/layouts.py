@@ -8,7 +8,7 @@ block take 4.5 MiB of each disk.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bhype.freebsd.zpool_layout import Group
 
@@ -106,7 +106,6 @@ class Plan:
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     ashift: int = 12
-    mixes_redundancy: bool = field(default=False)
 
 
 def on_disks(size: int, kind: str, width: int, ashift: int) -> int:
@@ -243,7 +242,6 @@ def plan(shape: str, roles: Mapping[str, Sequence[Disk]]) -> Plan:
         problems=tuple(problems),
         warnings=tuple(_warnings(chosen.figures, groups, every)),
         ashift=ashift,
-        mixes_redundancy=mixes(groups),
     )
 
 
@@ -283,21 +281,6 @@ def plan_addition(
         tuple(problems),
         tuple(warnings),
         ashift,
-        mixes_redundancy=role in VITAL,
-    )
-
-
-def mixes(groups: Sequence[Group]) -> bool:
-    """Whether zpool(8) sees different redundancy and wants to be told that it is meant (get_replication)."""
-    return (
-        len(
-            {
-                (group.kind, len(group.disks) if group.kind != "stripe" else 1)
-                for group in groups
-                if group.role in VITAL
-            }
-        )
-        > 1
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F, ProtectedError
 
-from bhype.freebsd import geom, smartctl, zpool, zpool_status
+from bhype.freebsd import smartctl, zpool, zpool_status
 from bhype.freebsd.command import ParseError
 from bhype.freebsd.zpool import PoolInfo
 from bhype.host import CommandError
@@ -93,8 +93,6 @@ def _problems(sweep: Sweep, pool: Pool) -> None:
 
 def disks(sweep: Sweep) -> bool:
     """Rows of this host's disks, and the health of one of them. False when it did not look."""
-    if not sweep.host.exists(geom.GEOM):
-        return False
     if not sweep.every(DISKS_EVERY) and sweep.row.physical_disks.exists():
         return False
     found = {one.info.name: one for one in inventory.look(sweep.ask)}

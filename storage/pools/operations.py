@@ -23,7 +23,7 @@ from bhype.tasks import OperationFailed, Run, operation
 from storage import owners, plan
 from storage.models import PhysicalDisk, Pool
 
-from . import inventory, layouts
+from . import inventory
 
 # More than this directly in a pool's root filesystem are somebody's files.
 EMPTY_ROOT = 2**20
@@ -33,9 +33,9 @@ _HINTS = {
     "is part of potentially active pool": "Another host may use it. Let what is left be erased only if none does.",
     "no valid replicas": "The data on it is nowhere else.",
     "device is too small": "A disk is replaced by one that is at least as large.",
-    "can only be replaced by another hot spare": "",
-    "is part of active pool": "",
 }
+# What zpool(8) has against groups that are made up so; the plan has warned of it.
+_MEANT = ("mismatched replication level", "devices of different sizes")
 
 
 class PoolParams(BaseModel):
@@ -75,9 +75,13 @@ def do(run: Run, command: Command) -> None:
     try:
         run.host.run(command)
     except CommandFailed as error:
-        said = " ".join(error.result.stderr.split())
-        hint = next((hint for reason, hint in _HINTS.items() if reason in said), "")
-        raise OperationFailed(f"{said[:1000]}. {hint}".strip() if said else str(error)) from error
+        raise _failure(error) from error
+
+
+def _failure(error: CommandFailed) -> OperationFailed:
+    said = " ".join(error.result.stderr.split())
+    hint = next((hint for reason, hint in _HINTS.items() if reason in said), "")
+    return OperationFailed(f"{said[:1000].rstrip('.')}. {hint}".strip() if said else str(error))
 
 
 def is_ours(run: Run, pool: Pool) -> bool:
@@ -164,19 +168,19 @@ def _verb(used_by: str) -> str:
     return f"is {used_by}" if used_by.startswith("in ") else used_by
 
 
-def with_redundancy(run: Run, careful: Command, forced: Command) -> None:
-    """Run ``careful``; if all that zpool(8) has against it is differing redundancy, which was meant, run ``forced``.
+def as_planned(run: Run, careful: Command, forced: Command) -> None:
+    """Run ``careful``; if all that zpool(8) has against it is how the groups are made up, which was meant, ``forced``.
 
-    zpool(8) looks whether disks are in use before it compares redundancy (make_root_vdev of zpool_vdev.c), so that
-    its complaint about the latter says that they are free.
+    zpool(8) looks whether disks are in use before it compares groups (make_root_vdev of zpool_vdev.c), so that its
+    complaint about the latter says that they are free.
     """
     try:
         run.host.run(careful)
     except CommandFailed as error:
         said = error.result.stderr
-        if "mismatched replication level" not in said or "is part of" in said or "in use" in said:
-            do(run, careful)
-        run.log("The groups differ in redundancy, as was planned.")
+        if not any(words in said for words in _MEANT) or "is part of" in said or "in use" in said:
+            raise _failure(error) from error
+        run.log("The groups differ in size or redundancy, as was planned.")
         do(run, forced)
 
 
@@ -210,10 +214,7 @@ def create(run: Run, params: CreateParams) -> None:
     if params.name not in there:
         take(run, disks, params.erase)
         run.stage("Making the pool", percent=30)
-        if layouts.mixes(groups):
-            with_redundancy(run, careful, forced)
-        else:
-            do(run, careful)
+        as_planned(run, careful, forced)
     elif {leaf.name.removeprefix("/dev/") for leaf in there[params.name].leaves()} != set(disks):
         raise OperationFailed(f"There is a pool called {params.name} already.")
     with transaction.atomic():

@@ -14,16 +14,15 @@ from bhype.live import publish
 from bhype.tasks import OperationFailed, Run, operation
 from storage.models import PhysicalDisk, Pool
 
-from .layouts import mixes
 from .operations import (
     GroupParams,
     PoolParams,
+    as_planned,
     do,
     find_pool,
     status_of,
     take,
     the_pool,
-    with_redundancy,
     words,
 )
 
@@ -234,10 +233,7 @@ def add(run: Run, params: AddParams) -> None:
     if not set(disks) <= present:
         take(run, disks, params.erase)
         run.stage("Adding them")
-        if any(group.role in {"data", "special", "dedup"} for group in groups) or mixes(groups):
-            with_redundancy(run, careful, forced)
-        else:
-            do(run, careful)
+        as_planned(run, careful, forced)
     note(pool, disks)
     look(run, pool)
 

@@ -74,7 +74,7 @@ def text(answer) -> str:
 def test_an_unhealthy_pool_comes_first_with_what_to_do(browser, sick, host):
     host.pools.create(name="alpha", health="ONLINE", size=1, status=document("ONLINE", "ONLINE"))
     page = text(browser.get("/storage/"))
-    assert page.index('id="pool-%d"' % sick.pk) < page.index(">alpha</a>")
+    assert page.index(f'id="pool-{sick.pk}"') < page.index(">alpha</a>")
     assert "/dev/da2 is gone. Connect it again and put it online, or replace it." in page
     assert "da1 has had 7 errors." in page
     assert "90 % reached" in page and "Scrub: 26.0 %" in page and "00:55:10 to go" in page
@@ -211,9 +211,11 @@ def test_a_pool_is_made_as_planned(browser, disks):
     ("changes", "said"),
     [
         ({"name": "mirror1"}, "means something else"), ({"name": "9x"}, "starts with a letter"),
-        ({"name": "tank"}, "already"), ({"erase": "da11"}, "not chosen"), ({"shape": "raidz3-9"}, "The disks have changed"),
+        ({"name": "tank"}, "already"), ({"erase": "da11"}, "not chosen"),
+        ({"shape": "raidz3-9"}, "The disks have changed"),
         ({"role_da8": "", "role_da9": ""}, "Choose at least one disk for data."),
-        ({"role_ada0": "data", "role_da9": "special"}, "give special two disks"), ({"name": ""}, "This field is required"),
+        ({"role_ada0": "data", "role_da9": "special"}, "give special two disks"),
+        ({"name": ""}, "This field is required"),
     ],
 )  # fmt: skip
 def test_a_wrong_pool_is_refused_beside_the_field(browser, pool, disks, changes, said):
@@ -243,10 +245,11 @@ def test_found_pools_are_imported(browser, host):
     assert "Nobody has looked yet" in text(browser.get("/storage/pools/import/"))
     browser.post("/storage/pools/import/", {"do": "look"})
     assert Task.objects.get().operation == "storage.find_pools"
+    rest = {"state": "ONLINE", "status": "", "action": "", "disks": []}
     pools = [
-        {"name": "old", "guid": "4711", "state": "ONLINE", "status": "", "action": "", "is_destroyed": False, "disks": []},
-        {"name": "dead", "guid": "4712", "state": "ONLINE", "status": "", "action": "", "is_destroyed": True, "disks": []},
-    ]  # fmt: skip
+        rest | {"name": "old", "guid": "4711", "is_destroyed": False},
+        rest | {"name": "dead", "guid": "4712", "is_destroyed": True},
+    ]
     now = timezone.now()
     Task.objects.update(status=Task.Status.SUCCEEDED, result={"pools": pools}, finished_at=now)
     page = text(browser.get("/storage/pools/import/"))
