@@ -298,7 +298,8 @@ def defaults(template: Template) -> dict[str, Any]:
     cpu = template.document.get("cpu", 1)
     count = cpu["sockets"] * cpu["cores"] * cpu["threads"] if isinstance(cpu, dict) else int(cpu)
     disk = {"disk_size": sizes.text(int(template.disks[0]["size"]))} if template.disks else {}
-    return {"cpus": count, "memory": template.document.get("mem", ""), **disk}
+    memory = sizes.text(sizes.parse(str(template.document.get("mem", "1G"))))
+    return {"cpus": count, "memory": memory, **disk}
 
 
 def _free_name(base: str, taken: set[str]) -> str:
