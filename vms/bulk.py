@@ -15,12 +15,18 @@ from bhype.tasks import OperationFailed, Refused, Run, ask, operation
 from bhype.tasks.models import Task
 
 from .models import VM, Tag
+from .operating import changed
 from .pages import POWER, Row, rows_of
 
 LIMIT = 1000
 # One of the host's four workers stays free for what somebody clicks meanwhile.
 PARALLEL, PARALLEL_MAX = 3, 64
-LABELS = {name: action.label for name, action in POWER.items()} | {"tag": "Tag", "untag": "Untag"}
+LABELS = {name: action.label for name, action in POWER.items()} | {
+    "tag": "Tag",
+    "untag": "Untag",
+    "mark": "In production",
+    "unmark": "Not in production",
+}
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,18 @@ def tag(names: list[str], vms: Iterable[VM], user: User, *, remove: bool = False
         with transaction.atomic():
             vm.tags.remove(*tags) if remove else vm.tags.add(*tags)
             VM.objects.filter(pk=vm.pk).update(revision=F("revision") + 1)
+        outcomes.append(Outcome(vm))
+    return outcomes
+
+
+def mark_production(vms: Iterable[VM], user: User, *, remove: bool = False) -> list[Outcome]:
+    """Mark each VM that the user may change as one in production, or take the mark away."""
+    outcomes = []
+    for vm in vms:
+        if not user.can("vms.change", owner_id=vm.owner_id):
+            outcomes.append(Outcome(vm, error="You may not change this VM."))
+            continue
+        changed(vm, is_production=not remove)
         outcomes.append(Outcome(vm))
     return outcomes
 

@@ -135,6 +135,7 @@ class LifeForm(forms.ModelForm):  # type: ignore[type-arg]
         model = VM
         fields = [
             "autostart", "start_order", "start_delay", "health", "health_seconds", "stop_seconds", "is_protected",
+            "is_production",
         ]  # fmt: skip
         labels = {
             "autostart": "Start with the host",
@@ -144,6 +145,7 @@ class LifeForm(forms.ModelForm):  # type: ignore[type-arg]
             "health_seconds": "Wait for it",
             "stop_seconds": "Time to stop",
             "is_protected": "Protected",
+            "is_production": "In production",
         }
         help_texts = {
             "start_order": "the lowest starts first, and stops last",
@@ -152,6 +154,7 @@ class LifeForm(forms.ModelForm):  # type: ignore[type-arg]
             "health_seconds": "seconds at most, before the next VM starts",
             "stop_seconds": "seconds that the guest has to power off",
             "is_protected": "It cannot be deleted, nor any of its disks.",
+            "is_production": "It joins what is done to all in production, such as snapshots.",
         }
 
     def __init__(self, *args: Any, **options: Any) -> None:

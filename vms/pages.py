@@ -20,6 +20,8 @@ from . import hardware_pages, plan, sizes
 from .models import VM, Nic, Tag, VMQuerySet
 
 PAGE_SIZE = 50
+# The word of the filter for VMs that are marked so.
+PRODUCTION = "production"
 # Filters of the state chips: several states of the model are one question to a person.
 GROUPS = {
     "running": ("Running", ("running", "starting", "stopping")),
@@ -233,6 +235,7 @@ class Filters:
     tag: str = ""
     owner: str = ""
     host: str = ""
+    mark: str = ""
     sort: str = "name"
     page: int = 1
 
@@ -240,7 +243,7 @@ class Filters:
     def read(cls, data: QueryDict) -> Filters:
         words = {
             key: data.get(key, "").replace("\0", "").strip()[:100]
-            for key in ("q", "state", "tag", "owner", "host")
+            for key in ("q", "state", "tag", "owner", "host", "mark")
         }
         sort = data.get("sort", "name")
         page = data.get("page", "1")
@@ -261,6 +264,8 @@ class Filters:
             rows = rows.filter(owner__username=self.owner)
         if self.host:
             rows = rows.filter(host__name=self.host)
+        if self.mark == PRODUCTION:
+            rows = rows.filter(is_production=True)
         return rows
 
     def states(self) -> tuple[str, ...]:
@@ -270,7 +275,7 @@ class Filters:
 
     @property
     def are_set(self) -> bool:
-        return bool(self.q or self.state or self.tag or self.owner or self.host)
+        return bool(self.q or self.state or self.tag or self.owner or self.host or self.mark)
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@
   document.addEventListener("htmx:configRequest", (event) => {
     if (event.target.id !== "filters") return;
     const { parameters } = event.detail;
-    for (const key of ["q", "state", "tag", "owner", "host"]) if (!parameters[key]) delete parameters[key];
+    for (const key of ["q", "state", "tag", "owner", "host", "mark"]) if (!parameters[key]) delete parameters[key];
     if (parameters.sort === "name") delete parameters.sort;
   });
   // The chip that was pressed is the state that the filter form keeps.
