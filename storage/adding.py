@@ -18,8 +18,8 @@ from bhype.outside.fetch import name_of
 from bhype.tasks import Refused, ask
 from bhype.tasks.models import Task
 
-from . import plan
-from .models import Image, Iso, Pool
+from . import catalogue, plan
+from .models import CatalogueEntry, Image, Iso, Pool
 
 # So many are fetched at a time.
 FETCHES = ("storage.fetch", 2)
@@ -68,7 +68,7 @@ def add_image(
         names.dataset(f"{pool.home}/images/{name}")
         with transaction.atomic():
             image = Image.objects.create(pool=pool, name=name, created_by=user, **facts)
-            operation = "storage.fetch_image" if source.get("url") else "storage.make_image"
+            operation = "storage.fetch_image" if not source.get("file") else "storage.make_image"
             task = ask(operation, {"image_id": image.pk, **source}, user, pool=_queue(source))
             publish(image.subject, "images")
             return image, task
@@ -79,12 +79,21 @@ def add_image(
 
 
 def _queue(source: Mapping[str, Any]) -> tuple[str, int]:
-    return FETCHES if source.get("url") else ("", 0)
+    return ("", 0) if source.get("file") else FETCHES
 
 
 def _check_pool(pool: Pool) -> None:
     if not pool.is_adopted:
         raise Refused("invalid", "This pool does not belong to bHype.", "pool")
+
+
+def add_from_catalogue(user: User, entry: CatalogueEntry) -> tuple[Image, Task]:
+    """Ask for the newest image of an entry. Raises Refused."""
+    if not catalogue.is_fetchable(entry):
+        raise Refused("conflict", "This entry has no address to fetch from.", status=409)
+    pool = pool_for_library()
+    name = catalogue.free_name(entry, pool.images.values_list("name", flat=True))
+    return add_image(user, pool, name, catalogue.facts(entry), catalogue.source(entry))
 
 
 def again(user: User, image: Image) -> Task:

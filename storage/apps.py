@@ -7,16 +7,19 @@ class StorageConfig(AppConfig):
     name = "storage"
 
     def ready(self) -> None:
+        from django.db.models.signals import post_migrate
+
         from bhype import live
         from bhype.hosts import checklist, observer
         from bhype.tasks import links
         from bhype.ui import search
 
-        from . import dataset_pages, observe, owned, owners, policies, snapshots_observe, views
+        from . import catalogue, dataset_pages, observe, owned, owners, policies, snapshots_observe, views
         from .operations_transfers import observe as observe_uploads
         from .pools import observe as observe_pools
         from .pools import samples
 
+        post_migrate.connect(catalogue.sync, sender=self)
         observer.register(observe.observe, slow=True)
         observer.register(observe_pools.disks, "disks", slow=True)
         observer.register(samples.observe, "samples", slow=True)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.db import transaction
 
 from bhype.accounts.models import User
-from bhype.tasks import Refused
+from bhype.live import publish
+from bhype.tasks import Refused, ask
 from bhype.tasks.models import Task
 
-from . import adding, checksums, fetching
+from . import adding, catalogue, checksums, fetching, plan
 from .models import CatalogueEntry, Image, Iso, Pool
 
 Data = Any
+FIRMWARE = [("uefi", "UEFI"), ("csm", "BIOS (UEFI with CSM)")]
 TYPED = {"autocomplete": "off", "spellcheck": "false"}
 
 
@@ -109,7 +112,7 @@ class FactsForm(forms.ModelForm):  # type: ignore[type-arg]
         }
         widgets = {
             "notes": forms.Textarea(attrs={"rows": 3}),
-            "firmware": forms.Select(choices=[("uefi", "UEFI"), ("csm", "BIOS (UEFI with CSM)")]),
+            "firmware": forms.Select(choices=FIRMWARE),
         }
 
     def facts(self) -> dict[str, str]:
@@ -167,9 +170,25 @@ class RenameIsoForm(forms.Form):
         self.iso = iso
         self.initial.setdefault("name", iso.name)
 
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        if not plan.is_medium(name):
+            raise forms.ValidationError("It ends with .iso or .img and has letters, digits and . _ + -.")
+        if self.iso.pool.isos.filter(name=name).exclude(pk=self.iso.pk).exists():
+            raise forms.ValidationError("There is already a medium of this name.")
+        return name
+
+    def save(self, user: User) -> Task | None:
+        """Ask for it; None when it was refused, with the reason beside the field."""
+        try:
+            return ask("storage.rename_iso", {"iso_id": self.iso.pk, "name": self.cleaned_data["name"]}, user)
+        except Refused as refused:
+            self.add_error("name", str(refused))
+            return None
+
 
 class EntryForm(forms.ModelForm):  # type: ignore[type-arg]
-    """An entry of the catalogue."""
+    """An entry of the catalogue. What is saved is an admin's own: bHype's next version leaves it alone."""
 
     class Meta:
         model = CatalogueEntry
@@ -177,3 +196,55 @@ class EntryForm(forms.ModelForm):  # type: ignore[type-arg]
             "os", "title", "family", "state", "url", "index_url", "index_pattern", "checksum_url", "signature_url",
             "signing_key", "firmware", "cloud_init", "login", "minimum_disk", "notes", "is_enabled",
         )  # fmt: skip
+        labels = {
+            "os": "Word for it",
+            "url": "URL",
+            "index_url": "URL of an index",
+            "index_pattern": "Names in the index",
+            "checksum_url": "URL of the checksums",
+            "signature_url": "URL of the signature",
+            "signing_key": "Public key of the vendor",
+            "cloud_init": "Seed is read by",
+            "login": "User in the image",
+            "minimum_disk": "Smallest disk",
+            "is_enabled": "Shown to everybody",
+        }
+        help_texts = {
+            "os": "As the OS presets call it, such as debian12; images are called after it.",
+            "url": "Of the image. {name} is the newest name in the index, where there is one.",
+            "index_url": "A list of files by a web server, or HosterCore's JSON.",
+            "index_pattern": "With * and ?, such as 14.*-RELEASE; in HosterCore's JSON the word of the system.",
+            "checksum_url": "May have {name} and {url}, that of the image.",
+            "signature_url": "OpenPGP, of the list of checksums or of the image. One signed in clear needs none.",
+            "minimum_disk": "In bytes; 0 when nobody knows.",
+        }
+        widgets = {
+            "notes": forms.Textarea(attrs={"rows": 2}),
+            "signing_key": forms.Textarea(attrs={"rows": 3, **TYPED}),
+            "firmware": forms.Select(choices=FIRMWARE),
+        }
+
+    def clean_os(self) -> str:
+        word: str = self.cleaned_data["os"]
+        if problem := adding.image_name_problem(word):
+            raise forms.ValidationError(problem)
+        return word
+
+    def clean(self) -> dict[str, Any]:
+        chosen = super().clean() or {}
+        for key in ("url", "index_url", "checksum_url", "signature_url"):
+            value = catalogue.filled(chosen.get(key) or "", name="name", url="https://host/name")
+            if value and (problem := fetching.problem_of(value)):
+                self.add_error(key, problem)
+        if chosen.get("signature_url") and not chosen.get("signing_key"):
+            self.add_error("signing_key", "A signature is checked by the vendor's key.")
+        if "{name}" in (chosen.get("url") or "") and not chosen.get("index_url"):
+            self.add_error("index_url", "A {name} comes from an index.")
+        return chosen
+
+    def save(self, commit: bool = True) -> CatalogueEntry:  # noqa: FBT001, FBT002 - as ModelForm has it
+        self.instance.is_own = True
+        with transaction.atomic():
+            entry: CatalogueEntry = super().save(commit)
+            publish("catalogue")
+        return entry

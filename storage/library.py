@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+from urllib.parse import urljoin
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
@@ -21,7 +22,7 @@ from bhype.host import CommandFailed
 from bhype.outside.fetch import name_of
 from bhype.tasks import OperationFailed, Run
 
-from . import checksums, fetching, plan, transfers
+from . import catalogue, checksums, fetching, plan, transfers
 from .checksums import BadChecksum, Digest
 from .fetching import SPARE
 from .models import Pool
@@ -32,22 +33,27 @@ UNPACK_SECONDS, SIGNATURE_SECONDS = 6 * 3600, 1800
 
 
 class SourceParams(BaseModel):
-    """Where a file comes from, and how it is known to be the right one. Either url, or file: USER/NAME in the imports
-    of the pool. checksum: hexadecimals; checksum_url: of a file that has it; signature_url: of an OpenPGP signature of
-    that file, unless that is signed in clear, or of the file itself where there is no such; signing_key: the public
-    keys, armored: with them a signature must be there."""
+    """Where a file comes from, and how it is known to be the right one.
+
+    Either url, or file: USER/NAME in the imports of the pool. index_url, index_pattern: of an index whose newest name
+    is the {name} in the URLs. checksum: hexadecimals; checksum_url: of a file that has it; signature_url: of an OpenPGP
+    signature of that file, unless that is signed in clear, or of the file itself where there is no such; signing_key:
+    the public keys, armored: with them a signature must be there."""
 
     url: str = Field("", max_length=1000)
+    index_url: str = Field("", max_length=1000)
+    index_pattern: str = Field("", max_length=200)
     file: str = Field("", max_length=160)
     checksum: str = Field("", max_length=200)
     checksum_url: str = Field("", max_length=1000)
     signature_url: str = Field("", max_length=1000)
     signing_key: str = Field("", max_length=100_000)
 
-    @field_validator("url", "checksum_url", "signature_url")
+    @field_validator("url", "index_url", "checksum_url", "signature_url")
     @classmethod
     def _is_url(cls, value: str) -> str:
-        if value and (problem := fetching.problem_of(value)):
+        # One that is made of another is looked at when it is known.
+        if value and not value.startswith("{url}") and (problem := fetching.problem_of(value)):
             raise ValueError(problem)
         return value
 
@@ -67,11 +73,13 @@ class SourceParams(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if bool(self.url) == bool(self.file):
+        if bool(self.url or self.index_url) == bool(self.file):
             raise ValueError("Give either a URL or a file.")
+        if self.index_url and not self.index_pattern:
+            raise ValueError("An index needs a pattern of names.")
         if self.checksum and self.checksum_url:
             raise ValueError("Give a checksum or the URL of one, not both.")
-        if (self.checksum_url or self.signature_url) and not self.url:
+        if (self.checksum_url or self.signature_url) and self.file:
             raise ValueError("An uploaded file is checked by a checksum that is given with it.")
         if self.signature_url and not self.signing_key:
             raise ValueError("A signature needs the key by which it is checked.")
@@ -98,10 +106,12 @@ def arrival(run: Run, pool: Pool, source: SourceParams, key: str) -> Iterator[Ar
     did not pass. Raises OperationFailed."""
     check_pool(pool)
     with transfers.workspace(run, pool) as space:
-        arrive = _fetched if source.url else _uploaded
+        if not source.file:
+            source = resolved(run, source, space)
+        arrive = _uploaded if source.file else _fetched
         arrived = arrive(run, pool, source, key, space)
         yield unpacked(run, arrived, space)
-    if source.url:
+    if not source.file:
         fetching.forget(run, pool, key)
     else:
         transfers.discard(run, pool, source.file)
@@ -113,6 +123,22 @@ def check_pool(pool: Pool) -> None:
         names.pool(pool.name)
     except names.BadName as error:
         raise OperationFailed(str(error)) from error
+
+
+def resolved(run: Run, source: SourceParams, space: str) -> SourceParams:
+    """The source with the newest name that its index has now. Raises OperationFailed."""
+    urls = {"url": source.url, "checksum_url": source.checksum_url, "signature_url": source.signature_url}
+    if source.index_url:
+        place = run.host.path(fetching.fetch_small(run, space, source.index_url))
+        try:
+            name = catalogue.newest(Path(place).read_text("utf-8", "replace"), source.index_pattern)
+        except catalogue.NoNewest as error:
+            raise OperationFailed(str(error)) from error
+        run.log(f"The newest is {name}.")
+        urls["url"] = urls["url"] or urljoin(source.index_url, "{name}")
+        urls = {key: catalogue.filled(value, name=name) for key, value in urls.items()}
+    urls = {key: catalogue.filled(value, url=urls["url"]) for key, value in urls.items()}
+    return source.model_copy(update=urls)
 
 
 def _fetched(run: Run, pool: Pool, source: SourceParams, key: str, space: str) -> Arrived:

@@ -17,7 +17,7 @@ from bhype.host import CommandError, CommandFailed, CommandStopped
 from bhype.live import publish
 from bhype.tasks import Cancelled, Operation, OperationFailed, Run, ask, operation
 
-from . import fetching, images, library, owners
+from . import catalogue, fetching, images, library, owners
 from .library import SourceParams
 from .models import Image
 
@@ -116,6 +116,7 @@ def _make(run: Run, params: MakeImageParams) -> None:
         image,
         State.READY,
         size=size,
+        version=image.version or catalogue.version_of(arrived.source.rpartition("/")[2]),
         source=arrived.source[:1000],
         sha256=arrived.sha256,
         verified=arrived.verified[:100],

@@ -1,32 +1,15 @@
-"""The pages of pools and install media."""
+"""Finding things of storage."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 from django.urls import reverse
 
-from bhype.accounts.access import allow, signed_in
 from bhype.accounts.models import User
 from bhype.ui.search import Hit
 
 from .models import Dataset, Iso, Pool
-
-
-@allow("storage.view")
-def isos(request: HttpRequest) -> HttpResponse:
-    rows = Iso.objects.select_related("pool__host").prefetch_related("drives__vm")
-    adopted = Pool.objects.filter(is_adopted=True)
-    context = {"isos": rows, "pools": adopted, "tab": "isos", **_rights(request)}
-    fragment = request.headers.get("HX-Target") == "isos"
-    return render(request, "storage/_isos.html" if fragment else "storage/isos.html", context)
-
-
-def _rights(request: HttpRequest) -> dict[str, bool]:
-    user = signed_in(request)
-    return {"may_see_vms": user.can("vms.view"), "may_change": user.can("storage.change")}
 
 
 def find(user: User, query: str) -> Iterator[Hit]:

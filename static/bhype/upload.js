@@ -2,6 +2,7 @@
 // anew when the same file is chosen again.
 (() => {
   const PIECE = 8 * 1024 * 1024;
+  const FACTS = ["os", "version", "firmware", "cloud_init", "login", "notes"];
   const RETRIES = [0, 1000, 2000, 5000, 10000, 20000, 30000];
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   const human = (bytes) => {
@@ -48,12 +49,14 @@
     const form = area.dataset.form ? document.querySelector(area.dataset.form) : null;
     const metadata = { filename: file.name, purpose: area.dataset.purpose };
     if (form) {
-      const facts = Object.fromEntries([...new FormData(form)].filter(([key]) => key !== "csrfmiddlewaretoken"));
-      if (facts.name) metadata.name = facts.name;
-      if (facts.sha256) metadata.sha256 = facts.sha256.trim();
-      delete facts.name;
-      delete facts.sha256;
+      const values = new FormData(form);
+      const facts = Object.fromEntries(FACTS.filter((key) => values.has(key)).map((key) => [key, values.get(key)]));
+      // They travel in a header.
+      if (JSON.stringify(facts).length > 3000) { tell("The notes are too long to go along: add them later.", true); return; }
       metadata.facts = JSON.stringify(facts);
+      if (values.get("name")) metadata.name = values.get("name");
+      const digest = (values.get("checksum") ?? "").trim();
+      if (/^[0-9a-f]{64}$/i.test(digest)) metadata.sha256 = digest;
     }
     let began = performance.now();
     let first = null;
