@@ -36,6 +36,7 @@ from vms.api_import import router as import_router
 from vms.api_key import router as key_router
 from vms.api_life import boot as boot_router
 from vms.api_life import router as life_router
+from vms.api_snapshots import router as vm_snapshots_router
 from vms.api_templates import preset_router
 from vms.api_templates import router as templates_router
 
@@ -68,6 +69,7 @@ api.add_router("/vms", vms_router, tags=["vms"])
 api.add_router("/vms", hardware_router, tags=["vms"])
 api.add_router("/vms", life_router, tags=["vms"])
 api.add_router("/vms", export_router, tags=["vms"])
+api.add_router("/vms", vm_snapshots_router, tags=["vms"])
 api.add_router("/vms", key_router, tags=["vms"])
 api.add_router("/vms", consoles_router, tags=["vms"])
 api.add_router("/vms", cloud_init_router, tags=["cloud-init"])

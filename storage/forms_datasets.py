@@ -74,7 +74,16 @@ class NewPassphrase(forms.Form):
         return chosen
 
 
-class CreateForm(NewPassphrase):
+class OptionalPassphrase(NewPassphrase):
+    """A new passphrase for what can also do without encryption."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for name in ("passphrase", "again"):
+            self.fields[name].required = False
+
+
+class CreateForm(OptionalPassphrase):
     """A new filesystem or volume in ``parent``."""
 
     name = forms.CharField(max_length=datasets.NAME_MAX, widget=forms.TextInput(attrs=_OFF))
@@ -99,8 +108,6 @@ class CreateForm(NewPassphrase):
             ("", f"as in {parent.short}"),
             *((word, word) for word in choices),
         ]
-        for name in ("passphrase", "again"):
-            self.fields[name].required = False
 
     def clean_name(self) -> str:
         last: str = self.cleaned_data["name"]

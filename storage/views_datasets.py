@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.views.decorators.debug import sensitive_post_parameters
 
 from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
@@ -93,6 +94,7 @@ def _overview(request: HttpRequest, row: Dataset, *forms: Form, **more: Any) -> 
 
 
 @allow("storage.change", Dataset, methods="GET POST")
+@sensitive_post_parameters("passphrase", "again")
 def create(request: HttpRequest, dataset: Dataset) -> HttpResponse:
     """A new dataset in this one."""
     use = datasets.use_of(dataset)
@@ -205,6 +207,7 @@ def keep(request: HttpRequest, dataset: Dataset) -> HttpResponse:
 
 
 @allow("storage.change", Dataset, methods="POST")
+@sensitive_post_parameters("passphrase")
 def unlock(request: HttpRequest, dataset: Dataset) -> HttpResponse:
     is_prompt = dataset_pages.fact(dataset, "keylocation") in {"prompt", ""}
     form = UnlockForm(request.POST, needs_passphrase=is_prompt)
@@ -226,6 +229,7 @@ def lock(request: HttpRequest, dataset: Dataset) -> HttpResponse:
 
 
 @allow("storage.change", Dataset, methods="POST")
+@sensitive_post_parameters("old", "passphrase", "again")
 def change_key(request: HttpRequest, dataset: Dataset) -> HttpResponse:
     form = ChangeKeyForm(request.POST)
     if form.is_valid():

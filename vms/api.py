@@ -76,7 +76,8 @@ class VMChange(Schema):
 
 class VMIn(VMChange):
     """A new VM. Only its name is needed; ``"disks": []`` makes one without a disk. preset: the operating system, of
-    which the devices are where nothing else is said."""
+    which the devices are where nothing else is said;
+    passphrase: encrypts the VM."""
 
     name: str
     disks: list[DiskIn] | None = None
@@ -87,6 +88,7 @@ class VMIn(VMChange):
     nic_model: str | None = None
     mac: str | None = None
     preset: str | None = Field(None, max_length=40)
+    passphrase: str | None = Field(None, max_length=512)
 
 
 class VMOut(Schema):
@@ -292,6 +294,8 @@ def _as_form_data(payload: VMChange, form: VMForm | EditVMForm) -> Iterator[tupl
         elif name in choices:
             column = "username" if name == "owner" else "name"
             yield name, _key(choices[name], column, value) if value else ""
+        elif name == "passphrase":
+            yield from (("passphrase", value or ""), ("again", value or ""))
         elif value is not None or name in {"notes", "tags", "mac"}:
             yield name, "" if value is None else value
 

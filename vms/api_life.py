@@ -1,4 +1,4 @@
-"""The API of a VM's life: its name, copies, disks and cables, below /api/v1/vms; /boot and /orphans are of all VMs."""
+"""The API of a VM's life: its name, copies, disks and cables, below /api/v1/vms; /boot is of all VMs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,12 @@ from bhype.tasks import ask
 from bhype.tasks.api import TaskOut
 from bhype.tasks.errors import not_found
 from bhype.tasks.models import Task
-from storage.models import Dataset
 
 from . import bulk, renaming, sizes
 from .forms_life import CloneForm, LifeForm, attach
 from .models import VM, Disk, Nic
-from .orphans import orphans
 
-router, boot, orphan = Router(), Router(), Router()
+router, boot = Router(), Router()
 
 
 class RenameIn(Schema):
@@ -33,15 +31,18 @@ class RenameIn(Schema):
 
 
 class CloneIn(Schema):
-    """linked: share what neither has changed; keep_macs: only where the source goes."""
+    """linked: share what neither has changed; keep_macs: only where the source goes; snapshot: the one that the copy is
+    of, "" for now."""
 
     name: str = Field(max_length=64)
     linked: bool = False
     keep_macs: bool = False
+    snapshot: str = Field("", max_length=200)
 
 
 class LifeChange(Schema):
-    """What is left out stays. health: "tcp:ADDRESS:PORT", "serial:TEXT" or "". is_protected: it cannot be deleted."""
+    """What is left out stays. health: "tcp:ADDRESS:PORT", "serial:TEXT" or "". is_protected: it cannot be deleted.
+    is_production: it joins what is done to all in production."""
 
     model_config = ConfigDict(extra="forbid")
     autostart: bool | None = None
@@ -51,6 +52,7 @@ class LifeChange(Schema):
     health_seconds: int | None = None
     stop_seconds: int | None = None
     is_protected: bool | None = None
+    is_production: bool | None = None
 
 
 class LifeOut(Schema):
@@ -62,6 +64,7 @@ class LifeOut(Schema):
     health_seconds: int
     stop_seconds: int
     is_protected: bool
+    is_production: bool
 
 
 class GrowIn(Schema):
@@ -98,25 +101,6 @@ class LimitIn(Schema):
 
 class StopAllIn(Schema):
     parallel: int = Field(default=bulk.PARALLEL, ge=1, le=bulk.PARALLEL_MAX)
-
-
-class OrphanOut(Schema):
-    """A dataset of a VM that is no more. uuid: of that VM; used: bytes."""
-
-    id: int
-    name: str
-    uuid: str
-    used: int
-
-    @staticmethod
-    def resolve_uuid(row: Dataset) -> str:
-        return row.bhype_id
-
-
-class ConfirmIn(Schema):
-    """confirm: the dataset's name, as a safeguard."""
-
-    confirm: str = Field("", max_length=256)
 
 
 def _find(request: HttpRequest, name: str, right: str = "vms.change") -> VM:
@@ -283,21 +267,3 @@ def boot_stop(request: HttpRequest, payload: StopAllIn | None = None) -> Status[
     """As a shutdown of the host does: each guest has its time, then it is powered off."""
     wanted = payload or StopAllIn()
     return _asked(request, "all VMs", "vms.stop_all", parallel=wanted.parallel)
-
-
-@orphan.get("", response=list[OrphanOut], summary="Datasets of VMs that are no more")
-def list_orphans(request: HttpRequest) -> list[Dataset]:
-    return orphans(Host.objects.this()) if signed_in(request).can("storage.view") else []
-
-
-@orphan.delete("/{int:pk}", response={202: TaskOut}, summary="Destroy an orphan")
-def destroy_orphan(
-    request: HttpRequest, pk: int, payload: ConfirmIn | None = None, confirm: str = ""
-) -> Status[Task]:
-    """Needs its name: ``{"confirm": NAME}`` in the body, or ``?confirm=``."""
-    row = lookup(signed_in(request), Dataset, "storage.change", pk=pk)
-    if row.pk not in {found.pk for found in orphans(Host.objects.this())}:
-        raise not_found()
-    if row.name not in {confirm, payload.confirm if payload else ""}:
-        raise ApiError(422, "invalid", f"Say the dataset's name to destroy it: {row.name}.", "confirm")
-    return _asked(request, row.name, "vms.destroy_orphan", dataset_id=row.pk)

@@ -18,6 +18,7 @@ from bhype.tasks import Refused, ask
 from bhype.tasks.models import Task
 from bhype.vmrun.devices import DISK, NETWORK_GROUP
 from network.models import Switch
+from storage.forms_datasets import OptionalPassphrase, seal
 from storage.models import Dataset, Iso, Pool
 
 from . import plan, presets, sizes, wanted
@@ -221,7 +222,7 @@ class _Common(forms.Form):
         self.add_error(refused.field if refused.field in self.fields else None, str(refused))
 
 
-class VMForm(_Common):
+class VMForm(OptionalPassphrase, _Common):
     """A new VM on this host. ``save`` makes its rows and asks for its creation."""
 
     name = forms.CharField(strip=False, max_length=names.VM_NAME_MAX)
@@ -275,7 +276,7 @@ class VMForm(_Common):
         return mac
 
     def clean(self) -> dict[str, Any]:
-        chosen = self.cleaned_data
+        chosen = super().clean()
         pool = chosen.get("pool") or self._roomiest_pool()
         if pool is None:
             self.add_error(
@@ -307,7 +308,8 @@ class VMForm(_Common):
             with transaction.atomic():
                 vm = self._rows()
                 params = {"vm_id": vm.pk, "start": self.cleaned_data["start"]}
-                return vm, ask("vms.create", params, user)
+                secret = seal(self, "passphrase")
+                return vm, ask("vms.create", params | ({"secret": secret} if secret else {}), user)
         except Refused as refused:
             self._refuse(refused)
         except WantedError as error:

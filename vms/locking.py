@@ -50,6 +50,11 @@ class Key:
     is_locked: bool
     location: str
 
+    @property
+    def needs_passphrase(self) -> bool:
+        """Whether a person gives it, and not a file of the host."""
+        return self.location in {"", "prompt"}
+
 
 def key_of(vm: VM) -> Key | None:
     """The encryption of a VM as observed, in one query; None when nothing of it is encrypted."""

@@ -1,15 +1,14 @@
 """Datasets of VMs that are no more: what was kept when a VM was deleted, until somebody gives its disks to another VM
-or destroys it."""
+here, or destroys it (storage.destroy_dataset)."""
 
 from __future__ import annotations
 
 from django.db import transaction
-from pydantic import BaseModel
 
 from bhype.freebsd import names, zfs
 from bhype.hosts.models import Host
-from bhype.live import publish
-from bhype.tasks import OperationFailed, Run, operation
+from bhype.tasks import OperationFailed, Run
+from storage import datasets
 from storage.models import Dataset
 
 from . import edited, parts, place, plan, wanted
@@ -20,10 +19,6 @@ from .operating import VmParams, changed, require_off, row_of, vm_of, vm_operati
 GIVEN_PROPERTY = "org.bhype:given"
 
 
-class OrphanParams(BaseModel):
-    dataset_id: int
-
-
 class GiveParams(VmParams):
     """dataset_id: the volume of an orphan; vm_id: the VM that gets it."""
 
@@ -31,56 +26,14 @@ class GiveParams(VmParams):
 
 
 def orphans(host: Host) -> list[Dataset]:
-    """The datasets POOL/bhype/vms/NAME on ``host`` that carry the UUID of no VM, by name."""
-    known = {str(uuid) for uuid in VM.objects.values_list("uuid", flat=True)}
-    rows = Dataset.objects.filter(pool__host=host, pool__is_adopted=True, kind="filesystem").select_related(
-        "pool"
-    )
-    return [row for row in rows if _is_vms(row) and row.bhype_id not in known and len(row.bhype_id) == 36]
+    """What was kept of VMs on ``host`` that are no more, by name: see `storage.datasets.left`."""
+    found = [use.dataset for use in datasets.left() if use.kind == datasets.ORPHAN]
+    return [row for row in found if row.pool.host_id == host.pk and _is_vms(row)]
 
 
 def _is_vms(row: Dataset) -> bool:
     folder, _, name = row.name.rpartition("/")
-    return folder == f"{row.pool.home}/vms" and bool(name)
-
-
-def _row(params: OrphanParams) -> Dataset | None:
-    return Dataset.objects.select_related("pool__host").filter(pk=params.dataset_id).first()
-
-
-def _words(params: OrphanParams) -> dict[str, str]:
-    row = _row(params)
-    return {"orphan": row.name if row else f"dataset {params.dataset_id}"}
-
-
-@operation(
-    "vms.destroy_orphan",
-    title="Destroy {orphan}",
-    right="storage.change",
-    lock="dataset:{dataset_id}",
-    target=_row,
-    describe=_words,
-)
-def destroy_orphan(run: Run, params: OrphanParams) -> None:
-    """Destroy what was kept of a VM, with its snapshots. What carries another mark, or none, is refused."""
-    row = _row(params)
-    if row is None or not _is_vms(row):
-        raise OperationFailed("There is no such dataset of a VM.")
-    names.dataset(row.name)
-    found = parts.listed(run, row.name)
-    if row.name not in found:
-        raise OperationFailed(f"{row.name} is gone already.")
-    mark = found[row.name].bhype_id
-    if mark != row.bhype_id or VM.objects.filter(uuid=mark).exists():
-        raise OperationFailed(f"{row.name} belongs to a VM, or was changed meanwhile.")
-    for name, info in found.items():
-        if info.bhype_id != mark or not parts.is_marked(run, name):
-            raise OperationFailed(f"{name} was not made by bHype and is left alone. Move it away.")
-    parts.require_no_clones(run, row.pool.home, row.name)
-    for number, name in enumerate(sorted(found, reverse=True)):
-        run.stage(f"Destroying {name}", percent=100 * number / len(found))
-        parts.destroy(run, name, recursive=True)
-    publish(f"pool:{row.pool_id}", "pools")
+    return folder == f"{row.pool.home}/vms" and bool(name) and row.kind == Dataset.Kind.FILESYSTEM
 
 
 def disks_of(orphan: Dataset) -> list[Dataset]:

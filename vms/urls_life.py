@@ -10,7 +10,6 @@ urlpatterns = [
     path("_autostart/", views.autostart, name="autostart"),
     path("_autostart/do/", views.autostart_do, name="autostart_do"),
     path("_schedules/", views.schedules_by_tag, name="schedules_by_tag"),
-    path("_orphans/", views.orphan_list, name="orphans"),
     path("_orphans/<int:pk>/", views.orphan, name="orphan"),
     path("_orphans/<int:pk>/give/", views.orphan_give, name="orphan_give"),
     path("<slug:vm>/rename/", views.rename, name="rename"),

@@ -20,7 +20,7 @@ from bhype.tasks.models import Task
 from bhype.ui.respond import toast
 
 from . import bulk as many
-from . import lineage, pages, plan
+from . import lineage, locking, pages, plan
 from .forms import EditVMForm, VMForm
 from .models import VM, OsPreset, Template
 from .small_forms import BulkForm, NotesForm
@@ -119,6 +119,7 @@ def detail(request: HttpRequest, vm: VM) -> HttpResponse:
         notes=NotesForm(initial={"notes": vm.notes, "revision": vm.revision}),
         tasks=pages.tasks_of(vm, user, 5),
         family=lineage.family(user, loaded),
+        key=locking.key_of(loaded),
         ports=lineage.ports(user, loaded),
     )
 
@@ -191,6 +192,8 @@ def bulk(request: HttpRequest) -> HttpResponse:
     name, vms, user = form.cleaned_data["action"], list(form.vms()), signed_in(request)
     if name in pages.POWER:
         outcomes = many.act(name, vms, user)
+    elif name in {"mark", "unmark"}:
+        outcomes = many.mark_production(vms, user, remove=name == "unmark")
     else:
         outcomes = many.tag(form.cleaned_data["tags"], vms, user, remove=name == "untag")
     for outcome in outcomes:

@@ -92,7 +92,8 @@ def clone(request: HttpRequest, vm: VM) -> HttpResponse:
     user = signed_in(request)
     if not user.can("vms.create"):
         raise Http404
-    form = CloneForm(_data(request), vm=vm, user=user)
+    initial = {"snapshot": request.GET.get("snapshot", "")}
+    form = CloneForm(_data(request), vm=vm, user=user, initial=initial)
     made = form.save() if form.is_bound and form.is_valid() else None
     if made:
         copy, task = made
@@ -294,13 +295,6 @@ def schedules_by_tag(request: HttpRequest) -> HttpResponse:
     return render(request, "vms/schedules_by_tag.html", context, status=_status(form))
 
 
-@allow("storage.view")
-def orphan_list(request: HttpRequest) -> HttpResponse:
-    found = orphans(Host.objects.this())
-    context = {"orphans": found, "may_change": signed_in(request).can("storage.change")}
-    return render(request, "vms/orphans.html", context)
-
-
 def _orphan(request: HttpRequest, pk: int) -> Dataset:
     row = lookup(signed_in(request), Dataset, "storage.change", pk=pk)
     if row.pk not in {found.pk for found in orphans(Host.objects.this())}:
@@ -308,15 +302,11 @@ def _orphan(request: HttpRequest, pk: int) -> Dataset:
     return row
 
 
-@allow("storage.change", methods="GET POST")
+@allow("storage.change")
 def orphan(request: HttpRequest, pk: int) -> HttpResponse:
+    """What was kept of a VM: its disks may go to another one."""
     row = _orphan(request, pk)
-    form = TypedForm(_data(request), name=row.name)
-    if form.is_bound and form.is_valid():
-        said, params = f"{row.name} is being destroyed.", {"dataset_id": row.pk}
-        if _asked(request, form, "vms.destroy_orphan", params, said=said, what=row.name):
-            return redirect("vms:orphans")
-    return _orphan_page(request, row, form, GiveForm(orphan=row, user=signed_in(request)))
+    return _orphan_page(request, row, GiveForm(orphan=row, user=signed_in(request)))
 
 
 @allow("storage.change", methods="POST")
@@ -329,11 +319,10 @@ def orphan_give(request: HttpRequest, pk: int) -> HttpResponse:
         said, params = f"{vm.name} gets {disk.name}.", {"vm_id": vm.pk, "dataset_id": disk.pk}
         if task := _asked(request, form, "vms.give_disk", params, said=said, what=f"vm {vm.name}"):
             return redirect("tasks:detail", task.pk)
-    return _orphan_page(request, row, TypedForm(name=row.name), form)
+    return _orphan_page(request, row, form)
 
 
-def _orphan_page(request: HttpRequest, row: Dataset, form: Form, give: GiveForm) -> HttpResponse:
-    inside = Dataset.objects.filter(pool=row.pool, name__startswith=f"{row.name}/")
-    context = {"form": form, "give": give, "row": row, "inside": inside}
-    status = 422 if form.is_bound or give.is_bound else 200
-    return render(request, "vms/orphan.html", context, status=status)
+def _orphan_page(request: HttpRequest, row: Dataset, give: GiveForm) -> HttpResponse:
+    inside = Dataset.objects.filter(pool=row.pool, name__startswith=f"{row.name}/").order_by("name")
+    context = {"give": give, "row": row, "inside": inside}
+    return render(request, "vms/orphan.html", context, status=_status(give))

@@ -167,10 +167,8 @@ def test_the_api_tells_of_storage(as_user, viewer, operator, stranger, admin, po
     client = as_user(viewer)
     assert client.get("/api/v1/pools").json()[0]["size"] == 100 * 2**30
     assert client.get("/api/v1/pools/tank").json()["host"] == "lab"
-    assert client.get("/api/v1/datasets").json()[0] == {
-        "name": "tank/bhype", "pool": "tank", "kind": "filesystem", "used": 3, "available": 0, "referenced": 0,
-        "volsize": None, "mountpoint": "", "bhype_id": "",
-    }  # fmt: skip
+    row = client.get("/api/v1/datasets").json()[0]
+    assert (row["name"], row["pool"], row["kind"], row["used"]) == ("tank/bhype", "tank", "filesystem", 3)
     assert client.get("/api/v1/isos").json() == [
         {
             "name": "debian.iso",

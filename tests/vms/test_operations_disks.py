@@ -365,10 +365,13 @@ def test_a_deleted_vm_can_leave_its_disks(ready, maker):
     ready.sweep()
     (orphan,) = orphans(Host.objects.get(name="lab"))
     ready.commands("/sbin/zfs", "create", f"{HOME}/web1/somebodys")
-    assert "left alone" in run(ready, "vms.destroy_orphan", "failed", dataset_id=orphan.pk, user=maker).error
+    assert (
+        "left alone"
+        in run(ready, "storage.destroy_dataset", "failed", dataset_id=orphan.pk, user=maker).error
+    )
     ready.commands("/sbin/zfs", "destroy", f"{HOME}/web1/somebodys")
     ready.commands("/sbin/zfs", "snapshot", "-r", f"{HOME}/web1@old")
-    run(ready, "vms.destroy_orphan", dataset_id=orphan.pk, user=maker)
+    run(ready, "storage.destroy_dataset", dataset_id=orphan.pk, user=maker)
     assert ready.datasets() == set()
 
 
@@ -378,10 +381,13 @@ def test_the_dataset_of_a_vm_is_no_orphan(ready, maker):
     host = Host.objects.get(name="lab")
     assert orphans(host) == []
     mine = Dataset.objects.get(name=vm.dataset)
-    assert "belongs to a VM" in run(ready, "vms.destroy_orphan", "failed", dataset_id=mine.pk).error
     assert (
-        "no such dataset"
-        in run(ready, "vms.destroy_orphan", "failed", dataset_id=Dataset.objects.get(name=HOME).pk).error
+        "belongs to virtual machine web1"
+        in run(ready, "storage.destroy_dataset", "failed", dataset_id=mine.pk).error
+    )
+    assert (
+        "bHype needs it where it is"
+        in run(ready, "storage.destroy_dataset", "failed", dataset_id=Dataset.objects.get(name=HOME).pk).error
     )
 
 
