@@ -148,7 +148,9 @@ def _freebsd_base(settings: Settings) -> Config:
         "doas": "permit nopass %u",
     }
     if settings.ssh_keys:
-        user["ssh_authorized_keys"] = list(settings.ssh_keys)
+        # The older YAML reader has no quotes inside quotes; they can only be in a comment.
+        keys = settings.ssh_keys
+        user["ssh_authorized_keys"] = [" ".join(key.split()[:2]) if "'" in key else key for key in keys]
     config: Config = {
         "users": [user],
         "ssh_pwauth": bool(settings.password_hash) and not settings.ssh_keys,

@@ -50,7 +50,7 @@ def iso(files: Mapping[str, bytes], label: str) -> bytes:
         raise ValueError(f"A file's name has 1 to {NAME_MAX} letters, digits, and . _ -")
     folders = _folder_sectors(files)
     placed = _place(files, _FOLDERS + folders[0] + folders[1])
-    size = max((each.sector + _sectors(len(each.data)) for each in placed), default=_FOLDERS + sum(folders))
+    size = max([_FOLDERS + sum(folders), *(each.sector + _sectors(len(each.data)) for each in placed)])
     roots = (_FOLDERS, _FOLDERS + folders[0])
     blocks = {
         _PRIMARY: _descriptor(label, size, roots[0], folders[0], _PATH_TABLES, joliet=False),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 _TEXT, _FLAG, _NUMBER, _LIST, _TABLE = (str,), (bool,), (int,), (list,), (dict,)
 _GROUPED: dict[tuple[type, ...], str] = {
-    _TEXT: "authkey_hash byobu_by_default disable_root_opts final_message fqdn hostname locale_configfile password "
+    _TEXT: "authkey_hash byobu_by_default disable_root_opts final_message fqdn hostname locale locale_configfile password "
     "timezone yum_repo_dir",
     _FLAG: "allow_public_ssh_keys apt_reboot_if_required apt_update apt_upgrade create_hostname_file "
     "disable_ec2_metadata disable_root manage_resolv_conf no_ssh_fingerprints package_reboot_if_required "
@@ -21,7 +21,7 @@ _GROUPED: dict[tuple[type, ...], str] = {
     "growpart grub-dpkg grub_dpkg keyboard landscape lxd mcollective network ntp output phone_home power_state puppet "
     "random_seed reporting resolv_conf rh_subscription rsyslog salt_minion snap spacewalk ssh ssh_keys "
     "ssh_publish_hostkeys swap system_info ubuntu_advantage ubuntu_pro updates vendor_data wireguard yum_repos zypper",
-    (str, bool): "locale manage_etc_hosts resize_rootfs ssh_pwauth apt_pipelining",
+    (str, bool): "manage_etc_hosts resize_rootfs ssh_pwauth apt_pipelining",
     (str, list): "merge_how merge_type",
     (str, list, dict): "groups users",
     (str, dict): "user",

@@ -71,7 +71,9 @@ def _check(kind: str, blob: str) -> None:
         parts = _parts(base64.b64decode(blob, validate=True))
     except (binascii.Error, ValueError) as error:
         raise BadKey("The key is not complete. Copy the whole line of the .pub file.") from error
-    if not parts or parts[0] != kind.encode():
+    if not parts:
+        raise BadKey("The key is not complete. Copy the whole line of the .pub file.")
+    if parts[0] != kind.encode():
         raise BadKey(f"What stands behind {kind} is not a key of this type.")
     if kind == "ssh-rsa" and (len(parts) != 3 or int.from_bytes(parts[2]).bit_length() < RSA_BITS_MIN):
         raise BadKey(f"RSA keys have at least {RSA_BITS_MIN} bits. Make a new one: ssh-keygen -t ed25519")
