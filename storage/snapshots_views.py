@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
@@ -152,23 +152,24 @@ def agreed(request: HttpRequest, operation: str) -> Task:
     return task
 
 
-def may_repeat(user: User, task: Task) -> bool:
-    """Whether the user still holds the right by which the task was asked for."""
-    operation = registry.get(task.operation)
-    target = operation.find_target(operation.validate(task.params))
-    return target is not None and operation.may(user, target)
+def file_of(user: User, key: int) -> tuple[Task, BinaryIO, str] | None:
+    """The file that a task of the user's own has fetched, opened, and its name; None when there is none, or when the
+    user has lost the right by which it was asked for."""
+    row = Task.objects.filter(pk=key, user=user, operation__in=snapshots_files.OPERATIONS).first()
+    if row is None:
+        return None
+    operation = registry.get(row.operation)
+    target = operation.find_target(operation.validate(row.params))
+    found = snapshots_files.fetched(row) if target is not None and operation.may(user, target) else None
+    return (row, *found) if found else None
 
 
 @allow("self", methods="POST")
 def file(request: HttpRequest, task: int) -> HttpResponseBase:
     """The file that a task of one's own has fetched. Not by GET: who takes it along is on record."""
-    row = Task.objects.filter(
-        pk=task, user=signed_in(request), operation__in=snapshots_files.OPERATIONS
-    ).first()
-    found = snapshots_files.fetched(row) if row else None
-    if row is None or found is None:
+    found = file_of(signed_in(request), task)
+    if found is None:
         raise Http404
-    audit.record(
-        request, "snapshots.download", row.title, {"file": found[1], "path": row.params.get("path", "")}
-    )
-    return attachment(*found)
+    row, opened, name = found
+    audit.record(request, "snapshots.download", row.title, {"file": name, "path": row.params.get("path", "")})
+    return attachment(opened, name)
