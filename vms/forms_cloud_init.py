@@ -152,7 +152,7 @@ class CloudInitForm(forms.Form):
 
     def _choices(self, name: str, rows: Any) -> None:
         field = self.fields[name]
-        assert isinstance(field, forms.ModelMultipleChoiceField)  # noqa: S101
+        assert isinstance(field, forms.ModelChoiceField)  # noqa: S101
         field.queryset = rows
 
     def _initial(self, kind: str, mine: dict[int, str], stored: list[str]) -> Values:
