@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from bhype.lab.openzfs.store import changing
 from tests import labfolder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,6 +86,17 @@ class Lab:
 
     def path(self, path: str) -> Path:
         return Path(f"{self.root}{path}")
+
+
+@contextlib.contextmanager
+def lab_store(lab: Lab):
+    """The lab's datasets as its zfs(8) has them, to change."""
+    os.environ["BHYPE_LAB"] = lab.folder
+    try:
+        with changing() as store:
+            yield store
+    finally:
+        del os.environ["BHYPE_LAB"]
 
 
 def make_lab(**options: int) -> Lab:

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tests.lab.conftest import ROOT
+from tests.lab.conftest import ROOT, lab_store
 from tests.lab.test_ifconfig import guest
 
 __all__ = ["guest"]
@@ -77,6 +77,7 @@ def test_a_destroy_that_was_killed_half_way_has_destroyed_nothing(lab):
     os.rename(lab.path("/dev/zvol/tank/v"), f"{shelf}/{guids[1]}")
     with open(f"{shelf}/12345", "w") as file:
         file.write("bytes of nobody")
+    open(f"{lab.folder}/state/zfs-unfinished", "w").close()
     lab.ok("zfs", "create", "tank/other")
     assert lab.path("/tank/f/file").read_text() == "1"
     assert lab.path("/dev/zvol/tank/v").stat().st_size == 2**20
@@ -193,12 +194,7 @@ def test_stop_ends_the_guests(lab, guest):
 
 
 def test_a_full_lab_is_listed_in_one_quick_command(lab):
-    with open(f"{lab.folder}/state/zfs.json") as file:
-        data = json.load(file)
-    for number in range(1000):
-        guid = 10_000 + number
-        row = {"type": "volume", "guid": guid, "txg": guid, "creation": 1, "props": {"volsize": "1048576"}}
-        data["datasets"][f"tank/v{number}"] = row
-    with open(f"{lab.folder}/state/zfs.json", "w") as file:
-        json.dump(data, file)
+    with lab_store(lab) as store:
+        for number in range(1000):
+            store.add(f"tank/v{number}", "volume", props={"volsize": "1048576"})
     assert len(lab.ok("zfs", "list", "-Hp", "-o", "name,used,avail,refer").splitlines()) == 1001

@@ -89,7 +89,7 @@ def test_a_volume_tells_its_settings(lab):
         "refreservation\t0\tdefault\n"
     )
     assert lab.ok("zfs", "get", "volsize", "tank/d") == (
-        "NAME    PROPERTY  VALUE  SOURCE\ntank/d  volsize   20G    local\n"
+        "NAME    PROPERTY  VALUE    SOURCE\ntank/d  volsize   20G      local\n"
     )
 
 
@@ -142,13 +142,13 @@ def test_create_refuses_with_the_reason(still_lab, words, text):
         (["list", "-o", "nope"], "bad property list: invalid property 'nope'"),
         (["list", "-t", "disk"], "invalid type 'disk'"),
         (["list", "-d", "x"], "x is not an integer"),
-        (["list", "-o"], "missing argument for 'o' option"),
+        (["list", "-o"], "invalid option 'o'"),
         (["get"], "missing property argument"),
         (["get", "nope", "tank"], "bad property list: invalid property 'nope'"),
         (["get", "-o", "colour", "used"], "invalid column name 'colour'"),
         (["set", "a:b=1"], "missing dataset name(s)"),
         (["set", "tank"], "missing property=value argument(s)"),
-        (["set", "tank", "a:b=1"], "invalid argument order"),
+        (["set", "a:b=1", "tank", "c:d=1"], "invalid argument order"),
         (["destroy"], "missing dataset argument"),
         (["destroy", "--recursive", "tank/a"], "invalid option '-'"),
         (["snapshot"], "missing snapshot argument"),
@@ -165,7 +165,7 @@ def test_a_bad_command_line_gets_usage_and_2(still_lab, words, first):
 
 
 def test_an_unknown_command_is_refused(lab):
-    for word in ("load-key", "bookmark", "diff", "nope"):
+    for word in ("redact", "allow", "nope"):
         text = lab.fails("zfs", word, "tank", code=2)
         assert text.startswith(f"unrecognized command '{word}'\nusage: zfs command args ...\n")
     assert lab.fails("zfs", code=2).startswith("missing command\nusage: zfs command args ...\n")
@@ -173,7 +173,7 @@ def test_an_unknown_command_is_refused(lab):
 
 def test_nothing_found_is_no_failure(lab):
     answer = lab("zfs", "list", "-H", "-t", "snapshot")
-    assert (answer.code, answer.out, answer.err) == (0, "", "no datasets available\n")
+    assert (answer.code, answer.out, answer.err) == (0, "", "")
     assert lab.fails("zfs", "list", "tank/nope") == "cannot open 'tank/nope': dataset does not exist\n"
     answer = lab("zfs", "list", "-H", "-o", "name", "tank", "tank/nope")
     assert (answer.code, answer.out) == (1, "tank\n")
@@ -182,7 +182,7 @@ def test_nothing_found_is_no_failure(lab):
 def test_the_list_for_people_has_columns(lab):
     lab.ok("zfs", "create", "-s", "-V", "1G", "tank/a-long-name")
     head, root, volume = lab.ok("zfs", "list").splitlines()
-    assert head == "NAME              USED  AVAIL  REFER  MOUNTPOINT"
+    assert head == "NAME               USED  AVAIL  REFER  MOUNTPOINT"
     assert root.endswith("  /tank")
     assert volume.endswith("   56K  -")
 
@@ -203,7 +203,7 @@ def test_a_dry_run_changes_nothing(lab):
 def test_volume_size_is_rounded_up_at_creation_and_exact_later(lab):
     lab.ok("zfs", "create", "-s", "-V", "1000000", "tank/d")
     assert listed(lab, "-o", "volsize", "tank/d") == ["1015808"]
-    assert lab.fails("zfs", "set", "volsize=1000000", "tank/d") == (
+    assert lab.fails("zfs", "set", "volsize=1000000", "tank/d", code=255) == (
         "cannot set property for 'tank/d': 'volsize' must be a multiple of volume block size (16K)\n"
     )
     lab.ok("zfs", "set", "volsize=40G", "tank/d")
@@ -216,9 +216,10 @@ def test_reserved_volumes_need_their_room(small_lab):
     assert lab.fails("zfs", "create", "-V", "600M", "tank/b") == "cannot create 'tank/b': out of space\n"
     lab.ok("zfs", "create", "-s", "-V", "600M", "tank/b")
     assert (
-        lab.fails("zfs", "set", "volsize=1G", "tank/a") == "cannot set property for 'tank/a': out of space\n"
+        lab.fails("zfs", "set", "volsize=1G", "tank/a", code=255)
+        == "cannot set property for 'tank/a': size is greater than available space\n"
     )
-    assert lab.fails("zfs", "set", "refreservation=auto", "tank/b") == (
+    assert lab.fails("zfs", "set", "refreservation=auto", "tank/b", code=255) == (
         "cannot set property for 'tank/b': size is greater than available space\n"
     )
     used, available = map(int, listed(lab, "-o", "used,avail", "tank")[0].split("\t"))
@@ -232,10 +233,10 @@ def test_reserved_volumes_need_their_room(small_lab):
 def test_a_quota_bounds_what_is_below(lab):
     lab.ok("zfs", "create", "-o", "quota=1G", "tank/a")
     assert lab.fails("zfs", "create", "-V", "2G", "tank/a/d") == "cannot create 'tank/a/d': out of space\n"
-    assert lab.fails("zfs", "set", "quota=1K", "tank/a") == (
+    assert lab.fails("zfs", "set", "quota=1K", "tank/a", code=255) == (
         "cannot set property for 'tank/a': size is less than current used or reserved space\n"
     )
-    assert lab.fails("zfs", "set", "quota=0", "tank/a") == (
+    assert lab.fails("zfs", "set", "quota=0", "tank/a", code=255) == (
         "cannot set property for 'tank/a': use 'none' to disable quota/refquota\n"
     )
 
@@ -480,7 +481,7 @@ def test_setting_is_told_or_refused(lab):
     lab.ok("zfs", "create", "tank/a")
     lab.ok("zfs", "set", "org.bhype:note=a b\tc", "tank/a")
     assert lab.ok("zfs", "get", "-H", "-o", "value", "org.bhype:note", "tank/a") == "a b\tc\n"
-    assert lab.fails("zfs", "set", "casesensitivity=mixed", "tank/a") == (
+    assert lab.fails("zfs", "set", "casesensitivity=mixed", "tank/a", code=255) == (
         "cannot set property for 'tank/a': 'casesensitivity' is readonly\n"
     )
     assert (

@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 
 from bhype.lab import core
-from bhype.lab.openzfs import names, properties, sizes, space
+from bhype.lab.openzfs import files, names, properties, sizes, space
 from bhype.lab.openzfs.making import check_parents, make_parents, opened
 from bhype.lab.openzfs.store import F, S, Store, V, changing
 from bhype.lab.openzfs.usage import assignments, options, refuse
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bhype.lab.openzfs.store import Dataset
+
+# What a refused property ends with: libzfs's -1.
+FAILED = 255
 # Setting one of these may move where a dataset shows.
 PLACING = ("mountpoint", "canmount", "volmode")
 
@@ -28,11 +34,13 @@ def set_(argv: list[str]) -> int:
             "set", "missing dataset name(s)" if "=" in arguments[0] else "missing property=value argument(s)"
         )
     start = next((i for i, word in enumerate(arguments) if "=" not in word), -1)
+    if not start:  # a property cannot be one, so the rest are datasets
+        core.fail(f"cannot open '{arguments[1]}': {names.reason(arguments[1]) or 'dataset does not exist'}")
     if start >= 0 and any("=" in word for word in arguments[start:]):
         refuse("set", "invalid argument order")
     if start < 0:
         refuse("set", "missing dataset name(s)")
-    given = assignments(arguments[:start], code=255)
+    given = assignments(arguments[:start], code=FAILED)
     code = 0
     with changing() as store:
         for name in arguments[start:]:
@@ -45,7 +53,7 @@ def set_(argv: list[str]) -> int:
                 _set(store, name, given, remount=not found)
             except (properties.BadProperty, Refused) as error:
                 core.warn(f"cannot set property for '{name}': {error}")
-                code = 1
+                code = FAILED
     return code
 
 
@@ -57,6 +65,10 @@ def _set(store: Store, name: str, given: dict[str, str], *, remount: bool) -> No
     for prop, value in given.items():
         full = properties.full_name(prop)
         checked[full] = properties.parse(full, value, kind, creating=False, volsize=volsize)
+    if "keylocation" in checked and store.key_root(name) != name:
+        raise Refused("keylocation may only be set on encryption roots")
+    if int(checked.get("special_small_blocks", 0)):
+        core.warn("special_small_blocks: property requires a special device in the pool")
     if "volsize" in checked:
         _resize(store, name, int(checked["volsize"]), checked)
     else:
@@ -98,8 +110,9 @@ def _resize(store: Store, name: str, size: int, checked: dict[str, str]) -> None
     if old and old == properties.reservation_for(int(props["volsize"]), block):
         new = properties.reservation_for(size, block)
         if new - old > space.spare(store, name.rpartition("/")[0]):
-            raise Refused("out of space")
+            raise Refused("size is greater than available space")
         checked["refreservation"] = str(new)
+    files.own(store.place(name))
     os.truncate(store.place(name), size)
 
 
@@ -134,9 +147,18 @@ def inherit(argv: list[str]) -> int:
                 continue
             shown = store.hide_tree(name) if prop in PLACING else []
             for each in [name, *(store.below(name) if "r" in letters else [])]:
-                store.datasets[each]["props"].pop(prop, None)
+                _unset(store.datasets[each], prop, received="S" in letters)
             store.show_again(shown)
     return code
+
+
+def _unset(row: Dataset, prop: str, *, received: bool) -> None:
+    """Forget the own value; one that was received counts again, or is hidden as well."""
+    row["props"].pop(prop, None)
+    hidden = [each for each in row.get("unset", []) if each != prop]
+    if prop in row.get("received", {}) and not received:
+        hidden.append(prop)
+    row["unset"] = hidden
 
 
 def rename(argv: list[str]) -> int:
@@ -180,11 +202,10 @@ def _rename_snapshot(store: Store, old: str, new: str, *, recursive: bool) -> No
     for source, target in pairs:
         if source != target and target in store.datasets:
             reason = "a child dataset already has a snapshot with the new name"
-            core.fail(f"cannot rename '{source}': {reason if recursive else 'dataset already exists'}")
+            core.fail(f"cannot rename '{old}': {reason if recursive else 'dataset already exists'}")
     for source, target in pairs:
         store.datasets[target] = store.datasets.pop(source)
         store.looked_into.add(target.partition("@")[0])
-    store.changed()
 
 
 def _rename_dataset(store: Store, old: str, new: str, *, parents: bool) -> None:
@@ -210,11 +231,13 @@ def _rename_dataset(store: Store, old: str, new: str, *, parents: bool) -> None:
         longest = max([0, *(len(each) - len(name) for each in store.snapshots(name))])
         if len(new) + len(name) - len(old) + longest > names.MAX_LENGTH:
             core.fail(f"cannot rename '{old}': dataset name is too long")
+    root = store.key_root(old)
+    if root and root != old and store.key_root(new.rpartition("/")[0]) != root:
+        core.fail(f"cannot rename '{old}': cannot move encrypted child outside of its encryption root")
     shown = store.hide_tree(old)
     for name in moving:
-        for each in [name, *store.snapshots(name)]:
+        for each in [name, *store.snapshots(name), *store.bookmarks(name)]:
             store.datasets[new + each[len(old) :]] = store.datasets.pop(each)
-    store.changed()
     store.show_again([new + name[len(old) :] for name in shown])
 
 
@@ -248,8 +271,8 @@ def promote(argv: list[str]) -> int:
         store.datasets[clone].pop("origin")
         if above:
             store.datasets[clone]["origin"] = above
+        store.changed(parent, clone)
         for name in moving:
             store.datasets[f"{clone}@{name.partition('@')[2]}"] = store.datasets.pop(name)
-        store.changed()
         store.looked_into |= {clone, parent}
     return 0

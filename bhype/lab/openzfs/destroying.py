@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bhype.lab import core
 from bhype.lab.openzfs import files, space
+from bhype.lab.openzfs.database import head
 from bhype.lab.openzfs.making import opened
 from bhype.lab.openzfs.sizes import human
-from bhype.lab.openzfs.store import F, S, Store, V, changing
+from bhype.lab.openzfs.store import F, S, Store, V, changing, reading
 from bhype.lab.openzfs.usage import options, refuse
 
 LISTED = 32
@@ -71,12 +72,20 @@ def destroy(argv: list[str]) -> int:
         refuse("destroy", "too many arguments")
     target = arguments[0]
     if "#" in target:
-        core.fail(f"bookmark '{target}' does not exist.")
+        return _destroy_bookmark(target)
     work = _destroy_snapshots if "@" in target else _destroy_dataset
     if "n" in letters:
-        return work(Store(core.peek("zfs")), target, letters)
+        return work(reading(), target, letters)
     with changing() as store:
         return work(store, target, letters)
+
+
+def _destroy_bookmark(target: str) -> int:
+    with changing() as store:
+        if target not in store.datasets:
+            core.fail(f"bookmark '{target}' does not exist.")
+        store.drop(target)
+    return 0
 
 
 def _tell(name: str, letters: set[str]) -> None:
@@ -105,37 +114,48 @@ def _destroy_dataset(store: Store, target: str, letters: set[str]) -> int:
         obstacles = _obstacles(store, target, recursive=recursive)
         if obstacles:
             core.fail(obstacles)
-    doomed = [*dependents(store, target), target]
     code = 0
-    kept: set[str] = set()
-    for name in doomed:
-        _tell(name, letters)
-        if "n" in letters or ("/" not in name.partition("@")[0] and "@" not in name):
+    batch: list[str] = []
+    for name in [*dependents(store, target), target]:
+        if "/" not in head(name) and "@" not in name:
             continue
-        problem = _destroy_problem(store, name, kept)
-        if problem:
-            kept.add(name)
-            core.warn(problem)
+        _tell(name, letters)
+        if "n" in letters:
+            continue
+        if "@" in name:
+            batch.append(name)
+            continue
+        problems = _batch_problems(store, batch) or _destroy_problem(store, name)
+        if problems:
+            core.warn("\n".join(problems))
             code = 1
             if not recursive:
                 break
-            continue
+        else:
+            for each in [*batch, name]:
+                drop(store, each)
+        batch = []
+    for name in batch:  # those of the pool's own filesystem
         drop(store, name)
     return code
 
 
-def _destroy_problem(store: Store, name: str, kept: set[str]) -> str:
-    if "@" in name:
-        if any(clone in kept for clone in store.clones(name)):
-            return f"cannot destroy snapshot {name}: snapshot is cloned"
-        return _held(store, name)
+def _batch_problems(store: Store, snapshots: list[str]) -> list[str]:
+    """Why these snapshots cannot be destroyed: all go or none does."""
+    cloned = [
+        f"cannot destroy snapshot {name}: snapshot is cloned" for name in snapshots if store.clones(name)
+    ]
+    return cloned + [line for line in (_held(store, name) for name in snapshots) if line]
+
+
+def _destroy_problem(store: Store, name: str) -> list[str]:
     if store.busy(name):
         if store.datasets[name]["type"] == F:
-            return f"cannot unmount '{store.datasets[name]['shown']}': pool or dataset is busy"
-        return f"cannot destroy '{name}': dataset is busy"
-    if store.children(name) or store.snapshots(name):
-        return f"cannot destroy '{name}': dataset already exists"
-    return ""
+            return [f"cannot unmount '{store.datasets[name]['shown']}': pool or dataset is busy"]
+        return [f"cannot destroy '{name}': dataset is busy"]
+    if store.children(name):
+        return [f"cannot destroy '{name}': dataset already exists"]
+    return []
 
 
 def _matching(store: Store, dataset: str, pattern: str) -> list[str]:
@@ -214,8 +234,10 @@ def rollback(argv: list[str]) -> int:
         name = target.partition("@")[0]
         snapshots = store.snapshots(name)
         newer = snapshots[snapshots.index(target) + 1 :]
-        if newer and not letters & {"r", "R"}:
-            core.fail(_newer(target, newer))
+        age = store.datasets[target]["txg"]
+        marks = [each for each in store.bookmarks(name) if store.datasets[each]["txg"] > age]
+        if (newer or marks) and not letters & {"r", "R"}:
+            core.fail(_newer(target, [*newer, *marks]))
         clones = {clone: None for each in newer for clone in dependents(store, each)}
         if clones and "R" not in letters:
             words = (
@@ -223,14 +245,16 @@ def rollback(argv: list[str]) -> int:
                 "use '-R' to force deletion of the following clones and dependents:"
             )
             core.fail("\n".join([words, *clones]))
-        held = list(filter(None, (_held(store, each) for each in newer)))
+        held = [
+            f"cannot destroy '{each}': dataset is busy" for each in newer if store.datasets[each]["holds"]
+        ]
         if held:
             core.fail("\n".join(held))
         if store.busy(name) or any(store.busy(clone) for clone in clones if "@" not in clone):
             core.fail(f"cannot rollback '{name}': dataset is busy")
         if core.full():
             core.fail(f"cannot rollback '{name}': out of space")
-        for each in [*clones, *newer]:
+        for each in [*clones, *newer, *marks]:
             drop(store, each)
         _restore(store, name, target)
     return 0

@@ -79,13 +79,17 @@ def _places(new: int, old: int, size: int) -> Iterator[int]:
 
 
 class Draft:
-    """Bytes that are being received at ``path``, a volume's file or a filesystem's folder."""
+    """Bytes that are being received at ``path``, a volume's file or a filesystem's folder. resumed: a part of them was
+    received before and is kept."""
 
-    def __init__(self, path: str, *, volume: bool) -> None:
+    def __init__(self, path: str, *, volume: bool, resumed: bool = False) -> None:
         self.path = path
         self.volume = volume
+        self.resumed = resumed
         self.file = ""
         self.dressed: list[tuple[str, Record]] = []
+        # How many blocks of data have come, and the offset of the last one.
+        self.blocks = self.offset = 0
 
     def take(self, record: Record, data: bytes) -> None:
         """Do what one record says. Raises BadStream and OSError."""
@@ -104,6 +108,8 @@ class Draft:
                     os.truncate(file.fileno(), int(record["size"]))
                 else:
                     os.pwrite(file.fileno(), data, int(record["at"]))
+                    self.blocks += 1
+                    self.offset = int(record["at"])
             return
         if self.volume:
             raise BadStream("invalid backup stream")
@@ -119,7 +125,7 @@ class Draft:
         elif kind == "link":
             os.symlink(str(record["target"]), place)
         elif kind == "file":
-            if not record["keeps"] or is_folder or os.path.islink(place):
+            if not (record["keeps"] or self.resumed) or is_folder or os.path.islink(place):
                 files.remove(place)
             os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))
             self.file = place

@@ -1,15 +1,28 @@
-"""``zfs create``, ``clone``, ``snapshot``, ``hold`` and ``release``."""
+"""``zfs create``, ``clone`` and ``snapshot``."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 
 from bhype.lab import core
-from bhype.lab.openzfs import files, names, properties, sizes, space
-from bhype.lab.openzfs.store import F, S, Store, V, changing
+from bhype.lab.openzfs import crypt, files, names, properties, sizes, space
+from bhype.lab.openzfs.store import F, S, Store, V, changing, reading
 from bhype.lab.openzfs.usage import assignments, options, refuse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+SMALL_BLOCKS = (
+    "Warning: volblocksize ({}) is less than the default minimum block size ({}).\n"
+    "To reduce wasted space a volblocksize of {} is recommended."
+)
+# A value with which the kernel's ioctl cannot deal: zfs(8) aborts.
+LONGEST_VALUE = 8192
+TOO_LONG = "internal error: cannot create '{}': Argument list too long"
 
 
 def opened(store: Store, name: str, kinds: tuple[str, ...] = (F, V, S)) -> str:
@@ -65,10 +78,6 @@ def parsed(found: dict[str, str], kind: str, prefix: str, volsize: int = 0) -> d
     result = {}
     for name, value in found.items():
         full = properties.full_name(name)
-        if full in properties.ENCRYPTION and value not in ("off", "none"):
-            core.fail(prefix + "encryption failure")  # the lab has no native encryption
-        if full in properties.ENCRYPTION:
-            continue
         try:
             result[full] = properties.parse(full, value, kind, creating=True, volsize=volsize)
         except properties.BadProperty as error:
@@ -83,9 +92,11 @@ def need_room(store: Store, name: str, props: dict[str, str], prefix: str) -> No
         core.fail(prefix + "out of space")
 
 
-def make_filesystem(store: Store, name: str, props: dict[str, str], *, mount: bool = True) -> None:
-    """A new, empty filesystem, shown at its mountpoint unless ``mount`` is false."""
-    store.add(name, F, props=props)
+def make_filesystem(
+    store: Store, name: str, props: dict[str, str], *, mount: bool = True, crypt: dict[str, Any] | None = None
+) -> None:
+    """A new, empty filesystem, shown at its mountpoint unless ``mount`` is false. crypt: see crypt.py."""
+    store.add(name, F, props=props, **(crypt or {}))
     os.makedirs(store.shelf(name), exist_ok=True)
     # Whatever the caller's umask: OpenZFS makes the root of a file system so (zfs_create_fs in zfs_znode.c).
     os.chmod(store.shelf(name), 0o755)
@@ -98,6 +109,9 @@ def create(argv: list[str]) -> int:
     found, arguments = options("create", argv, "PV:b:nso:puv", "missing size argument")
     letters = {letter for letter, _ in found}
     given = assignments([value for letter, value in found if letter == "o"])
+    if any(":" in prop and len(os.fsencode(value)) >= LONGEST_VALUE for prop, value in given.items()):
+        core.warn(TOO_LONG.format(arguments[-1]))
+        os.kill(os.getpid(), signal.SIGABRT)
     size: int | None = None
     for letter, value in found:
         if letter in "Vb":
@@ -117,7 +131,7 @@ def create(argv: list[str]) -> int:
         refuse("create", "too many arguments")
     name = arguments[0]
     if "n" in letters:
-        store = Store(core.peek("zfs"))
+        store = reading()
         _create(store, name, size, given, letters, dry=True)
         return 0
     with changing() as store:
@@ -159,11 +173,15 @@ def _create(
     check_new(store, name)
     if size == 0:
         core.fail(prefix + "volume size cannot be zero")
+    crypted = crypt.chosen(store, name.rpartition("/")[0], props, prefix)
     need_room(store, name, props, prefix)
     if size is None:
-        make_filesystem(store, name, props, mount="u" not in letters)
+        make_filesystem(store, name, props, mount="u" not in letters, crypt=crypted)
         return
-    store.add(name, V, props=props)
+    if int(props.get("volblocksize", properties.VOLBLOCKSIZE)) < properties.VOLBLOCKSIZE:
+        least = properties.VOLBLOCKSIZE
+        core.warn(SMALL_BLOCKS.format(props["volblocksize"], least, least))
+    store.add(name, V, props=props, **crypted)
     files.make_volume(store.shelf(name), size)
     store.show(name)
 
@@ -179,7 +197,7 @@ def _tell(name: str, props: dict[str, str], letters: set[str], *, dry: bool) -> 
 
 def clone(argv: list[str]) -> int:
     """``zfs clone``."""
-    found, arguments = options("clone", argv, "o:pu")
+    found, arguments = options("clone", argv, "o:p")
     letters = {letter for letter, _ in found}
     given = assignments([value for letter, value in found if letter == "o"])
     if not arguments:
@@ -212,10 +230,14 @@ def clone(argv: list[str]) -> int:
             if "volblocksize" in source:
                 props["volblocksize"] = source["volblocksize"]
         need_room(store, name, props, prefix)
-        store.add(name, kind, props=props, origin=source["guid"])
-        files.copy(store.shelf(snapshot), store.shelf(name))
-        if "u" not in letters:
-            store.show(name)
+        store.add(name, kind, props=props, origin=source["guid"], **crypt.of_clone(store, snapshot))
+        files.clone(store.shelf(snapshot), store.shelf(name))
+        locked = store.locked(name)
+        store.show(name)
+    if locked and kind == F:
+        core.fail(
+            f"cannot mount '/{name}': encryption key not loaded\nfilesystem successfully created, but not mounted"
+        )
     return 0
 
 
@@ -257,6 +279,9 @@ def _snapshot_problem(store: Store, wanted: dict[str, str]) -> str:
     if len(set(owners)) < len(owners):
         return "cannot create snapshots : multiple snapshots of same fs not allowed"
     there = [name for name in wanted if name in store.datasets]
+    busy = [name for name, owner in wanted.items() if store.datasets[owner].get("partial", {}).get("new")]
+    if busy:
+        return f"cannot create snapshot '{busy[0]}': dataset is busy"
     if there:
         return "\n".join(f"cannot create snapshot '{name}': dataset already exists" for name in there)
     return _snapshot_room(store, wanted)
@@ -275,81 +300,25 @@ def _snapshot_room(store: Store, wanted: dict[str, str]) -> str:
 
 
 def _take(store: Store, wanted: dict[str, str], props: dict[str, str]) -> None:
-    txg = store.data.get("txg", 0) + 1
+    txg = store.next_txg()
     now = int(time.time())
     for name, owner in wanted.items():
         live = store.datasets[owner]
-        row = store.add(name, S, props=dict(props), holds={}, creation=now)
-        row["referenced"] = space.measure(store, owner)
+        more = {}
         if live["type"] == V:
-            row["volsize"] = int(live["props"]["volsize"])
+            more["volsize"] = int(live["props"]["volsize"])
             if "volblocksize" in live["props"]:
-                row["volblocksize"] = live["props"]["volblocksize"]
+                more["volblocksize"] = live["props"]["volblocksize"]
+        referenced = space.measure(store, owner)
+        # Snapshots of one command are of one moment.
+        store.add(name, S, txg=txg, props=dict(props), holds={}, creation=now, referenced=referenced, **more)
         files.copy(store.place(owner), store.shelf(name), store.inner_mounts(owner))
-        row["txg"] = txg  # snapshots of one command are of one moment
         live["snapshots_changed"] = now
-    store.changed()
-
-
-def hold(argv: list[str]) -> int:
-    """``zfs hold``."""
-    return _hold("hold", argv)
-
-
-def release(argv: list[str]) -> int:
-    """``zfs release``."""
-    return _hold("release", argv)
-
-
-def _hold(command: str, argv: list[str]) -> int:
-    found, arguments = options(command, argv, "rt" if command == "hold" else "r")
-    if len(arguments) < 2:
-        refuse(command)
-    tag = arguments[0]
-    if command == "hold" and tag.startswith("."):
-        refuse(command, "tag may not start with '.'")
-    code = 0
-    with changing() as store:
-        for argument in arguments[1:]:
-            problem = _hold_one(store, command, tag, argument, recursive=("r", "") in found)
-            if problem:
-                core.warn(problem)
-                code = 1
-    return code
-
-
-def _hold_one(store: Store, command: str, tag: str, argument: str, *, recursive: bool) -> str:
-    dataset, at, tail = argument.partition("@")
-    if not at:
-        return f"'{argument}' is not a snapshot"
-    if dataset not in store.datasets:
-        return f"cannot open '{dataset}': dataset does not exist"
-    owners = [dataset, *(store.below(dataset) if recursive else [])]
-    targets = [f"{owner}@{tail}" for owner in owners if f"{owner}@{tail}" in store.datasets]
-    prefix = "cannot hold snapshot" if command == "hold" else "cannot release hold from snapshot"
-    if not targets:
-        return f"{prefix} '{argument}': dataset does not exist"
-    for name in targets:
-        tags = store.datasets[name]["holds"]
-        if command == "hold" and tag in tags:
-            return f"{prefix} '{name}': tag already exists on this dataset"
-        if command == "release" and tag not in tags:
-            return f"{prefix} '{name}': no such tag on this dataset"
-    for name in targets:
-        tags = store.datasets[name]["holds"]
-        if command == "hold":
-            tags[tag] = int(time.time())
-        else:
-            del tags[tag]
-            if store.datasets[name].get("defer") and not tags and not store.clones(name):
-                from bhype.lab.openzfs.destroying import drop
-
-                drop(store, name)
-    return ""
 
 
 def version(argv: list[str]) -> int:
     """``zfs version``."""
-    options("version", argv, "")
+    if options("version", argv, "")[1]:
+        refuse("version", "too many arguments")
     sys.stdout.write("zfs-2.2.7-FreeBSD_ge269af1b3\nzfs-kmod-2.2.7-FreeBSD_ge269af1b3\n")
     return 0

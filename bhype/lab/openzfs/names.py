@@ -11,16 +11,17 @@ TOO_LONG = "name is too long"
 EMPTY = "empty component or misplaced '@' or '#' delimiter in name"
 
 
-def reason(name: str, *, snapshot: bool | None = None, creating: bool = False) -> str:
-    """Why ``name`` is no dataset name, or "". snapshot: it must (True), must not (False) or may be one."""
+def reason(name: str, *, snapshot: bool | None = None, creating: bool = False, bookmark: bool = False) -> str:
+    """Why ``name`` is no dataset name, or "". snapshot: it must (True), must not (False) or may be one; bookmark: it
+    may be one."""
     if snapshot is False and "@" in name:
         return "snapshot delimiter '@' is not expected here"
     if snapshot is True and "@" not in name:
         return "missing '@' delimiter in snapshot name"
-    if "#" in name:
+    if "#" in name and not bookmark:
         return "bookmark delimiter '#' is not expected here"
     if creating and "%" in name:
-        return "invalid character '%' in name"
+        return "invalid character % in name"
     return _entity(name) or (too_deep(name) if creating else "")
 
 
@@ -76,8 +77,6 @@ def pool_reason(name: str) -> str:
     if not name[:1].isalpha():
         return "name must begin with a letter"
     if name == "log" or name.startswith(("mirror", "raidz", "draid", "spare")):
-        return "name is reserved"
-    if name[0] == "c" and name[1:2].isdigit():
         return "name is reserved"
     return ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bhype.lab.openzfs import names, sizes
 
-F, V, S = "filesystem", "volume", "snapshot"
+F, V, S, B = "filesystem", "volume", "snapshot", "bookmark"
 ALL = (F, V, S)
 ON_OFF = ("on", "off")
 CHECKSUMS = (
@@ -37,6 +37,8 @@ DEDUPS = (
 DEDUP_HELP = (
     "on | off | verify | sha256[,verify] | sha512[,verify] | skein[,verify] | edonr,verify | blake3[,verify]"
 )
+SUITES = ("on", "off", *(f"aes-{bits}-{mode}" for mode in ("ccm", "gcm") for bits in (128, 192, 256)))
+SUITE_HELP = " | ".join(SUITES)
 UNLIMITED = 2**64 - 1
 VOLBLOCKSIZE = 16384
 
@@ -73,7 +75,14 @@ class Property:
         self.help = help or " | ".join(values)
         self.edit = edit
         self.inherits = inherits
-        self.right = kind in ("size", "count") and name not in ("guid", "createtxg", "objsetid")
+        self.right = kind in ("size", "count", "ratio")
+
+    @property
+    def width(self) -> int:
+        """The least width of its column: any value of a fixed kind fits (zprop_width() in zfs_prop.c)."""
+        if self.kind in ("size", "count"):
+            return max(5, len(self.column))
+        return max(len(self.column), *map(len, self.values)) if self.values else len(self.column)
 
 
 TABLE: dict[str, Property] = {}
@@ -101,7 +110,7 @@ def _choice(
 
 
 _fixed("name", "NAME", "string", ALL)
-_fixed("type", "TYPE", "string", ALL)
+_add("type", "TYPE", "string", ALL, values=(F, S, V, B), edit="never")
 _fixed("creation", "CREATION", "string", ALL)
 _fixed("used", "USED", "size", ALL)
 _fixed("available", "AVAIL", "size", (F, V))
@@ -177,10 +186,10 @@ _choice("acltype", (F, S), ("off", "nfsv4", "posix"), "nfsv4")
 _choice("redundant_metadata", (F, V), ("all", "most", "some", "none"), "all", "REDUND_MD")
 _add("special_small_blocks", "SPECIAL_SMALL_BLOCKS", "size", (F,), "0", inherits=True)
 _choice("prefetch", ALL, ("none", "metadata", "all"), "all")
-_fixed("encryption", "ENCRYPTION", "string", ALL)
-_fixed("keylocation", "KEYLOCATION", "string", (F, V))
-_fixed("keyformat", "KEYFORMAT", "string", (F, V))
-_fixed("pbkdf2iters", "PBKDF2ITERS", "count", (F, V))
+_choice("encryption", ALL, SUITES, "off", edit="once", help=SUITE_HELP)
+_add("keylocation", "KEYLOCATION", "string", (F, V), "none")
+_choice("keyformat", (F, V), ("none", "raw", "hex", "passphrase"), "none", inherits=False, edit="once")
+_add("pbkdf2iters", "PBKDF2ITERS", "count", (F, V), "0", edit="once")
 _fixed("encryptionroot", "ENCROOT", "string", ALL)
 _fixed("keystatus", "KEYSTATUS", "string", ALL)
 _fixed("clones", "CLONES", "string", (S,))
@@ -197,10 +206,12 @@ ALIASES = {
     **{"usedsnap": "usedbysnapshots", "usedds": "usedbydataset", "usedchild": "usedbychildren"},
     **{"usedrefreserv": "usedbyrefreservation", "zoned": "jailed", "normalisation": "normalization"},
 }
+OF_BOOKMARKS = ("name", "type", "creation", "createtxg", "guid", "referenced")
 SPACE_COLUMNS = (
     *("name", "available", "used", "usedbysnapshots", "usedbydataset", "usedbyrefreservation"),
     "usedbychildren",
 )
+KEY_PLACES = ("file:///", "https://", "http://")
 ENCRYPTION = ("encryption", "keyformat", "keylocation", "pbkdf2iters")
 
 
@@ -214,7 +225,7 @@ def full_name(name: str) -> str:
 
 
 def exists(name: str) -> bool:
-    return name in TABLE or names.is_user_property(name)
+    return name in TABLE or names.is_user_property(name) or (name.startswith("written@") and len(name) > 8)
 
 
 def parse(name: str, value: str, kind: str, *, creating: bool, volsize: int = 0) -> str:
@@ -243,6 +254,8 @@ def parse(name: str, value: str, kind: str, *, creating: bool, volsize: int = 0)
         if value not in entry.values:
             raise BadProperty(f"'{name}' must be one of '{entry.help}'")
         return value
+    if name == "keylocation" and value not in ("none", "prompt") and not value.startswith(KEY_PLACES):
+        raise BadProperty("invalid keylocation")
     if name == "mountpoint" and value not in ("none", "legacy") and not value.startswith("/"):
         raise BadProperty("'mountpoint' must be an absolute path, 'none', or 'legacy'")
     return value
@@ -261,6 +274,8 @@ def _number(name: str, value: str, kind: str, volsize: int) -> int:
         number = sizes.parse(value)
     except sizes.BadSize as error:
         raise BadProperty(str(error)) from None
+    if name == "pbkdf2iters" and number < 100000:
+        raise BadProperty("minimum pbkdf2 iterations is 100000")
     if number == 0 and name in ("quota", "refquota"):
         raise BadProperty("use 'none' to disable quota/refquota")
     if name in ("volblocksize", "recordsize"):

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import zip_longest
 
 from bhype.lab import core
 from bhype.lab.openzfs import names, properties, sizes
-from bhype.lab.openzfs.store import F, S, Store, V, order
+from bhype.lab.openzfs.database import head
+from bhype.lab.openzfs.properties import B
+from bhype.lab.openzfs.store import F, S, Store, V, order, reading
 from bhype.lab.openzfs.usage import options, refuse
 from bhype.lab.openzfs.values import Values
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 TYPES = {
     **{"filesystem": {F}, "fs": {F}, "volume": {V}, "vol": {V}, "snapshot": {S}, "snap": {S}},
-    **{"bookmark": {"bookmark"}, "all": {F, V, S, "bookmark"}},
+    **{"bookmark": {B}, "all": {F, V, S, B}},
 }
 FIELDS = ("name", "property", "value", "received", "source")
 SOURCES = ("local", "default", "inherited", "received", "temporary", "none")
+# All snapshots and bookmarks of a dataset and of those below it.
+BELOW = "(head = ? OR (head >= ? || '/' AND head < ? || '0'))"
 MISSING = "missing argument for '%c' option"
 
 
@@ -25,7 +34,7 @@ class Selection:
 
     def __init__(self, command: str) -> None:
         self.command = command
-        self.types = {F, V, S}
+        self.types = {F, V, S} if command == "list" else {F, V, S, B}
         self.typed = False
         self.recursive = False
         self.depth: int | None = None
@@ -53,21 +62,21 @@ class Selection:
 
     def find(self, store: Store, arguments: list[str]) -> tuple[list[str], int]:
         """Names in zfs(8)'s order, and 1 if an argument names nothing (told on stderr)."""
-        if self.typed and self.types <= {S, "bookmark"} and arguments and not self.recursive:
+        if self.typed and self.types <= {S, B} and arguments and not self.recursive:
             self.recursive, self.depth = True, 1
         found: dict[str, None] = {}
         code = 0
         if not arguments:
             self.recursive = True
             for pool in store.pools:
-                self._collect(store, pool, 0, found)
+                self._collect(store, pool, found)
         for argument in arguments:
             name = self._open(store, argument)
             if name:
-                self._collect(store, name, 0, found)
+                self._collect(store, name, found)
             else:
                 code = 1
-        return sorted(found, key=lambda name: order((name, store.datasets[name]))), code
+        return sorted(found, key=lambda name: order(name, store.datasets[name])), code
 
     def _open(self, store: Store, argument: str) -> str:
         allowed = set(self.types)
@@ -81,7 +90,7 @@ class Selection:
                 return ""
         else:
             snapshot = None if S in allowed else False
-            wrong = names.reason(name, snapshot=snapshot)
+            wrong = names.reason(name, snapshot=snapshot, bookmark=B in allowed)
             if not wrong and name not in store.datasets:
                 wrong = "dataset does not exist"
             if wrong:
@@ -92,17 +101,26 @@ class Selection:
             return ""
         return name
 
-    def _collect(self, store: Store, name: str, depth: int, found: dict[str, None]) -> None:
+    def _collect(self, store: Store, name: str, found: dict[str, None]) -> None:
         kind = store.datasets[name]["type"]
-        if kind in self.types and (kind != S or self.typed or depth == 0):
+        if kind in self.types:
             found[name] = None
-        if not self.recursive or (self.depth is not None and depth >= self.depth):
+        if not self.recursive or kind in (S, B):
             return
-        if kind == F:
-            for child in store.children(name):
-                self._collect(store, child, depth + 1, found)
-        if kind != S and S in self.types and self.typed:
-            found.update(dict.fromkeys(store.snapshots(name)))
+        depth = self.depth if self.depth is not None else 99
+        level = name.count("/")
+        live = [name, *(store.below(name) if depth else [])]
+        for each in live:
+            steps = each.count("/") - level
+            if steps and steps <= depth and store.datasets[each]["type"] in self.types:
+                found[each] = None
+        if not self.typed:
+            return
+        heads = {each for each in live if each.count("/") - level < depth}
+        for kind in self.types & {S, B}:
+            store.datasets.load(f"type = '{kind}' AND {BELOW}", *(name,) * 3)
+            inner = store.datasets.find(f"type = '{kind}' AND {BELOW}", *(name,) * 3)
+            found.update(dict.fromkeys(each for each in inner if head(each) in heads))
 
 
 def _owner(store: Store, path: str) -> str:
@@ -110,17 +128,9 @@ def _owner(store: Store, path: str) -> str:
     place = os.path.normpath(core.root(path))
     if not os.path.lexists(place):
         return ""
-    best = ""
-    for name, dataset in store.datasets.items():
-        shown = dataset.get("shown")
-        if not shown or dataset["type"] != F:
-            continue
-        top = core.root(shown)
-        if (place == top or place.startswith(top + "/")) and len(top) > len(
-            core.root(store.datasets[best]["shown"]) if best else ""
-        ):
-            best = name
-    return best
+    mounts = ((core.root(shown), name) for name, shown in store.mounts())
+    found = [(len(top), name) for top, name in mounts if place == top or place.startswith(top + "/")]
+    return max(found)[1] if found else ""
 
 
 def list_(argv: list[str]) -> int:
@@ -129,7 +139,7 @@ def list_(argv: list[str]) -> int:
     columns = ["name", "used", "available", "referenced", "mountpoint"]
     exact = scripted = False
     sorting: list[tuple[str, bool]] = []
-    found, arguments = options("list", argv, "HS:d:o:prs:t:", MISSING)
+    found, arguments = options("list", argv, "HS:d:o:prs:t:")
     for letter, value in found:
         if letter == "o":
             columns = list(properties.SPACE_COLUMNS) if value == "space" else value.split(",")
@@ -149,20 +159,24 @@ def list_(argv: list[str]) -> int:
         else:
             selection.take(letter, value)
     columns = _checked("list", columns)
-    store = Store(core.peek("zfs"))
+    store = reading()
     datasets, code = selection.find(store, arguments)
     values = Values(store, exact=exact)
     for prop, downward in reversed(sorting):
         keys = {name: _sort_key(values, name, prop) for name in datasets}
         datasets.sort(key=keys.__getitem__, reverse=downward)
+        # What has no such property comes last, whatever the direction.
+        datasets.sort(key=lambda name: keys[name][0])
     rows = [[values.get(name, column)[0] for column in columns] for name in datasets]
     if scripted:
         sys.stdout.writelines("\t".join(row) + "\n" for row in rows)
     elif rows:
         heads = [properties.TABLE[c].column if c in properties.TABLE else c.upper() for c in columns]
         right = [c in properties.TABLE and properties.TABLE[c].right for c in columns]
-        table(heads, rows, right)
-    if not rows and not code:
+        table(
+            heads, rows, right, [properties.TABLE[c].width if c in properties.TABLE else 0 for c in columns]
+        )
+    if not rows and not code and not scripted:
         core.warn("no datasets available")
     return code
 
@@ -182,9 +196,10 @@ def _checked(command: str, columns: list[str]) -> list[str]:
     return full
 
 
-def table(heads: list[str], rows: list[list[str]], right: list[bool]) -> None:
-    """Print columns as zfs(8) does: two blanks between them, none behind the last."""
-    widths = [max([len(head), *(len(row[i]) for row in rows)]) for i, head in enumerate(heads)]
+def table(heads: list[str], rows: list[list[str]], right: list[bool], least: Sequence[int] = ()) -> None:
+    """Print columns as zfs(8) does: two blanks between them, none behind the last. least: their least widths."""
+    widths = [max([len(word), *(len(row[i]) for row in rows)]) for i, word in enumerate(heads)]
+    widths = [max(pair) for pair in zip_longest(widths, least, fillvalue=0)]
     for row in [heads, *rows]:
         cells = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)]
         if not right[-1]:
@@ -198,7 +213,7 @@ def get(argv: list[str]) -> int:
     fields = ["name", "property", "value", "source"]
     wanted_sources: set[str] = set(SOURCES)
     exact = scripted = False
-    found, arguments = options("get", argv, "d:o:s:rt:Hp", MISSING)
+    found, arguments = options("get", argv, "d:o:s:rt:Hp")
     selection.typed = True
     for letter, value in found:
         if letter == "p":
@@ -219,12 +234,12 @@ def get(argv: list[str]) -> int:
     everything = arguments[0] == "all"
     wanted = list(properties.TABLE) if everything else arguments[0].split(",")
     wanted = _checked("get", wanted)
-    store = Store(core.peek("zfs"))
+    store = reading()
     datasets, code = selection.find(store, arguments[1:])
     values = Values(store, exact=exact)
     rows = []
     for name in datasets:
-        own = [p for p in store.datasets[name]["props"] if ":" in p] if everything else []
+        own = values.user_properties(name) if everything else []
         for prop in [*wanted, *own]:
             if everything and (prop == "name" or not values.applies(name, prop)):
                 continue
@@ -233,12 +248,15 @@ def get(argv: list[str]) -> int:
                 continue
             kind = "none" if source == "-" else source.partition(" ")[0]
             if kind in wanted_sources:
-                parts = {"name": name, "property": prop, "value": value, "received": "-", "source": source}
+                parts = {"name": name, "property": prop, "value": value, "source": source}
+                parts["received"] = values.received(name, prop)
                 rows.append([parts[field] for field in fields])
     if scripted:
         sys.stdout.writelines("\t".join(row) + "\n" for row in rows)
     elif rows:
-        table([field.upper() for field in fields], rows, [False] * len(fields))
+        width = max([0, *(properties.TABLE[prop].width for prop in wanted if prop in properties.TABLE)])
+        least = [width if field == "value" else 0 for field in fields]
+        table([field.upper() for field in fields], rows, [False] * len(fields), least)
     return code
 
 
@@ -262,7 +280,7 @@ def holds(argv: list[str]) -> int:
     letters = {letter for letter, _ in found}
     if not arguments:
         refuse("holds")
-    store = Store(core.peek("zfs"))
+    store = reading()
     code = 0
     rows = []
     for argument in arguments:
@@ -279,12 +297,12 @@ def holds(argv: list[str]) -> int:
         owners = [dataset, *store.below(dataset)] if "r" in letters else [dataset]
         for owner in owners:
             name = f"{owner}@{snapshot}"
-            for tag, when in store.datasets.get(name, {}).get("holds", {}).items():
-                rows.append([name, tag, str(when) if "p" in letters else sizes.date(when)])
+            for tag, when in (store.datasets[name]["holds"] if name in store.datasets else {}).items():
+                rows.append([name, tag, str(when) if "p" in letters else sizes.date(when, "%H")])
     if "H" in letters:
         sys.stdout.writelines("\t".join(row) + "\n" for row in rows)
     else:
         table(["NAME", "TAG", "TIMESTAMP"], rows, [False] * 3)
-    if not rows:
+    if not rows and (code or "H" not in letters):
         core.warn("no datasets available")
     return code

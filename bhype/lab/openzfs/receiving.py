@@ -1,8 +1,8 @@
 """``zfs receive``: snapshots from a stream on standard input (zfs-receive(8), lib/libzfs/libzfs_sendrecv.c).
 
 The bytes of a substream are collected in state/zfs-recv without holding the state, and become a snapshot at once
-when its END was right: of what is cut off or damaged, nothing is left. As of the real one, the substreams of a
-package that came whole stay. -s is understood, but no partial state is kept; -A and -c therefore have no work.
+when its END was right: of what is cut off or damaged, nothing is left unless -s keeps it for a stream that goes on
+(see partial.py). As of the real one, the substreams of a package that came whole stay. -c has no work: nothing rots.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import os
 import time
 
 from bhype.lab import core
-from bhype.lab.openzfs import difference, files, names, properties, sizes, space
+from bhype.lab.openzfs import crypt, difference, files, names, partial, properties, sizes, space
+from bhype.lab.openzfs.database import head
 from bhype.lab.openzfs.destroying import drop
 from bhype.lab.openzfs.making import make_parents
 from bhype.lab.openzfs.reading import MISSING
-from bhype.lab.openzfs.store import F, S, Store, V, changing
+from bhype.lab.openzfs.store import F, S, Store, V, changing, reading
 from bhype.lab.openzfs.stream import BadStream, Reader
 from bhype.lab.openzfs.usage import options, refuse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import Any
 
     Record = dict[str, Any]
 
@@ -47,8 +48,8 @@ def receive(argv: list[str]) -> int:
         refuse("receive", "missing snapshot argument")
     if len(arguments) > 1:
         refuse("receive", "too many arguments")
-    if letters & {"A", "c"}:
-        _no_partial_state(arguments[0])
+    if "A" in letters:
+        return partial.abort(arguments[0])
     if os.isatty(0):
         core.fail("Error: Backup stream can not be read from a terminal.\nYou must redirect standard input.")
     receiver = Receiver(arguments[0], letters, changes)
@@ -59,12 +60,6 @@ def receive(argv: list[str]) -> int:
     finally:
         receiver.close()
     return 0
-
-
-def _no_partial_state(name: str) -> NoReturn:
-    if name not in Store(core.peek("zfs")).datasets:
-        core.fail(f"cannot open '{name}': dataset does not exist")
-    core.fail(f"'{name}' does not have any resumable receive state to abort")
 
 
 class Receiver:
@@ -132,9 +127,7 @@ class Receiver:
         """The snapshot that the substream becomes."""
         if self.letters & {"d", "e"}:
             option = "e" if "e" in self.letters else "d"
-            if "@" in self.target:
-                core.fail(f"cannot receive: invalid argument - snapshot not allowed with -{option}")
-            if self.target not in Store(core.peek("zfs")).datasets:
+            if self.target not in reading().datasets:
                 core.fail(f"cannot receive: specified fs ({self.target}) does not exist")
             if option == "e":
                 cut = sendfs.rfind("/")
@@ -153,8 +146,10 @@ class Receiver:
         name = snapshot.partition("@")[0]
         self.top = self.top or name
         new = not begin["fromguid"] or begin["clone"]
-        prefix = f"cannot receive {'new filesystem' if new else 'incremental'} stream: "
-        store = Store(core.peek("zfs"))
+        resumed = begin.get("resumed") is not None
+        what = "resume" if resumed else "new filesystem" if new else "incremental"
+        prefix = f"cannot receive {what} stream: "
+        store = reading()
         base = self._check(store, begin, name, prefix, new=new)
         if "v" in self.letters:
             verb = "would receive" if "n" in self.letters else "receiving"
@@ -171,7 +166,7 @@ class Receiver:
                 pass
             return
         began, already = time.monotonic(), self.reader.read_bytes
-        self._collect(begin, store.shelf(base) if base else "", prefix)
+        self._collect(begin, snapshot, base, prefix)
         with changing() as store:
             base = self._check(store, begin, name, prefix, new=new)
             self._settle(store, begin, snapshot, prefix, base)
@@ -188,6 +183,8 @@ class Receiver:
     def _check(self, store: Store, begin: Record, name: str, prefix: str, *, new: bool) -> str:
         """Fail as zfs_receive_one() does; returns the snapshot that the stream builds upon, or ""."""
         pool = name.partition("/")[0]
+        if begin.get("resumed") is not None:
+            return partial.check(store, begin, name, prefix)
         known = _snapshots_by_guid(store, pool, name)
         there = name in store.datasets
         if there and self._is_known(store, name, begin["toguid"]):
@@ -206,6 +203,8 @@ class Receiver:
             return base
         if not there:
             core.fail(prefix + f"destination '{name}' does not exist")
+        if store.datasets[name].get("partial"):
+            core.fail(prefix + partial.IN_THE_WAY.format(name))
         latest = store.snapshots(name)
         wanted = known.get(begin["fromguid"], "")
         if wanted not in latest or (wanted != latest[-1] and "F" not in self.letters):
@@ -221,6 +220,8 @@ class Receiver:
     def _check_overwriting(self, store: Store, name: str, prefix: str) -> None:
         if "F" not in self.letters:
             core.fail(prefix + f"destination '{name}' exists\nmust specify -F to overwrite it")
+        if store.datasets[name].get("partial"):
+            core.fail(prefix + partial.IN_THE_WAY.format(name))
         snapshots = store.snapshots(name)
         if snapshots:
             core.fail(
@@ -246,22 +247,33 @@ class Receiver:
         if store.datasets[parent]["type"] != F:
             core.fail(prefix + f"parent '{parent}' is not a filesystem")
 
-    def _collect(self, begin: Record, base: str, prefix: str) -> None:
-        """Put the substream's bytes into the draft, made from those of ``base``."""
+    def _collect(self, begin: Record, snapshot: str, base: str, prefix: str) -> None:
+        """Put the substream's bytes into the draft, made from those of the snapshot ``base``."""
         files.remove(self.draft)
         volume = begin["type"] == V
-        if base:
-            files.copy(base, self.draft)
+        resumed = begin.get("resumed") is not None
+        store = reading()
+        if resumed:
+            files.copy(partial.place(store, head(snapshot)), self.draft)
+        elif base:
+            files.copy(store.shelf(base), self.draft)
         elif volume:
             files.make_volume(self.draft, 0)
         else:
             os.makedirs(self.draft)
-        draft = difference.Draft(self.draft, volume=volume)
+        draft = difference.Draft(self.draft, volume=volume, resumed=resumed)
         try:
             for record, data in self.reader.rest():
                 draft.take(record, data)
             draft.finish()
         except (BadStream, OSError) as error:
+            if "s" in self.letters and draft.blocks:
+                with changing() as store:
+                    base = self._check(store, begin, head(snapshot), prefix, new=not begin["fromguid"])
+                    text = partial.keep(
+                        store, begin, head(snapshot), self.draft, draft, self.reader.read_bytes
+                    )
+                core.fail(prefix + text)
             # Damaged records do not fit together in all kinds of ways.
             core.fail(prefix + (str(error) if isinstance(error, BadStream) else "checksum mismatch"))
 
@@ -275,35 +287,37 @@ class Receiver:
             core.fail(prefix + "out of space")
         if "d" in self.letters:
             make_parents(store, name)
-        if name in store.datasets:
+        fresh = name not in store.datasets
+        if fresh:
+            origin = {"origin": store.datasets[base]["guid"]} if begin["clone"] else {}
+            store.add(name, kind, **origin, **self._crypt(store, begin, name, base))
+        else:
             newer = store.snapshots(name)
             for each in newer[newer.index(base) + 1 :] if base in newer else []:
                 drop(store, each)
-            fresh = False
-        else:
-            origin = {"origin": store.datasets[base]["guid"]} if begin["clone"] else {}
-            store.add(name, kind, **origin)
-            fresh = True
+            partial.forget(store, name)
         row = store.datasets[name]
         props = self._properties(begin, name, kind, prefix)
         given = {key: value for key, value in props.items() if key in self.changes}
         row["props"].update(given)
         described = self._described(begin)
         if described is not None:
-            row["received"] = {key: value for key, value in props.items() if key not in given}
+            row["received"] = {
+                key: value for key, value in described["props"].items() if _may_arrive(key, kind)
+            }
+            row["unset"] = [key for key, value in self.changes.items() if value is None]
         if kind == V:
             row["props"].update(volsize=str(begin["volsize"]), volblocksize=str(begin["volblocksize"]))
-        taken = store.add(snapshot, S, props={}, holds={})
-        taken.update(came_as=begin["toguid"], creation=begin["creation"])
+        size = (space.EMPTY_VOLUME if kind == V else space.EMPTY_FILESYSTEM) + room
+        told = {"came_as": begin["toguid"], "creation": begin["creation"], "referenced": size}
+        taken = store.add(snapshot, S, props={}, holds={}, **told)
         if described is not None:
             taken["props"] = dict(described["snapshots"].get(begin["toname"].partition("@")[2], {}))
         if kind == V:
             taken.update(volsize=int(begin["volsize"]), volblocksize=str(begin["volblocksize"]))
         if "h" not in self.letters:
             taken["holds"] = {tag: int(time.time()) for tag in begin["holds"]}
-        store.changed()
         files.copy(self.draft, store.shelf(snapshot))
-        taken["referenced"] = (space.EMPTY_VOLUME if kind == V else space.EMPTY_FILESYSTEM) + room
         if fresh:
             os.rename(self.draft, store.shelf(name))
         else:
@@ -311,6 +325,14 @@ class Receiver:
             store.replace(name, self.draft)
         if kind == V or "u" not in self.letters:
             store.show(name)
+
+    def _crypt(self, store: Store, begin: Record, name: str, base: str) -> dict[str, Any]:
+        """What is sent raw brings its key along, locked; what is received below an encrypted dataset becomes so."""
+        if begin.get("raw"):
+            return {**begin["raw"], "key": {**begin["raw"]["key"], "loaded": False}}
+        if begin["clone"]:
+            return crypt.of_clone(store, base)
+        return crypt.chosen(store, name.rpartition("/")[0], {}, "cannot receive new filesystem stream: ")
 
     def _described(self, begin: Record) -> Record | None:
         if self.package is None:
@@ -326,10 +348,10 @@ class Receiver:
         for key, value in self.changes.items():
             entry = properties.TABLE.get(key)
             if not properties.exists(key):
-                core.fail(f"cannot receive: invalid property '{key}'")
+                core.fail(f"cannot receive: cannot receive: invalid property '{key}'")
             if entry is not None and kind not in entry.types:
                 if value is not None and not recursive:
-                    core.fail(prefix + f"property '{key}' does not apply to datasets of this type")
+                    core.fail(f"cannot receive: cannot receive: invalid property '{key}'")
                 continue
             if value is None or name != self.top:
                 result.pop(key, None)
@@ -343,9 +365,8 @@ class Receiver:
 
 def _snapshots_by_guid(store: Store, pool: str, name: str) -> dict[int, str]:
     """The pool's snapshots; of several with one guid that of ``name``, else the one nearest to it."""
-    found = [
-        each for each in store.datasets if "@" in each and each.partition("@")[0].partition("/")[0] == pool
-    ]
+    inside = "(head = ? OR (head >= ? || '/' AND head < ? || '0'))"
+    found = store.datasets.find(f"type = 'snapshot' AND {inside}", pool, pool, pool)
     found.sort(key=lambda each: (each.partition("@")[0] == name, len(os.path.commonpath([each, name]))))
     return {store.guid(each): each for each in found}
 

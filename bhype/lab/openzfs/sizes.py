@@ -68,6 +68,6 @@ def _shift(suffix: str) -> int:
     return 10 * SUFFIXES.index(letter)
 
 
-def date(seconds: int) -> str:
-    """``Fri Aug 21 13:58 2026``, as zfs(8) prints a time without -p."""
-    return time.strftime("%a %b %e %H:%M %Y", time.localtime(seconds))
+def date(seconds: int, hour: str = "%k") -> str:
+    """``Fri Aug 21  9:58 2026``, as zfs(8) prints a creation without -p; of holds the hour is "%H"."""
+    return time.strftime(f"%a %b %e {hour}:%M %Y", time.localtime(seconds))

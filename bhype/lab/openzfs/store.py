@@ -1,7 +1,7 @@
 """Pools and datasets as they are now, and where their bytes lie.
 
-The state "zfs" holds ``pools`` and ``datasets``. A dataset is named by its key; snapshots are datasets named
-``DATASET@SNAPSHOT``; an origin is kept as the snapshot's guid, so renames and promotions touch no clone.
+A dataset is named by its key; snapshots are datasets named ``DATASET@SNAPSHOT``, bookmarks ``DATASET#BOOKMARK``; an
+origin is kept as the snapshot's guid, so renames and promotions touch no clone.
 Bytes lie at /dev/zvol/NAME (volumes) or the mountpoint (mounted filesystems), else on their shelf,
 state/zfs-data/GUID (or what the dataset's "shelf" says, once its bytes were replaced as a whole).
 
@@ -11,12 +11,15 @@ state and the shelves together always tell where everything belongs, wherever a 
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import time
 
 from bhype.lab import bhyve_state, core
-from bhype.lab.openzfs import files, properties, snapdir
-from bhype.lab.openzfs.properties import F, S, V
+from bhype.lab.openzfs import database, files, properties, snapdir
+from bhype.lab.openzfs.database import head
+from bhype.lab.openzfs.properties import B, F, S, V
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,11 +28,14 @@ if TYPE_CHECKING:
 
     Dataset = dict[str, Any]
 
+LIVE = "type IN ('filesystem', 'volume')"
 
-def order(item: tuple[str, Dataset]) -> tuple[str, bool, int]:
-    """zfs(8)'s order: by name, a dataset before its snapshots, these by age."""
-    name, dataset = item
-    return name.partition("@")[0], "@" in name, dataset["txg"]
+
+def order(name: str, dataset: Dataset) -> tuple[str, int, int, str]:
+    """zfs(8)'s order: by name, a dataset before its snapshots, these by age, then bookmarks."""
+    kind = dataset["type"]
+    rank = 1 if kind == S else 2 if kind == B else 0
+    return head(name), rank, dataset["txg"] if rank == 1 else 0, name
 
 
 def _shelf(dataset: Dataset) -> str:
@@ -50,131 +56,160 @@ def _settle(target: str, shelf: str) -> None:
 class changing:
     """All datasets of the lab, to change: locked, healed from killed commands, written back at the end.
 
-    Bytes of what was destroyed are removed only when the new state is written and the lock is free, so a
-    command that is killed half-way has destroyed nothing.
+    Bytes of what was destroyed are removed only when the new state is written, so a command that is killed
+    half-way has destroyed nothing.
     """
 
     def __enter__(self) -> Store:
-        self.state = core.state("zfs")
-        self.store = Store(self.state.__enter__())
-        self.store.heal()
+        lock = f"{core.folder()}/state/zfs.lock"
+        self.handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fcntl.flock(self.handle, fcntl.LOCK_EX)
+        self.store = Store()
+        self.store.connection.execute("BEGIN IMMEDIATE")
+        if os.path.exists(self.store.unfinished):
+            self.store.heal()
         return self.store
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.state.__exit__(kind, error, trace)
+        store = self.store
+        try:
+            if kind is None:
+                store.save()
+                store.connection.execute("COMMIT")
+                store.finish()
+            else:
+                store.connection.execute("ROLLBACK")
+        finally:
+            store.connection.close()
+            os.close(self.handle)
         if kind is None:
-            if self.store.unsettled:
-                with core.state("zfs") as data:
-                    Store(data).heal()
-            snapdir.show(self.store)
-            for path in self.store.doomed:
+            for path in store.doomed:
                 files.remove(path)
 
 
-class Store:
-    """All datasets of the lab: ``Store(core.peek("zfs"))`` to read, `changing` to change.
+def reading() -> Store:
+    """All datasets of the lab as they are now, without waiting for anybody. Changes to them go nowhere."""
+    store = Store()
+    store.connection.execute("BEGIN")
+    return store
 
-    doomed: paths of bytes to remove once the state is written; unsettled: something is to show then; looked_into:
-    filesystems of which the folder .zfs is to be made anew then.
+
+class Store:
+    """All datasets of the lab: `reading` to read, `changing` to change.
+
+    doomed: paths of bytes to remove once the state is written; looked_into: filesystems of which the folder .zfs is to
+    be made anew then.
     """
 
-    def __init__(self, data: dict[str, Any]) -> None:
-        self.data = data
-        self.pools: dict[str, dict[str, Any]] = data.setdefault("pools", {})
-        self.datasets: dict[str, Dataset] = data.setdefault("datasets", {})
+    def __init__(self) -> None:
+        self.connection = database.connect()
+        self.datasets = database.Datasets(self.connection)
+        self._text: str = self.connection.execute("SELECT value FROM facts").fetchone()[0]
+        self.data: dict[str, Any] = json.loads(self._text)
+        self.pools: dict[str, dict[str, Any]] = self.data.setdefault("pools", {})
         self.doomed: list[str] = []
-        self.unsettled = False
         self.looked_into: set[str] = set()
-        self._children: dict[str, list[str]] | None = None
-        self._snapshots: dict[str, list[str]] = {}
-        self._origins: dict[int, list[str]] = {}
-        self._guids: dict[int, str] = {}
+        self.unfinished = f"{core.folder()}/state/zfs-unfinished"
+        self._due: dict[str, None] = {}
+
+    def save(self) -> None:
+        self.datasets.save()
+        text = json.dumps(self.data)
+        if text != self._text:
+            self.connection.execute("UPDATE facts SET value = ?", (text,))
 
     # -- the tree ------------------------------------------------------------------------------------
 
-    def _index(self) -> dict[str, list[str]]:
-        if self._children is None:
-            self._children, self._snapshots, self._origins, self._guids = {}, {}, {}, {}
-            for name, dataset in sorted(self.datasets.items(), key=order):
-                head, at, _ = name.partition("@")
-                if at:
-                    self._snapshots.setdefault(head, []).append(name)
-                    self._guids[dataset["guid"]] = name
-                    continue
-                parent = name.rpartition("/")[0]
-                if parent:
-                    self._children.setdefault(parent, []).append(name)
-                if dataset.get("origin"):
-                    self._origins.setdefault(dataset["origin"], []).append(name)
-        return self._children
-
-    def changed(self) -> None:
-        """The tree has changed: forget what was derived from it."""
-        self._children = None
-
     def children(self, name: str) -> list[str]:
-        return list(self._index().get(name, []))
+        return self.datasets.find(f"parent = ? AND {LIVE}", name)
 
     def snapshots(self, name: str) -> list[str]:
         """Names of the dataset's snapshots, oldest first."""
-        self._index()
-        return list(self._snapshots.get(name, []))
+        return self.datasets.find("head = ? AND type = 'snapshot'", name, order="txg, name")
+
+    def bookmarks(self, name: str) -> list[str]:
+        return self.datasets.find("type = 'bookmark' AND name > ? || '#' AND name < ? || '$'", name, name)
 
     def below(self, name: str) -> list[str]:
         """Names of all filesystems and volumes below, parents first."""
-        found = []
-        for child in self.children(name):
-            found.append(child)
-            found += self.below(child)
-        return found
+        inner = "(parent = ? OR (parent >= ? || '/' AND parent < ? || '0'))"
+        found = self.datasets.find(f"{inner} AND {LIVE}", name, name, name)
+        return sorted(found, key=lambda each: each.split("/"))
 
     def clones(self, snapshot: str) -> list[str]:
-        self._index()
-        return list(self._origins.get(self.datasets[snapshot]["guid"], []))
+        row = self.datasets[snapshot]
+        return self.datasets.find("origin = ?", str(row["guid"])) if row["type"] == S else []
 
     def origin(self, name: str) -> str:
         """The snapshot of which ``name`` is a clone, or ""."""
-        self._index()
-        return self._guids.get(self.datasets[name].get("origin") or 0, "")
+        guid = self.datasets[name].get("origin")
+        return next(iter(self.datasets.find("guid = ? AND type = 'snapshot'", str(guid))), "") if guid else ""
 
-    def add(self, name: str, kind: str, **more: Any) -> Dataset:
-        """A new dataset; its txg is larger than that of all others."""
+    def next_txg(self) -> int:
         self.data["txg"] = self.data.get("txg", 0) + 1
+        return int(self.data["txg"])
+
+    def add(self, name: str, kind: str, *, txg: int = 0, **more: Any) -> Dataset:
+        """A new dataset; its txg is larger than that of all others unless it is given."""
+        self.begin()
         dataset = {
             "type": kind,
             "guid": int.from_bytes(os.urandom(8), "big") or 1,
-            "txg": self.data["txg"],
+            "txg": txg or self.next_txg(),
             "creation": int(time.time()),
             "props": {},
             **more,
         }
         self.datasets[name] = dataset
-        self.changed()
-        self.looked_into.add(name.partition("@")[0])
+        self.looked_into.add(head(name))
         return dataset
 
     def drop(self, name: str) -> None:
         """Forget the dataset; its bytes are doomed."""
         self.hide(name)
         self.doomed.append(self.shelf(name))
+        if self.datasets[name].get("partial"):
+            self.doomed.append(self.shelf(name) + ".partial")
+        for mark in self.bookmarks(name):
+            self.drop(mark)
         del self.datasets[name]
-        self.changed()
-        self.looked_into.add(name.partition("@")[0])
+        self.looked_into.add(head(name))
+
+    def changed(self, *names: str) -> None:
+        """Rows were changed in place in what is looked for: origin, txg or referenced."""
+        for name in names:
+            self.datasets[name] = self.datasets[name]
+
+    # -- what a killed command leaves ----------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Bytes are about to be made or moved: whoever comes next heals what is left of it, unless it is finished."""
+        if not os.path.exists(self.unfinished):
+            os.close(os.open(self.unfinished, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+
+    def finish(self) -> None:
+        """The state is written: bring to their places what is to show."""
+        for name in sorted(self._due, key=lambda each: str(self.datasets.get(each, {}).get("shown", ""))):
+            row = self.datasets.get(name)
+            if row and row.get("shown"):
+                _settle(core.root(row["shown"]), self.shelf(name))
+        snapdir.show(self)
+        if os.path.exists(self.unfinished):
+            os.unlink(self.unfinished)
 
     def heal(self) -> None:
         """Put every dataset where the state says, also after a killed command; bytes of nobody go."""
         shelves = set(os.listdir(f"{core.folder()}/state/zfs-data"))
-        if not shelves:
-            return
+        self.datasets.load("1")
         away = (row["datasets"] for row in self.data.get("exported", {}).values())
         due = []
         covers = set()
         for datasets in (self.datasets, *away):
             for dataset in datasets.values():
                 key = _shelf(dataset)
-                covers.add(key + ".covered")
+                covers |= {key + ".covered", key + ".partial"}
                 if key not in shelves:
                     continue
                 shelves.discard(key)
@@ -184,6 +219,7 @@ class Store:
             _settle(core.root(shown), f"{core.folder()}/state/zfs-data/{key}")
         for left in shelves - covers:
             files.remove(f"{core.folder()}/state/zfs-data/{left}")
+        os.unlink(self.unfinished)
 
     # -- properties ----------------------------------------------------------------------------------
 
@@ -192,11 +228,11 @@ class Store:
         dataset = self.datasets[name]
         if prop in dataset["props"]:
             return dataset["props"][prop], "local"
-        if prop in dataset.get("received", ()):
+        if prop in dataset.get("received", ()) and prop not in dataset.get("unset", ()):
             return dataset["received"][prop], "received"
         entry = properties.TABLE.get(prop)
         if entry is None or entry.inherits:
-            above = name.partition("@")[0] if "@" in name else name.rpartition("/")[0]
+            above = head(name) if head(name) != name else name.rpartition("/")[0]
             while above:
                 value = self.own(above, prop)
                 if value is not None:
@@ -213,7 +249,8 @@ class Store:
     def own(self, name: str, prop: str) -> str | None:
         """The value set on the dataset itself or received with it."""
         dataset = self.datasets[name]
-        value: str | None = dataset["props"].get(prop, dataset.get("received", {}).get(prop))
+        received = {} if prop in dataset.get("unset", ()) else dataset.get("received", {})
+        value: str | None = dataset["props"].get(prop, received.get(prop))
         return value
 
     def number(self, name: str, prop: str) -> int:
@@ -223,6 +260,19 @@ class Store:
         """The guid that zfs(8) tells: a snapshot has that of the one it was sent from, also in the same pool."""
         dataset = self.datasets[name]
         return int(dataset.get("came_as") or dataset["guid"])
+
+    def key_root(self, name: str) -> str:
+        """The dataset whose key the encrypted ``name`` needs (encryptionroot), "" for what is not encrypted."""
+        row = self.datasets[head(name)] if head(name) in self.datasets else {}
+        if "key" in row:
+            return head(name)
+        guid = row.get("key_root")
+        return self.datasets.find("guid = ?", str(guid))[0] if guid else ""
+
+    def locked(self, name: str) -> bool:
+        """Whether the dataset is encrypted and its key is not loaded."""
+        root = self.key_root(name)
+        return bool(root) and not self.datasets[root]["key"]["loaded"]
 
     # -- bytes ---------------------------------------------------------------------------------------
 
@@ -240,6 +290,8 @@ class Store:
     def wanted(self, name: str) -> str:
         """FreeBSD's path where the dataset should show (device or mountpoint), "" for nowhere."""
         kind = self.datasets[name]["type"]
+        if self.locked(name):
+            return ""
         if kind == V:
             return "" if self.lookup(name, "volmode")[0] == "none" else f"/dev/zvol/{name}"
         mountpoint = self.lookup(name, "mountpoint")[0]
@@ -257,16 +309,20 @@ class Store:
         return False
 
     def show(self, name: str) -> None:
-        """Mount the filesystem or make the volume's device node, if its properties say so; see `heal`."""
-        dataset = self.datasets[name]
+        """Mount the filesystem or make the volume's device node, if its properties say so; see `finish`."""
         path = self.wanted(name)
-        if path and not dataset.get("shown"):
-            dataset["shown"] = path
-            self.unsettled = True
-            self.looked_into.add(name)
+        if path and not self.datasets[name].get("shown"):
+            self.show_at(name, path)
+
+    def show_at(self, name: str, path: str) -> None:
+        self.begin()
+        self.datasets[name]["shown"] = path
+        self._due[name] = None
+        self.looked_into.add(name)
 
     def replace(self, name: str, path: str) -> None:
         """Give the dataset the bytes at ``path``, which are in the lab's state folder, instead of its own."""
+        self.begin()
         shown = self.hide_tree(name)
         self.doomed.append(self.shelf(name))
         self.datasets[name]["shelf"] = f"{self.datasets[name]['guid']}.{os.urandom(4).hex()}"
@@ -276,6 +332,7 @@ class Store:
     def hide(self, name: str) -> None:
         """Unmount the filesystem or remove the volume's device node; the bytes stay."""
         dataset = self.datasets[name]
+        self.begin()
         path = dataset.pop("shown", "")
         if not path:
             return
@@ -291,7 +348,7 @@ class Store:
     def hide_tree(self, name: str) -> list[str]:
         """Hide the dataset and all below, deepest first; returns what was shown, for `show_again`."""
         shown = [each for each in [name, *self.below(name)] if self.datasets[each].get("shown")]
-        for each in sorted(shown, key=lambda each: self.datasets[each]["shown"], reverse=True):
+        for each in sorted(shown, key=lambda each: str(self.datasets[each]["shown"]), reverse=True):
             self.hide(each)
         return shown
 
@@ -304,8 +361,17 @@ class Store:
         if self.datasets[name]["type"] != F:
             return frozenset()
         top = self.place(name) + "/"
-        places = (core.root(each["shown"]) for each in self.datasets.values() if each.get("shown"))
+        places = (core.root(path) for _, path in self.mounts())
         return frozenset((f"{top}.zfs", *(path for path in places if path.startswith(top))))
 
+    def mounts(self) -> list[tuple[str, str]]:
+        """By name, the filesystems that are mounted, and where (FreeBSD's path)."""
+        self.datasets.save()
+        where = f"parent >= '' AND {LIVE} AND type = 'filesystem'"
+        rows = self.datasets.rows(
+            f"SELECT name, json_extract(row, '$.shown') FROM datasets WHERE {where} ORDER BY name"
+        )
+        return [(name, path) for name, path in rows if path]
 
-__all__ = ["F", "S", "Store", "V", "changing", "order"]
+
+__all__ = ["F", "S", "Store", "V", "changing", "order", "reading"]

@@ -1,8 +1,8 @@
 """The lab's ZFS stream: records of JSON and bytes, framed and checksummed; ``zfs send`` writes, ``receive`` reads.
 
 A stream is what zfs(8) calls one: either a single substream (BEGIN, data, END) or a package (BEGIN with what is in
-it, END, substreams, END). Records: four bytes magic, the length of a JSON object, the length of bytes, both. An END
-holds the SHA-256 of all since its BEGIN. Kinds of records between:
+it, END, substreams, END). Records: four bytes magic, the length of a JSON object, the length of bytes, both. Bytes
+have a CRC, as what came before a stream was cut off may be kept; an END holds the SHA-256 of all since its BEGIN. Kinds of records between:
 
   dir, link, file: an entry of a filesystem with its mode, owner and times; data: bytes of the last file or of the
   volume, at an offset; size: the length of the last file or of the volume; gone: an entry that is no more.
@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import struct
+import zlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Writer:
         self.write("end", {"sha256": self.digest.hexdigest()})
 
     def write(self, kind: str, values: Record, data: bytes = b"") -> None:
+        if data:
+            values = {**values, "crc": zlib.crc32(data)}
         head = json.dumps({"kind": kind, **values}).encode()
         frame = FRAME.pack(MAGIC, len(head), len(data)) + head + data
         self.digest.update(frame)
@@ -108,6 +111,8 @@ class Reader:
         except ValueError:
             raise BadStream("checksum mismatch") from None
         if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
+            raise BadStream("checksum mismatch")
+        if data and record.get("crc") != zlib.crc32(data):
             raise BadStream("checksum mismatch")
         if record["kind"] == "begin":
             self.digest = hashlib.sha256()

@@ -22,7 +22,7 @@ TEXTS = {
     ),
     "snapshot": "\tsnapshot [-r] [-o property=value] ... <filesystem|volume>@<snap> ...\n",
     "rollback": "\trollback [-rRf] <snapshot>\n",
-    "clone": "\tclone [-pu] [-o property=value] ... <snapshot> <filesystem|volume>\n",
+    "clone": "\tclone [-p] [-o property=value] ... <snapshot> <filesystem|volume>\n",
     "promote": "\tpromote <clone-filesystem>\n",
     "rename": (
         "\trename [-f] <filesystem|volume|snapshot> <filesystem|volume|snapshot>\n"
@@ -60,6 +60,16 @@ TEXTS = {
     "inherit": "\tinherit [-rS] <property> <filesystem|volume|snapshot> ...\n",
     "hold": "\thold [-r] <tag> <snapshot> ...\n",
     "holds": "\tholds [-rHp] <snapshot> ...\n",
+    "bookmark": "\tbookmark <snapshot|bookmark> <newbookmark>\n",
+    "diff": "\tdiff [-FHth] <snapshot> [snapshot|filesystem]\n",
+    "load-key": "\tload-key [-rn] [-L <keylocation>] <-a | filesystem|volume>\n",
+    "unload-key": "\tunload-key [-r] <-a | filesystem|volume>\n",
+    "change-key": (
+        "\tchange-key [-l] [-o keyformat=<value>]\n"
+        "\t    [-o keylocation=<value>] [-o pbkdf2iters=<value>]\n"
+        "\t    <filesystem|volume>\n"
+        "\tchange-key -i [-l] <filesystem|volume>\n"
+    ),
     "release": "\trelease [-r] <tag> <snapshot> ...\n",
 }
 

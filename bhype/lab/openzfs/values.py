@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from bhype.lab.openzfs import properties, sizes
+from bhype.lab.openzfs.database import head
+from bhype.lab.openzfs.properties import B
 from bhype.lab.openzfs.space import Space
 from bhype.lab.openzfs.store import F, S, Store, V
 
@@ -11,6 +13,10 @@ SPACE = {
     *("usedbyrefreservation", "written", "logicalused", "logicalreferenced"),
 }
 NONE = ("-", "-")
+# What those say that are not encrypted.
+PLAIN = {"encryption": "off", "keyformat": "none", "keylocation": "none", "pbkdf2iters": "0"}
+# The words of Linux for what is FreeBSD's.
+WRITTEN = "written@"
 
 
 class Values:
@@ -22,35 +28,66 @@ class Values:
         self._spaces: dict[str, Space] = {}
 
     def space(self, name: str) -> Space:
-        pool = name.partition("/")[0].partition("@")[0]
+        pool = head(name).partition("/")[0]
         if pool not in self._spaces:
             self._spaces[pool] = Space(self.store, pool)
         return self._spaces[pool]
 
     def applies(self, name: str, prop: str) -> bool:
-        kind = self.store.datasets[name]["type"]
+        row = self.store.datasets[name]
         entry = properties.TABLE.get(prop)
         if entry is None:
             return True
-        if kind == S and prop == "volsize":
-            return "volsize" in self.store.datasets[name]
-        return kind in entry.types
+        if row["type"] == B:
+            return prop in properties.OF_BOOKMARKS
+        if row["type"] == S and prop == "volsize":
+            return "volsize" in row
+        return row["type"] in entry.types
 
     def get(self, name: str, prop: str) -> tuple[str, str]:
         """Value and source; ``("-", "-")`` where the property has none."""
         if not self.applies(name, prop):
             return NONE
+        if prop.startswith(WRITTEN):
+            return self._written(name, prop.removeprefix(WRITTEN))
+        row = self.store.datasets[name]
         if prop in SPACE:
-            return self._size(self._room(name, prop)), "-"
+            number = row["referenced"] if row["type"] == B else self._room(name, prop)
+            return self._size(number), "-"
         entry = properties.TABLE.get(prop)
         if entry is None:
-            return self.store.lookup(name, prop)
+            return NONE if row["type"] == B else self.store.lookup(name, prop)
+        if prop in properties.ENCRYPTION:
+            return self._crypt(name, prop)
         if entry.edit == "never":
-            return self._fact(name, prop) or "-", "default" if prop in ("keylocation", "keyformat") else "-"
+            return self._fact(name, prop) or "-", "-"
         return self._setting(name, entry)
+
+    def received(self, name: str, prop: str) -> str:
+        """The value that came with a stream, also where another one hides it."""
+        value: str | None = self.store.datasets[name].get("received", {}).get(prop)
+        entry = properties.TABLE.get(prop)
+        if value is not None and entry is not None and entry.kind == "size":
+            return self._size(int(value))
+        return "-" if value is None else value
+
+    def user_properties(self, name: str) -> list[str]:
+        """The user properties that have a value here."""
+        found: dict[str, None] = {}
+        above = name
+        while above:
+            row = self.store.datasets[above]
+            found.update(
+                dict.fromkeys(key for key in (*row["props"], *row.get("received", ())) if ":" in key)
+            )
+            above = head(above) if head(above) != above else above.rpartition("/")[0]
+        return [prop for prop in found if self.store.lookup(name, prop) != NONE]
 
     def number(self, name: str, prop: str) -> int | None:
         """The property as an integer to sort by, None where it has none or is text."""
+        entry = properties.TABLE.get(prop)
+        if entry is None or (entry.kind not in ("size", "count") and prop != "creation"):
+            return None
         exact, self.exact = self.exact, True
         value = self.get(name, prop)[0]
         self.exact = exact
@@ -59,30 +96,54 @@ class Values:
     def _size(self, number: int) -> str:
         return str(number) if self.exact else sizes.human(number)
 
+    def _written(self, name: str, snapshot: str) -> tuple[str, str]:
+        full = f"{head(name)}@{snapshot}"
+        if full not in self.store.datasets:
+            return NONE
+        return self._size(self.space(name).since(name, full)), "local"
+
     def _room(self, name: str, prop: str) -> int:
         space = self.space(name)
-        tables = {
-            **{"used": space.used, "referenced": space.referenced, "written": space.written},
-            **{"usedbysnapshots": space.by_snapshots, "usedbydataset": space.by_dataset},
-            **{"usedbychildren": space.by_children, "usedbyrefreservation": space.by_reservation},
-            **{"logicalreferenced": space.referenced},
-        }
-        if prop == "available":
-            return space.available(name)
-        if prop == "logicalused":
-            return space.used[name] - space.by_reservation[name]
-        return tables[prop][name]
+        match prop:
+            case "available":
+                return space.available(name)
+            case "logicalused":
+                return space.used[name] - (space.by_reservation[name] if head(name) == name else 0)
+            case "used" | "referenced" | "written":
+                return int(getattr(space, prop)[name])
+            case "logicalreferenced":
+                return space.referenced[name]
+        return int(getattr(space, prop.replace("usedby", "by_").replace("by_ref", "by_"))[name])
+
+    def _crypt(self, name: str, prop: str) -> tuple[str, str]:
+        store = self.store
+        root = store.key_root(name)
+        if not root:
+            return PLAIN[prop], "default"
+        key = store.datasets[root]["key"]
+        if prop == "encryption":
+            return store.datasets[head(name)]["suite"], "-"
+        if prop == "keylocation":
+            value = store.datasets[name]["props"].get(prop)
+            return (value, "local") if value else ("none", "default")
+        return str(key["format"] if prop == "keyformat" else key["iters"]), "-"
 
     def _setting(self, name: str, entry: properties.Property) -> tuple[str, str]:
         prop = entry.name
-        if prop == "volsize" and self.store.datasets[name]["type"] == S:
-            return self._size(self.store.datasets[name]["volsize"]), "-"
+        row = self.store.datasets[name]
+        if prop == "volsize" and row["type"] == S:
+            return self._size(row["volsize"]), "local"
+        if prop == "volsize" and row.get("partial"):
+            return self._size(0), "-"
         value, source = self.store.lookup(name, prop)
+        if prop == "volblocksize":
+            # Chosen once: where it is not the default it has no source.
+            source = "default" if int(value) == properties.VOLBLOCKSIZE else "-"
         if entry.kind not in ("size", "count"):
             return value, source
         number = int(value)
         if prop.endswith("_limit"):
-            return ("none" if number == properties.UNLIMITED and not self.exact else value), source
+            return ("none" if number == properties.UNLIMITED else value), source
         if number == 0 and prop in ("quota", "refquota", "reservation", "refreservation") and not self.exact:
             return "none", source
         return self._size(number), source
@@ -113,15 +174,17 @@ class Values:
                 return str(len(dataset["holds"]))
             case "defer_destroy":
                 return "on" if dataset.get("defer") else "off"
-            case "encryption":
-                return "off"
-            case "keylocation" | "keyformat":
-                return "none"
-            case "pbkdf2iters":
-                return "0"
+            case "encryptionroot":
+                return store.key_root(name)
+            case "keystatus":
+                return ("unavailable" if store.locked(name) else "available") if store.key_root(name) else ""
             case "snapshots_changed":
                 when = dataset.get("snapshots_changed", 0)
                 return "" if not when else str(when) if self.exact else sizes.date(when)
+            case "receive_resume_token":
+                from bhype.lab.openzfs import resuming
+
+                return resuming.token(dataset["partial"]) if dataset.get("partial") else ""
         return ""
 
 
