@@ -11,22 +11,29 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bhype.lab.openzfs.vdevs import Pool
+
+def _path(pool: str) -> str:
+    return f"{core.folder()}/state/history-{pool}"
 
 
-def _path(pool: Pool) -> str:
-    return f"{core.folder()}/state/history-{pool['guid']}"
+def log(pool: str, words: list[str]) -> None:
+    """Add a command line, such as ["zpool", "create", "tank", "da0"], to the history of the pool of this name.
 
-
-def log(pool: Pool, words: list[str]) -> None:
-    """Add a command line, such as ["zpool", "create", "tank", "da0"]."""
-    # The history is a part of the pool on disk: it has lines of one record each.
+    A pool away has its history under its guid (`move`).
+    """
     line = " ".join(words).replace("\n", " ")
     with open(_path(pool), "a") as file:
         file.write(f"{int(time.time())} {line}\n")
 
 
-def lines(pool: Pool, *, long: bool) -> Iterator[str]:
+def log_zfs(words: list[str]) -> None:
+    """Add a command line of zfs(8) to the history of the pool of its last operand."""
+    pool = words[-1].partition("/")[0].partition("@")[0].partition("#")[0]
+    if pool and os.path.exists(_path(pool)):
+        log(pool, words)
+
+
+def lines(pool: str, *, long: bool) -> Iterator[str]:
     """As zpool-history(8) prints them."""
     try:
         with open(_path(pool)) as file:
@@ -39,10 +46,18 @@ def lines(pool: Pool, *, long: bool) -> Iterator[str]:
         yield f"{stamp} {words}" + (" [user 0 (root) on lab]" if long else "")
 
 
-def forget(guid: str) -> None:
-    """Remove the history of a pool of which nothing is left."""
+def move(old: str, new: str) -> None:
+    """The pool is known by another name, or by its guid."""
     try:
-        os.unlink(f"{core.folder()}/state/history-{guid}")
+        os.rename(_path(old), _path(new))
+    except FileNotFoundError:
+        return
+
+
+def forget(guid: str) -> None:
+    """Remove the history of a pool away of which nothing is left."""
+    try:
+        os.unlink(_path(guid))
     except FileNotFoundError:
         return
 
