@@ -195,7 +195,8 @@ def take(run: Run, pool: Pool, dataset: str, name: str, *, kind: str = MANUAL, n
     except CommandFailed as error:
         if "dataset already exists" in error.result.stderr:
             return False
-        raise
+        # The first line says what is wrong, the last one only that nothing was done.
+        raise OperationFailed(error.result.stderr.partition("\n")[0].strip() or str(error)) from error
     snapshots_observe.refresh(run.host, pool, dataset)
     return True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 from django.urls import reverse
@@ -113,25 +113,28 @@ def listing(filters: Filters, rows: QuerySet[Snapshot]) -> Listing:
     """One page of snapshots, in a constant number of queries."""
     found = list(filters.page(rows).select_related("dataset__pool"))
     shown = found[:PAGE]
-    parts: dict[tuple[int, int, str], tuple[int, int]] = {}
-    together = Snapshot.objects.filter(
-        txg__in={row.txg for row in shown}, name__in={row.name for row in shown}
-    )
-    for pool, txg, name, count, used in (
-        together.order_by().values_list("dataset__pool", "txg", "name").annotate(Count("pk"), Sum("used"))
-    ):
-        parts[pool, txg, name] = (count, used)
+    parts = _parts(shown)
     by_uuid = owners.by_uuid({row.bhype_id for row in shown})
-    lines = [
-        Line(
-            row,
-            by_uuid.get(row.bhype_id),
-            *parts.get((row.dataset.pool_id, row.txg, row.name), (1, row.used)),
-        )
-        for row in shown
-    ]
+    lines = [Line(row, by_uuid.get(row.bhype_id), *parts[row.pk]) for row in shown]
     last = shown[-1] if len(found) > PAGE else None
     return Listing(filters, lines, f"{last.created_at.isoformat()}_{last.pk}" if last else "")
+
+
+def _parts(shown: list[Snapshot]) -> dict[int, tuple[int, int]]:
+    """Of each row how many datasets were taken with it, its own included, and the bytes that only they hold."""
+    rows = Snapshot.objects.filter(txg__in={row.txg for row in shown}, name__in={row.name for row in shown})
+    together: dict[tuple[int, int, str], list[tuple[str, int]]] = {}
+    for pool, txg, name, dataset, used in rows.order_by().values_list(
+        "dataset__pool", "txg", "name", "dataset__name", "used"
+    ):
+        together.setdefault((pool, txg, name), []).append((dataset, used))
+    found = {}
+    for row in shown:
+        place = row.dataset.name
+        same = together.get((row.dataset.pool_id, row.txg, row.name), [])
+        sizes = [used for name, used in same if name == place or name.startswith(f"{place}/")]
+        found[row.pk] = (len(sizes), sum(sizes))
+    return found
 
 
 def chosen(data: QueryDict) -> list[int]:
