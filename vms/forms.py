@@ -329,8 +329,6 @@ class VMForm(OptionalPassphrase, _Common):
         row.screen_width, row.screen_height = map(int, chosen["screen"].split("x"))
         preset = chosen["preset"]
         document = self._hardware(presets.frame(preset), row)
-        if "tpm" in document:
-            document["tpm"] = {**document["tpm"], "state": plan.tpm_path(row)}
         disks = {
             f"/dev/zvol/{row.dataset}/disk{index}": size for index, size in enumerate(chosen["disk_size"])
         }

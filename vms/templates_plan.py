@@ -64,14 +64,15 @@ def of_vm(vm: VM) -> Draft:
     for number, entry in enumerate(before["emulations"]):
         kind, where = KINDS[entry["device"]], f"emulations[{number}] {entry['device']}"
         row = sizes.get(str(entry.get("path")))
+        if plan.is_seed(entry):
+            continue
         if row is not None and row.backing == Disk.Backing.VOLUME:
             entries.append({key: value for key, value in entry.items() if key not in {"path", "ser"}})
             disks.append({"size": row.size, "source": row.index})
         elif kind.group == NETWORK_GROUP and "bridge" in entry:
             entries.append({key: value for key, value in entry.items() if key not in _OF_PORT})
         elif kind.group == CD:
-            if not str(entry.get("path", "")).startswith(f"/{vm.dataset}/"):  # the seed is the VM's own
-                entries.append({key: value for key, value in entry.items() if key != "path"})
+            entries.append({key: value for key, value in entry.items() if key != "path"})
         elif row is not None or where in beyond or "path" in entry:
             notes.append(f"{kind.name} {entry.get('slot', '')} was left out: it is not the VM's alone.")
         else:

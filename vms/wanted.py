@@ -207,6 +207,7 @@ class _Draft:
         self.document = document
         self._identity()
         self._firmware()
+        self._tpm()
         self._lines()
         self._screen()
         self._target_screens()
@@ -258,6 +259,17 @@ class _Draft:
             document["varfile"] = plan.vars_path(self.vm)
         if document["bootrom"] == plan.FIRMWARE_CSM and document.pop("varfile", None) and not self.create:
             self.fault("varfile", "The legacy firmware keeps no variables.")
+
+    def _tpm(self) -> None:
+        """The TPM of a VM that came from another one without it keeps its memory where the VM is."""
+        tpm = self.document.get("tpm")
+        if (
+            self.create
+            and isinstance(tpm, dict)
+            and tpm.get("type") == "swtpm"
+            and not tpm.keys() & {"path", "state"}
+        ):
+            self.document["tpm"] = {**tpm, "state": plan.tpm_path(self.vm)}
 
     def _lines(self) -> None:
         """The lines of a VM that came under another name become its own."""
