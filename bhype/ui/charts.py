@@ -66,11 +66,11 @@ def draw(
     top: float = 0,
     base: int = 10,
 ) -> Chart:
-    """Lines between two moments. words: how a value is written; top: what the axis reaches at least; base: 2 for
+    """Lines between two moments. words: how a value is written; top: where the axis ends, unless a value is higher; base: 2 for
     bytes, whose round numbers are powers of two."""
     found = [(label, _buckets(points, start, end)) for label, points in series]
     highest = max((value for _, values in found for value in values if value is not None), default=0.0)
-    ceiling = nice(max(highest, top), base)
+    ceiling = top if top >= max(highest, 1) else nice(highest, base)
     lines = tuple(_line(label, values, ceiling, words) for label, values in found)
     return Chart(
         title=title,

@@ -127,11 +127,15 @@ class PoolForm(Erasing):
         return chosen
 
     def _shape(self) -> str:
-        """The chosen layout, or the advised one while the disks do not fit the chosen one."""
-        wanted = str(self.seen.get("shape", ""))
-        keys = [one.key for one in self.layouts]
-        advised = next((one.key for one in self.layouts if one.is_advised), keys[0] if keys else "")
-        return wanted if wanted in keys else advised
+        """The layout that was chosen, while the disks fit it; until somebody chooses another, the advised one."""
+        wanted, advised = str(self.seen.get("shape", "")), str(self.seen.get("advised", ""))
+        is_chosen = wanted != advised and wanted in {one.key for one in self.layouts}
+        return wanted if is_chosen else self.advised
+
+    @property
+    def advised(self) -> str:
+        first = self.layouts[0].key if self.layouts else ""
+        return next((one.key for one in self.layouts if one.is_advised), first)
 
     @property
     def chosen(self) -> list[PhysicalDisk]:

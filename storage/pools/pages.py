@@ -67,6 +67,13 @@ class Card:
         return abs(self.forecast.per_day) if self.forecast else 0.0
 
     @property
+    def has_errors(self) -> bool:
+        """Whether there is something to clear."""
+        return self.pool.health != "ONLINE" or any(
+            advice.errors(leaf) for leaf in advice.leaves(self.pool.status)
+        )
+
+    @property
     def is_sick(self) -> bool:
         return bool(self.advice)
 
