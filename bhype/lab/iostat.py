@@ -34,9 +34,9 @@ def main(argv: list[str]) -> int:
             sys.stdout.flush()
             time.sleep(seconds)
         print("\n".join(HEADS))
-        found = disks.present()
-        modes = disks.modes(found)
-        for name, disk in found.items():
+        present = disks.present()
+        modes = disks.modes(present)
+        for name, disk in present.items():
             if words and name not in words:
                 continue
             reads, writes = activity(modes[name])

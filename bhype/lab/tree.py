@@ -145,7 +145,7 @@ def disk(folder: str, happens: str, name: str, amount: int = 0) -> None:
 
     disks.change(happens, name, amount)
     with changing() as store:
-        pools.refresh(store)
+        pools.refresh(store, keep=True)
 
 
 def set_faults(folder: str, text: str) -> None:

@@ -6,6 +6,7 @@ import time
 
 from bhype.lab import core
 from bhype.lab.openzfs import labels, pool_history, pools, scanning, spec, vdevs
+from bhype.lab.openzfs.space import Space
 from bhype.lab.openzfs.store import changing
 from bhype.lab.zpool_make import answering, one
 from bhype.lab.zpool_usage import options, refuse
@@ -17,18 +18,19 @@ if TYPE_CHECKING:
 
 NO_DEVICE = "no such device in pool"
 SPARE = "device is reserved as a hot spare"
+FAILED = 255  # what libzfs returns, -1, is the exit status of these commands
 
 
-def _device(pool: Pool, word: str, prefix: str, *, caches: bool = False) -> Vdev:
+def _device(pool: Pool, word: str, prefix: str, *, caches: bool = False, code: int = FAILED) -> Vdev:
     """The device of the pool that ``word`` names; fails for spares and, unless ``caches``, for caches."""
     found = vdevs.find(pool, word)
     if found is None:
-        core.fail(f"{prefix}: {NO_DEVICE}")
+        core.fail(f"{prefix}: {NO_DEVICE}", code)
     vdev, role = found
     if role == "spare":
-        core.fail(f"{prefix}: {SPARE}")
+        core.fail(f"{prefix}: {SPARE}", code)
     if role == "cache" and not caches:
-        core.fail(f"{prefix}: device is in use as a cache")
+        core.fail(f"{prefix}: device is in use as a cache", code)
     return vdev
 
 
@@ -74,7 +76,7 @@ def _attach(command: str, argv: list[str]) -> int:
         labels.write(fresh["path"], fresh["guid"], pool["guid"], name)
         vdevs.measure(pool)
         scanning.resilver(pool, pools.allocated(store, name))
-        pool_history.log(pool, ["zpool", command, *argv])
+        pool_history.log(name, ["zpool", command, *argv])
         pool_history.event(name, "sysevent.fs.zfs.vdev_attach")
     if "w" in letters:
         wait_for(name, "RESILVER")
@@ -88,11 +90,11 @@ def _fresh(pool: Pool, wanted: spec.Spec, target: Vdev, new: str, prefix: str) -
     spare = next((each for each in pool["spares"] if each["path"] == fresh["path"]), None)
     if spare is None and (any(e["path"] == fresh["path"] and e["state"] == "ONLINE" for e in vdevs.all_leaves(pool))
                           or spec.is_open(fresh["path"])):  # fmt: skip
-        core.fail(f"{prefix}: {new} is busy, or device removal is in progress")
+        core.fail(f"{prefix}: {new} is busy, or device removal is in progress", FAILED)
     if target["kind"] in vdevs.LEAVES:
         needed = _needed(pool, target)
         if labels.usable(fresh["size"]) < needed:
-            core.fail(f"{prefix}: device is too small")
+            core.fail(f"{prefix}: device is too small", FAILED)
     if spare is not None:
         fresh["guid"] = spare["guid"]
     fresh["ashift"] = next(vdevs.leaves(target))["ashift"]
@@ -127,19 +129,21 @@ def _mirror(pool: Pool, target: Vdev, fresh: Vdev, prefix: str) -> None:
         mirror: Vdev = {"kind": "mirror", "guid": vdevs.guid(), "children": []}
         _put(pool, target, mirror)
         mirror["children"] = [target, fresh]
-    elif top["kind"] == "mirror" and (target is top or vdevs.parent(pool, target) is top):
+    elif top["kind"] == "mirror" and vdevs.parent(pool, target) is top:
         top["children"].append(fresh)
     else:
-        core.fail(f"{prefix}: can only attach to mirrors and top-level disks")
+        core.fail(f"{prefix}: can only attach to mirrors and top-level disks", FAILED)
 
 
 def _replace(pool: Pool, target: Vdev, fresh: Vdev, prefix: str) -> None:
     above = vdevs.parent(pool, target)
     if target["kind"] not in vdevs.LEAVES or (above and above["kind"] == "replacing"):
-        core.fail(f"{prefix}: already in replacing/spare config; wait for completion or use 'zpool detach'")
+        core.fail(
+            f"{prefix}: already in replacing/spare config; wait for completion or use 'zpool detach'", FAILED
+        )
     is_spare = any(each["guid"] == fresh["guid"] for each in pool["spares"])
     if is_spare and vdevs.top_of(pool, target)["class"] == "log":
-        core.fail(f"{prefix}: cannot replace a log with a spare")
+        core.fail(f"{prefix}: cannot replace a log with a spare", FAILED)
     if target["path"] == fresh["path"]:
         target = _aside(pool, target)
     box: Vdev = {"kind": "spare" if is_spare else "replacing", "guid": vdevs.guid(), "children": []}
@@ -168,12 +172,12 @@ def detach(argv: list[str]) -> int:
         target = _device(pool, word, prefix)
         above = vdevs.parent(pool, target)
         if above is None or above["kind"] not in ("mirror", "replacing", "spare"):
-            core.fail(f"{prefix}: only applicable to mirror and replacing vdevs")
+            core.fail(f"{prefix}: only applicable to mirror and replacing vdevs", FAILED)
         others = [child for child in above["children"] if child is not target]
         if not any(
             each["state"] == "ONLINE" and not each.get("dirty") for o in others for each in vdevs.leaves(o)
         ):
-            core.fail(f"{prefix}: no valid replicas")
+            core.fail(f"{prefix}: no valid replicas", FAILED)
         answering(pool, prefix)
         above["children"] = others
         if len(others) == 1:
@@ -186,7 +190,7 @@ def detach(argv: list[str]) -> int:
             pool["scan"] |= {"state": "CANCELED", "end": int(time.time())}
         _forget_spare(pool, others)
         vdevs.measure(pool)
-        pool_history.log(pool, ["zpool", "detach", *argv])
+        pool_history.log(name, ["zpool", "detach", *argv])
     return 0
 
 
@@ -235,7 +239,7 @@ def online(argv: list[str]) -> int:
             _online(pool, match[0], word, expand=expand)
         vdevs.measure(pool)
         scanning.resilver(pool, pools.allocated(store, words[0]))
-        pool_history.log(pool, ["zpool", "online", *argv])
+        pool_history.log(words[0], ["zpool", "online", *argv])
     return code
 
 
@@ -270,7 +274,7 @@ def offline(argv: list[str]) -> int:
         pool = one(store, words[0])
         for word in words[1:]:
             code = max(code, _offline(pool, word, fault="f" in letters))
-        pool_history.log(pool, ["zpool", "offline", *argv])
+        pool_history.log(words[0], ["zpool", "offline", *argv])
     return code
 
 
@@ -325,9 +329,9 @@ def clear(argv: list[str]) -> int:
         targets = list(vdevs.all_leaves(pool))
         if len(words) > 1:
             prefix = f"cannot clear errors for {words[1]}"
-            targets = list(vdevs.leaves(_device(pool, words[1], prefix, caches=True)))
+            targets = list(vdevs.leaves(_device(pool, words[1], prefix, caches=True, code=1)))
         _clear(store, pool, words[0], targets)
-        pool_history.log(pool, ["zpool", "clear", *argv])
+        pool_history.log(words[0], ["zpool", "clear", *argv])
     return 0
 
 
@@ -367,7 +371,7 @@ def remove(argv: list[str]) -> int:
         for word in words[1:]:
             code = max(code, _remove(store, pool, words[0], word))
         vdevs.measure(pool)
-        pool_history.log(pool, ["zpool", "remove", *argv])
+        pool_history.log(words[0], ["zpool", "remove", *argv])
     return code
 
 
@@ -392,26 +396,16 @@ def _remove(store: Store, pool: Pool, name: str, word: str) -> int:
         core.warn(f"{prefix}: operation not supported on this type of pool")
         return 1
     answering(pool, prefix)
-    rest = [
-        top
-        for top in pool["tops"]
-        if top is not vdev and top["class"] == vdev["class"] and top["kind"] != "hole"
-    ]
     if vdev["class"] != "log":
+        # spa_vdev_remove_top_check(): its blocks must have room elsewhere.
+        if Space(store, name).free < vdevs.data(vdev):
+            core.warn(f"{prefix}: out of space")
+            return 1
         ashifts = {each["ashift"] for top in pool["tops"] for each in vdevs.leaves(top)}
         if any(top["kind"] == "raidz" for top in pool["tops"]) or len(ashifts) > 1:
             core.warn(
                 f"{prefix}: invalid config; all top-level vdevs must have the same sector size and not be raidz."
             )
-            return 1
-        if vdev["class"] == "" and not rest:
-            core.warn(
-                f"{prefix}: invalid config; all top-level vdevs must have the same sector size and not be raidz."
-            )
-            return 1
-        left = sum(vdevs.data(top) for top in rest) if vdev["class"] == "" else pool["size"]
-        if pools.allocated(store, name) > left:
-            core.warn(f"{prefix}: out of space")
             return 1
     for each in vdevs.leaves(vdev):
         labels.clear(each["path"])

@@ -6,6 +6,7 @@ import os
 
 from bhype.lab import core
 from bhype.lab.openzfs import (
+    guard,
     labels,
     names,
     pool_history,
@@ -44,7 +45,7 @@ def export(argv: list[str]) -> int:
     if not everything and not words:
         refuse("export", "missing pool argument")
     with changing() as store:
-        pools.refresh(store)
+        pools.refresh(store, keep=True)
         chosen, code = opened(store, words)
         for name in chosen:
             if vdevs.suspended(store.pools[name]):
@@ -54,7 +55,7 @@ def export(argv: list[str]) -> int:
                 core.warn(f"cannot export '{name}': pool is busy")
                 code = 1
             else:
-                pool_history.log(store.pools[name], ["zpool", "export", *argv])
+                pool_history.log(name, ["zpool", "export", *argv])
                 pools.put_away(store, name)
     return code
 
@@ -88,6 +89,8 @@ def _looked_for(row: dict[str, Any], found: dict[int, str]) -> bool:
             each.pop("absent", None)
             if each["state"] in ("UNAVAIL", "REMOVED"):
                 each["state"], each["aux"] = "ONLINE", ""
+        elif os.path.exists(core.root(each["path"])) and labels.read(each["path"]):
+            each.update(state="UNAVAIL", aux=vdevs.CORRUPT, absent=True, dirty=True)
         elif each["state"] != "OFFLINE":
             each.update(state="UNAVAIL", aux=vdevs.OPEN_FAILED, absent=True, dirty=True)
     row["pool"].pop("suspended", None)
@@ -117,7 +120,7 @@ def import_(argv: list[str]) -> int:
     if "n" in letters and "F" not in letters:
         refuse("import", "-n or -X only meaningful with -F")
     with changing() as store:
-        pools.refresh(store)
+        pools.refresh(store, keep=True)
         away = _candidates(store, places, destroyed="D" in letters)
         if not words and "a" not in letters:
             for index, row in enumerate(away.values()):
@@ -128,7 +131,11 @@ def import_(argv: list[str]) -> int:
             raise core.Exit(0)  # what was seen is not kept
         if "a" in letters:
             return max(
-                [_bring(store, key, row["name"], props, letters=letters, argv=argv) for key, row in away.items()] or [0]
+                [
+                    _bring(store, key, row["name"], props, letters=letters, argv=argv)
+                    for key, row in away.items()
+                ]
+                or [0]
             )
         return _import_one(store, away, words, props, letters=letters, argv=argv)
 
@@ -141,7 +148,8 @@ def _properties(found: list[tuple[str, str]]) -> dict[str, str]:
             props |= {"altroot": value, "cachefile": "none"}
         elif letter == "o" and equals:
             if not pools.exists(name):
-                core.fail(f"property '{name}' is not a valid pool or vdev property")
+                # zpool_do_import() goes to its end without an error set.
+                core.fail(f"property '{name}' is not a valid pool or vdev property", 0)
             props[name] = setting
     return props
 
@@ -158,15 +166,10 @@ def _import_one(
     word = words[0]
     keys = [key for key, row in away.items() if word in (row["name"], key)]
     exists = word in store.pools or any(str(pool["guid"]) == word for pool in store.pools.values())
-    if exists and away and (len(words) == 1 or words[0] == words[1]):
+    if exists and (len(words) == 1 or words[0] == words[1]):
         core.fail(
             f"cannot import '{word}': a pool with that name already exists\n"
             "use the form 'zpool import <pool | id> <newpool>' to give it a new name"
-        )
-    if exists and not away:
-        core.fail(
-            f"cannot import '{word}': a pool with that name is already created/imported,\n"
-            "and no additional pools with that name were found"
         )
     if not keys:
         core.fail(f"cannot import '{word}': no such pool available")
@@ -186,10 +189,7 @@ def _bring(
     if wrong:
         core.fail(f"cannot import '{new}': {wrong}")
     if new in store.pools:
-        core.warn(
-            f"cannot import '{old}': a pool with that name already exists\n"
-            "use the form 'zpool import <pool | id> <newpool>' to give it a new name"
-        )
+        core.warn(f"{shown}: pool already exists")
         return 1
     for name, value in props.items():
         try:
@@ -201,13 +201,17 @@ def _bring(
         if logs and "m" not in letters:
             print("The devices below are missing or corrupted, use '-m' to import the pool anyway:")
             print("".join(f"    {vdevs.name(top)} [log]\n" for top in logs))
-        core.warn(f"{shown}: one or more devices is currently unavailable")
+            core.warn(f"{shown}: one or more devices is currently unavailable")
+            return 1
+        print("\tDestroy and re-create the pool from\n\ta backup source.")
+        core.warn(f"{shown}: no such pool or dataset")
         return 1
     pools.bring_back(store, key, new, mount="N" not in letters)
     pool["props"] |= props
     pool["health"] = vdevs.health(pool)[0]
     scanning.resilver(pool, pools.allocated(store, new))
-    pool_history.log(pool, ["zpool", "import", *argv])
+    pool_history.log(new, ["zpool", "import", *argv])
+    guard.keep(store.pools)
     return 0
 
 
@@ -236,7 +240,9 @@ def _shown(row: dict[str, Any]) -> str:
     see = {"missing": "ZFS-8000-3C" if state == "UNAVAIL" else "ZFS-8000-2Q", "label": "ZFS-8000-4J"}.get(why)
     if see:
         lines.append(f"   see: {pool_status.SEE}{see}\n")
-    width = pool_status.width(name, pool, pool_status.Style(set()))
+    style = pool_status.Style(set())
+    style.name = "i"
+    width = pool_status.width(name, pool, style)
     lines.append(f" config:\n\n{_config(pool, name, width, state, aux)}")
     return "".join(lines)
 
@@ -247,21 +253,21 @@ def _config(pool: Pool, name: str, width: int, state: str, aux: str) -> str:
     def walk(vdev: Vdev, label: str, depth: int) -> None:
         lines.append(_line(label, width, depth, *vdevs.state(vdev)))
         for index, child in enumerate(vdev.get("children", ())):
-            walk(child, vdevs.name(child, index=index), depth + 2)
+            walk(child, vdevs.name(child, index=index, style="i"), depth + 2)
 
     for top in pool["tops"]:
         if top["class"] == "" and top["kind"] != "hole":
-            walk(top, vdevs.name(top), 2)
+            walk(top, vdevs.name(top, style="i"), 2)
     for head, group in (("cache", pool["cache"]), ("spares", pool["spares"])):
         if group:
             lines.append(f"\t{head}\n")
-        lines += [f"\t  {vdevs.name(each)}\n" for each in group]
+        lines += [f"\t  {vdevs.name(each, style='i')}\n" for each in group]
     for key, head in pool_status.CLASSES.items():
         tops = [top for top in pool["tops"] if top["class"] == key]
         if tops:
             lines.append(f"\t{head}\t\n")
         for top in tops:
-            walk(top, vdevs.name(top), 2)
+            walk(top, vdevs.name(top, style="i"), 2)
     return "".join(lines)
 
 

@@ -26,11 +26,11 @@ def run(words: list[str], letters: set[str], seconds: float, count: int) -> int:
     """Print the rows of the pools; the first ones are averages since the boot, unless -y is given."""
     turn = 0
     store = pools.opened()
+    if any(word not in store.pools for word in words):
+        core.fail("Unable to parse pools/vdevs list.\n\n")
     chosen, code = opened(store, words)
     if not chosen:
-        if not words:
-            core.warn("no pools available")
-        return code
+        core.warn("no pools available")
     if not seconds or "y" not in letters:
         _print(store, chosen, letters, first=True)
         turn = 1

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from bhype.lab import core
-from bhype.lab.openzfs import labels, making, names, pool_history, pool_properties, pool_status, pools, vdevs
+from bhype.lab.openzfs import (
+    labels,
+    making,
+    names,
+    pool_history,
+    pool_properties,
+    pool_status,
+    pools,
+    properties,
+    vdevs,
+)
 from bhype.lab.openzfs.spec import Spec
 from bhype.lab.openzfs.store import F, changing
 from bhype.lab.zpool_show import opened
@@ -23,7 +34,7 @@ def one(store: Store, name: str) -> Pool:
     """The pool, its devices looked at; fails unless it is there."""
     if opened(store, [name])[1]:
         raise core.Exit(1)
-    pools.refresh(store)
+    pools.refresh(store, keep=True)
     return store.pools[name]
 
 
@@ -39,8 +50,10 @@ def _assignment(letter: str, value: str, into: dict[str, str], kind: str) -> Non
         core.fail(f"missing '=' for -{letter} option")
     if kind == "pool":
         name = pool_properties.ALIASES.get(name, name)
-        if not pools.exists(name):
-            core.fail(f"property '{name}' is not a valid pool or vdev property", 1)
+        if not pools.exists(name) and not name.startswith("feature@"):
+            core.fail(f"property '{name}' is not a valid pool or vdev property")
+    elif ":" not in name and properties.full_name(name) not in properties.TABLE:
+        core.fail(f"property '{name}' is not a valid filesystem property")
     if name in into:
         core.fail(f"property '{name}' specified multiple times", 1)
     into[name] = setting
@@ -75,8 +88,8 @@ def create(argv: list[str]) -> int:
     if "/" in name:
         core.fail(f"{prefix}invalid character '/' in pool name\nuse 'zfs create' to create a dataset")
     with changing() as store:
-        pools.refresh(store)
-        spec = Spec(words[1:])
+        pools.refresh(store, keep=True)
+        spec = Spec(words[1:], props.get("ashift", "0"))
         spec.check(store, None, force="f" in letters, levels="f" not in letters)
         if altroot and not altroot.startswith("/"):
             core.fail(f"invalid alternate root '{altroot}': must be an absolute path")
@@ -91,7 +104,7 @@ def create(argv: list[str]) -> int:
         _create(store, name, spec, props, given, prefix=prefix)
         if "d" in letters:
             store.pools[name]["props"] |= {f"feature@{each}": "disabled" for each in pool_properties.FEATURES}
-        pool_history.log(store.pools[name], ["zpool", "create", *argv])
+        pool_history.log(name, ["zpool", "create", *argv])
     return 0
 
 
@@ -199,7 +212,7 @@ def add(argv: list[str]) -> int:
     name, force = words[0], "f" in letters
     with changing() as store:
         pool = one(store, name)
-        spec = Spec(words[1:])
+        spec = Spec(words[1:], props.get("ashift", "0"))
         spec.check(store, pool, force=force or "i" in letters, levels=not (force or "r" in letters))
         if "n" in letters:
             style = "g" if "g" in letters else "P" if "P" in letters else ""
@@ -209,14 +222,27 @@ def add(argv: list[str]) -> int:
             return 0
         prefix = f"cannot add to '{name}'"
         answering(pool, prefix)
+        mine = {each["path"] for each in vdevs.all_leaves(pool) if each["state"] == "ONLINE"}
+        if mine & {each["path"] for each in spec.leaves()}:
+            core.fail(f"{prefix}: one or more vdevs refer to the same device")
+        if not (force or "a" in letters) and _other_sectors(pool, spec, props.get("ashift", "0")):
+            core.fail(f"{prefix}: adding devices with different physical sector sizes is not allowed")
         _refuse_devices(spec, f"{prefix}: ", "device is less than the minimum size (64M)")
         before = pool["props"].get("ashift")
         pool["props"] |= props
         pools.add(pool, spec, name)
         if props and before is None:
             del pool["props"]["ashift"]
-        pool_history.log(pool, ["zpool", "add", *argv])
+        pool_history.log(name, ["zpool", "add", *argv])
     return 0
+
+
+def _other_sectors(pool: Pool, spec: Spec, ashift: str) -> bool:
+    """Whether the new vdevs have another sector size than all of the pool's."""
+    old = {each["ashift"] for top in pool["tops"] for each in vdevs.leaves(top)}
+    given = int(ashift) or int(pool["props"].get("ashift", 0))
+    new = {given or each["ashift"] for top in spec.tops for each in vdevs.leaves(top)}
+    return len(old) == 1 and bool(new - old)
 
 
 def _updated(name: str, pool: Pool, spec: Spec, style: str) -> Iterator[str]:
@@ -256,7 +282,7 @@ def set_(argv: list[str]) -> int:
             core.fail(f"cannot open '{argv[1]}': is not a pool", 22)
         pool = one(store, argv[1])
         if not pools.exists(prop):
-            refuse("set", f"property '{prop}' is not a valid pool or vdev property")
+            core.fail(f"cannot set property for '{argv[1]}': invalid property '{prop}'")
         prefix = f"cannot set property for '{argv[1]}'"
         try:
             value = pool_properties.check(prop, value)
@@ -269,7 +295,7 @@ def set_(argv: list[str]) -> int:
             pool["props"][prop] = value
         else:
             pool["props"].pop(prop, None)
-        pool_history.log(pool, ["zpool", "set", *argv])
+        pool_history.log(argv[1], ["zpool", "set", *argv])
     return 0
 
 
@@ -310,6 +336,7 @@ def reguid(argv: list[str]) -> int:
         pool = one(store, words[0])
         answering(pool, f"cannot reguid '{words[0]}'")
         pool["guid"] = vdevs.guid()
+        pool_history.log(words[0], ["zpool", "reguid", *argv])
         vdevs.relabel(pool, words[0])
     return 0
 
@@ -329,17 +356,18 @@ def labelclear(argv: list[str]) -> int:
             core.fail(f"failed to open {word}: No such file or directory")
         core.fail(f"failed to find device {word}, try specifying absolute path instead")
     with changing() as store:
-        pools.refresh(store)
+        pools.refresh(store, keep=True)
         label = labels.read(path)
         if label is None:
-            core.fail(f"failed to read label from {path}")
+            core.fail(f"failed to clear label for {path}", 255)
         owner = next((p for p in store.pools.values() if p["guid"] == label["pool_guid"]), None)
         member = owner and next((e for e in vdevs.all_leaves(owner) if e["guid"] == label["guid"]), None)
-        if member and not (force and member["state"] != "ONLINE"):
+        if member and not (force and (member["state"] != "ONLINE" or member["kind"] == "file")):
             state = {labels.SPARE: "SPARE", labels.L2CACHE: "L2CACHE"}.get(label["state"], "ACTIVE")
             hint = ". Offline the disk first to clear its label." if force else ""
+            sys.stderr.write(f'{path} is a member ({state}) of pool "{label["pool"]}"{hint}')
             print()
-            core.fail(f'{path} is a member ({state}) of pool "{label["pool"]}"{hint}')
+            raise core.Exit(1)
         if owner is None and label["state"] != labels.DESTROYED and not force:
             desc = "exported" if label["state"] == labels.EXPORTED else "potentially active"
             core.fail(

@@ -7,7 +7,7 @@ import time
 
 from bhype.lab import core
 from bhype.lab.openzfs import making, names, pool_history, pool_status, pools, sizes, vdevs
-from bhype.lab.openzfs.pool_properties import ALIASES, COLUMNS, DEFAULT_COLUMNS, FEATURES, LEFT
+from bhype.lab.openzfs.pool_properties import ALIASES, CHOICES, COLUMNS, DEFAULT_COLUMNS, FEATURES, LEFT
 from bhype.lab.openzfs.reading import table
 from bhype.lab.zpool_usage import interval, options, refuse, rows
 
@@ -60,6 +60,7 @@ def list_(argv: list[str]) -> int:
         turn += 1
         store = pools.opened()
         chosen, code = opened(store, words)
+        code = 0 if chosen else code  # pool_list_iter() has the last word
         _list(store, chosen, columns, letters)
         if not chosen and not words and "H" not in letters:
             print("no pools available")
@@ -85,9 +86,33 @@ def _list(store: Store, chosen: list[str], columns: list[str], letters: set[str]
     heads = [COLUMNS.get(column, column.upper()) for column in columns]
     if "v" not in letters:
         if lines:
-            table(heads, [group[0] for _, group in lines], [column not in LEFT for column in columns])
+            _table(columns, heads, [group[0] for _, group in lines])
         return
     _list_verbose(store, lines, heads, columns, style)
+
+
+def _width(column: str) -> int:
+    """The least width of a column (zprop_width() in zprop_common.c)."""
+    if column == "health":
+        return 8
+    head = len(COLUMNS.get(column, column))
+    if column in CHOICES:
+        return max(head, *(len(word) for word in CHOICES[column]))
+    return head if column in LEFT or column not in COLUMNS else max(5, head)
+
+
+def _table(columns: list[str], heads: list[str], lines: list[list[str]]) -> None:
+    widths = [max(_width(c), *(len(row[i]) for row in [heads, *lines])) for i, c in enumerate(columns)]
+    for row in [heads, *lines]:
+        cells = [
+            cell
+            if column in LEFT and index == len(columns) - 1
+            else cell.ljust(widths[index])
+            if column in LEFT
+            else cell.rjust(widths[index])
+            for index, (column, cell) in enumerate(zip(columns, row, strict=True))
+        ]
+        sys.stdout.write("  ".join(cells) + "\n")
 
 
 def _strip(row: list[str]) -> list[str]:
@@ -107,7 +132,8 @@ def _list_verbose(
     style: pool_status.Style,
 ) -> None:
     first = max((pool_status.width(name, store.pools[name], style) for name, _ in lines), default=10)
-    widths = [first, *(max(len(h), *(len(g[0][i]) for _, g in lines)) for i, h in enumerate(heads) if i)]
+    widths = [first]
+    widths += [max(_width(c), *(len(g[0][i]) for _, g in lines)) for i, c in enumerate(columns) if i]
     cells = [heads, *(group[0] for _, group in lines)]
 
     def line(row: list[str]) -> str:
@@ -215,7 +241,12 @@ def get(argv: list[str]) -> int:
     if "H" in letters:
         rows(lines)
     elif lines:
-        table([field.upper() for field in fields], lines, [False] * len(fields))
+        heads = [field.upper() for field in fields]
+        if "value" in fields:
+            at = fields.index("value")
+            least = max(_width(prop) if prop in COLUMNS else 0 for prop in wanted)
+            heads[at] = heads[at].ljust(least) if at < len(fields) - 1 else heads[at]
+        table(heads, lines, [False] * len(fields))
     return code
 
 
@@ -275,7 +306,7 @@ def history(argv: list[str]) -> int:
     chosen, code = opened(store, words)
     for name in chosen:
         print(f"History for '{name}':")
-        for line in pool_history.lines(store.pools[name], long="l" in letters):
+        for line in pool_history.lines(name, long="l" in letters):
             print(line)
         print()
     if not chosen and not words:

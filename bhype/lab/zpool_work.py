@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from bhype.lab.openzfs.store import Store
     from bhype.lab.openzfs.vdevs import Pool, Vdev
 
+DATASET = (
+    "'zpool checkpoint' doesn't work on datasets. To save the state of a dataset from a specific point in time "
+    "please use 'zfs snapshot'"
+)
 ACTIVITIES = ("discard", "free", "initialize", "replace", "remove", "resilver", "scrub", "trim")
 
 
@@ -31,7 +35,7 @@ def scrub(argv: list[str]) -> int:
     if not words:
         refuse("scrub", "missing pool name argument")
     with changing() as store:
-        pools.refresh(store)
+        pools.refresh(store, keep=True)
         chosen, code = opened(store, words)
         for name in chosen:
             wrong = _scrub(store, name, letters)
@@ -39,7 +43,9 @@ def scrub(argv: list[str]) -> int:
                 core.warn(wrong)
                 code = 1
             else:
-                pool_history.log(store.pools[name], ["zpool", "scrub", *argv])
+                pool_history.log(name, ["zpool", "scrub", *argv])
+                if store.pools[name].get("checkpoint") and "s" not in letters:
+                    print(f"warning: will not scrub state that belongs to the checkpoint of pool '{name}'")
                 pool_history.event(name, f"sysevent.fs.zfs.scrub_{'abort' if 's' in letters else 'start'}")
     if "w" in letters and not code:
         for name in chosen:
@@ -126,7 +132,7 @@ def trim(argv: list[str]) -> int:
                 core.warn(text)
         if any(text != "unsupported" for text in wrong):
             raise core.Exit(255)
-        pool_history.log(pool, ["zpool", "trim", *argv])
+        pool_history.log(name, ["zpool", "trim", *argv])
     if "w" in letters:
         _wait(name, {"trim"})
     return 0
@@ -164,11 +170,12 @@ def _trim(each: Vdev, word: str, letters: set[str], *, whole: bool) -> str:
         return f"cannot trim '{word}': currently trimming"
     done = each["trim"]["done"] if state == "SUSPENDED" else 0.0
     now = time.time()
+    seconds = scanning.TRIM_SECONDS if each["kind"] == "disk" else scanning.FILE_SECONDS
     each["trim"] = {
         "state": "ACTIVE",
         "start": now,
         "at": int(now),
-        "seconds": scanning.TRIM_SECONDS,
+        "seconds": seconds,
         "done": done,
     }
     return ""
@@ -224,6 +231,10 @@ def checkpoint(argv: list[str]) -> int:
         refuse("checkpoint", "too many arguments")
     name = words[0]
     with changing() as store:
+        if opened(store, words)[1]:
+            if "/" in name:
+                core.warn(DATASET)
+            raise core.Exit(1)
         pool = one(store, name)
         if "d" in letters:
             prefix = f"cannot discard checkpoint in '{name}'"
@@ -236,7 +247,7 @@ def checkpoint(argv: list[str]) -> int:
             if pool.get("checkpoint"):
                 core.fail(f"{prefix}: checkpoint exists")
             pool["checkpoint"] = {"at": int(time.time()), "space": 64 * 1024}
-        pool_history.log(pool, ["zpool", "checkpoint", *argv])
+        pool_history.log(name, ["zpool", "checkpoint", *argv])
     return 0
 
 

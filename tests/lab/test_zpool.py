@@ -123,8 +123,8 @@ def test_an_exported_pool_comes_back(lab):
     assert (
         lab.fails("zpool", "import", "-d", "/tmp", "nope") == "cannot import 'nope': no such pool available\n"
     )
-    assert lab.fails("zpool", "import", "-d", "/tmp", "data", "tank").startswith(
-        "cannot import 'data': a pool with that name already exists\n"
+    assert lab.fails("zpool", "import", "-d", "/tmp", "data", "tank") == (
+        "cannot import 'data' as 'tank': pool already exists\n"
     )
     lab.ok("zpool", "import", "-d", "/tmp", "data", "again")
     assert lab.path("/again/x/file").read_text() == "1"

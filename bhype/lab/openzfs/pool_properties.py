@@ -39,7 +39,7 @@ CHOICES = {
     "failmode": ("wait", "continue", "panic"),
 }
 # Left-aligned in lists: text and choices.
-LEFT = frozenset({"name", "health", "comment", "altroot", *SETTABLE} - {"ashift", "version"})
+LEFT = frozenset({"name", "comment", "altroot", *SETTABLE} - {"ashift", "version"})
 ALIASES = {
     **{"alloc": "allocated", "cap": "capacity", "frag": "fragmentation", "dedup": "dedupratio"},
     **{"ckpoint": "checkpoint", "expandsz": "expandsize", "rdonly": "readonly", "listsnaps": "listsnapshots"},
@@ -86,7 +86,7 @@ def check(name: str, value: str, *, creating: bool = False, importing: bool = Fa
     if name not in SETTABLE or name == "name":
         raise BadProperty(f"'{name}' is readonly")
     if name in CHOICES and value not in CHOICES[name]:
-        raise BadProperty(f"'{name}' must be one of '{' | '.join(reversed(CHOICES[name]))}'")
+        raise BadProperty(f"'{name}' must be one of '{' | '.join(CHOICES[name])}'")
     match name:
         case "readonly" if not importing:
             raise BadProperty(f"property '{name}' can only be set at import time")
@@ -99,7 +99,7 @@ def check(name: str, value: str, *, creating: bool = False, importing: bool = Fa
                 raise BadProperty(f"'{name}' must be a number")
             if int(value) != 0 and not 9 <= int(value) <= 16:
                 raise BadProperty(
-                    f"property '{name}' number '{value}' is invalid, only values between 9 and 16 are allowed."
+                    f"property '{name}' number {value} is invalid, only values between 9 and 16 are allowed."
                 )
         case "comment":
             if len(value.encode()) > 32:

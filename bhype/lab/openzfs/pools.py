@@ -6,10 +6,10 @@ import os
 import time
 
 from bhype.lab import core
-from bhype.lab.openzfs import labels, making, scanning, sizes, vdevs
+from bhype.lab.openzfs import guard, labels, making, pool_history, scanning, sizes, vdevs
 from bhype.lab.openzfs.pool_properties import COLUMNS, FEATURES, SETTABLE
 from bhype.lab.openzfs.space import Space
-from bhype.lab.openzfs.store import Store
+from bhype.lab.openzfs.store import Store, reading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,22 +56,28 @@ def add(pool: Pool, spec: Spec, name: str) -> None:
     vdevs.relabel(pool, name)
 
 
-def refresh(store: Store) -> None:
-    """Bring all pools to what has happened to their devices and what their scans have done."""
+def refresh(store: Store, *, keep: bool = False) -> None:
+    """Bring all pools to what has happened to their devices and what their scans have done.
+
+    keep: it will be written back, so what was replaced loses its label.
+    """
     disks = core.peek("disks")
     for name, pool in store.pools.items():
         vdevs.look(pool, disks)
         scanning.settle(pool, name)
         if not pool.get("suspended"):
             pool["health"] = vdevs.health(pool)[0]
+        for path, guid in pool.pop("gone", []) if keep else ():
+            label = labels.read(path)
+            if label and label["guid"] == guid:
+                labels.clear(path)
+    if keep:
+        guard.keep(store.pools)
 
 
 def opened() -> Store:
     """The store to read, its pools as they are now."""
-    from bhype.lab.openzfs import store as module
-
-    read = getattr(module, "reading", None)
-    store: Store = read() if read else Store(core.peek("zfs"))
+    store = reading()
     refresh(store)
     return store
 
@@ -95,14 +101,9 @@ def put_away(store: Store, name: str, state: int = labels.EXPORTED) -> None:
     kept = {each: store.datasets.pop(each) for each in mine}
     pool = store.pools.pop(name)
     vdevs.relabel(pool, name, state)
+    pool_history.move(name, str(pool["guid"]))
+    guard.keep(store.pools)
     store.data.setdefault(EXPORTED, {})[str(pool["guid"])] = {"name": name, "pool": pool, "datasets": kept}
-    _changed(store)
-
-
-def _changed(store: Store) -> None:
-    tell = getattr(store, "changed", None)
-    if tell:
-        tell()
 
 
 def forget(store: Store) -> None:
@@ -114,6 +115,7 @@ def forget(store: Store) -> None:
             continue
         for dataset in row["datasets"].values():
             store.doomed.append(f"{core.folder()}/state/zfs-data/{dataset.get('shelf') or dataset['guid']}")
+        pool_history.forget(key)
         del away[key]
 
 
@@ -138,8 +140,8 @@ def bring_back(store: Store, key: str, new: str, *, mount: bool = True) -> None:
     store.pools[new] = pool
     for each, dataset in kept["datasets"].items():
         store.datasets[new + each[len(old) :]] = dataset
-    _changed(store)
     vdevs.relabel(pool, new)
+    pool_history.move(key, new)
     if mount:
         store.show_again([new, *store.below(new)])
 
@@ -195,7 +197,9 @@ class PoolValues:
             set_here = prop in self.pool["props"]
             return self.pool["props"].get(prop, "-"), "local" if set_here else "default"
         if prop in SETTABLE:
-            set_here = prop in self.pool["props"] or (prop == "altroot" and "altroot" in self.pool)
+            set_here = prop in self.pool["props"]
+            if prop == "readonly" and set_here:
+                return self.pool["props"][prop], "-"
             return self.pool["props"].get(prop, SETTABLE[prop]), "local" if set_here else "default"
         return self._fact(prop), "-"
 

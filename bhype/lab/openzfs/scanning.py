@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SCRUB_SECONDS = 5.0
 RESILVER_SECONDS = 3.0
 TRIM_SECONDS = 3.0
+FILE_SECONDS = 0.2  # of each where there are only files, which are small
 RATE = 2 * 1024**3  # bytes per second beyond that
 
 
@@ -94,6 +95,7 @@ def _collapse(pool: Pool, vdev: Vdev) -> None:
         clean = last["state"] == "ONLINE" and not last.get("dirty")
         if child["kind"] == "replacing" and clean:
             vdev["children"][index] = last
+            pool.setdefault("gone", []).append([first["path"], first["guid"]])
         elif first.get("unspare") and first["state"] == "ONLINE" and not first.get("dirty"):
             del first["unspare"]
             vdev["children"][index] = first
@@ -101,6 +103,8 @@ def _collapse(pool: Pool, vdev: Vdev) -> None:
         last = vdev["children"][-1]
         if last["state"] == "ONLINE" and not last.get("dirty"):
             kept = {key: vdev[key] for key in ("id", "class", "asize")}
+            first = vdev["children"][0]
+            pool.setdefault("gone", []).append([first["path"], first["guid"]])
             vdev.clear()
             vdev.update(last | kept)
 
@@ -115,6 +119,8 @@ def start(pool: Pool, function: str, allocated: int, targets: list[int] | None =
                 if count:
                     rotten[str(each["guid"])] = count
     seconds = SCRUB_SECONDS if function == "SCRUB" else RESILVER_SECONDS
+    if all(each["kind"] == "file" for each in vdevs.all_leaves(pool, spares=False)):
+        seconds = FILE_SECONDS
     pool["scan"] = {
         **{
             "function": function,

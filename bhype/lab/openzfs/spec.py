@@ -29,7 +29,8 @@ def grouping(word: str) -> tuple[str, int, int] | None:
 class Spec:
     """What the words say: top-level vdevs, cache devices and spares, all of them there and openable."""
 
-    def __init__(self, words: list[str]) -> None:
+    def __init__(self, words: list[str], ashift: str = "0") -> None:
+        self._ashift = ashift
         self.tops: list[Vdev] = []
         self.cache: list[Vdev] = []
         self.spares: list[Vdev] = []
@@ -37,7 +38,7 @@ class Spec:
         self._parse(words)
 
     def leaves(self) -> list[Vdev]:
-        return [each for top in self.tops for each in vdevs.leaves(top)] + self.cache + self.spares
+        return [each for top in self.tops for each in vdevs.leaves(top)] + self.spares + self.cache
 
     def _parse(self, words: list[str]) -> None:
         kind, seen_log = "", False
@@ -47,7 +48,7 @@ class Spec:
             position += 1
             group = grouping(word)
             if group is None:
-                self.tops.append({**_leaf(word), "class": kind})
+                self.tops.append({**self._leaf(word), "class": kind})
                 continue
             type_, least, parity = group
             if type_ in ("log", "special", "dedup"):
@@ -66,7 +67,7 @@ class Spec:
             end = position
             while end < len(words) and grouping(words[end]) is None:
                 end += 1
-            children = [_leaf(each) for each in words[position:end]]
+            children = [self._leaf(each) for each in words[position:end]]
             position = end
             if len(children) < least:
                 core.fail(f"{INVALID}: {word} requires at least {least} devices")
@@ -83,6 +84,14 @@ class Spec:
             core.fail(f"{INVALID}: at least one toplevel vdev must be specified")
         if seen_log and not any(top["class"] for top in self.tops):
             core.fail(f"{INVALID}: log requires at least 1 device")
+
+    def _leaf(self, word: str) -> Vdev:
+        found = _leaf(word)
+        if not self._ashift.isdigit():
+            core.fail("ashift must be a number.")
+        if int(self._ashift) and not 9 <= int(self._ashift) <= 16:
+            core.fail(f"invalid 'ashift={self._ashift}' property: only values between 9 and 16 are allowed.")
+        return found
 
     # -- checks --------------------------------------------------------------------------------------
 
@@ -121,6 +130,10 @@ class Spec:
             if found["guid"] not in members:
                 return
             spare = any(leaf["guid"] == found["guid"] for leaf in owner["spares"])
+            if any(leaf["guid"] == found["guid"] for leaf in owner["cache"]):
+                if not force:
+                    self._errors.append(f"{each['path']} is part of unknown pool '{found['pool']}'")
+                return
             if replacing and owner is pool and spare:
                 return  # a pool's own spare may take a place in it
             if spare and any(leaf is each for leaf in self.spares):
@@ -166,9 +179,10 @@ class Spec:
     def refuse_small_or_same(self) -> str:
         """The kernel's reason against the devices, or ""; "busy" for one that is given twice or used by the host."""
         paths = [each["path"] for each in self.leaves()]
-        for each in self.leaves():
-            if each["size"] < labels.SMALLEST:
-                return "small"
+        for top in [*self.tops, *self.cache, *self.spares]:
+            small = [each["size"] < labels.SMALLEST for each in vdevs.leaves(top)]
+            if any(small):
+                return "small" if all(small) else "closed"
         if len(set(paths)) < len(paths):
             return "same"
         return "closed" if any(is_open(path) for path in paths) else ""
@@ -196,7 +210,7 @@ def _leaf(word: str) -> Vdev:
             core.fail(
                 f"cannot open '{word}': no such device in /dev\nmust be a full path or shorthand device name"
             )
-        core.fail(f"cannot open '{word}': {os.strerror(error.errno or errno.ENOENT)}")
+        core.fail(f"cannot resolve path '{word}'")
     if (status.st_mode & 0o170000) == 0o040000:
         core.fail(f"cannot use '{path}': must be a block device or regular file")
     return vdevs.leaf(path, size_of(path))
@@ -279,10 +293,15 @@ def _same(last: Level, rep: Level, errors: list[str] | None) -> bool:
             f"mismatched replication level: raidz and mirror vdevs with different redundancy, "
             f"{raidz[2]} vs. {mirror[1] - 1} ({mirror[1]}-way) are present"
         )
+    elif last[0] == rep[0] == "raidz":  # is_raidz_draid(): their widths may differ
+        if last[2] == rep[2]:
+            return True
+        text = (
+            f"mismatched replication level: raidz and raidz vdevs with different redundancy, "
+            f"{last[2]} vs. {rep[2]} are present"
+        )
     elif last[0] != rep[0]:
         text += f"{last[0]} and {rep[0]} vdevs are present"
-    elif last[2] != rep[2]:
-        text += f"{last[2]} and {rep[2]} device parity {rep[0]} vdevs are present"
     else:
         text += f"{last[1]}-way and {rep[1]}-way {rep[0]} vdevs are present"
     if errors is not None:

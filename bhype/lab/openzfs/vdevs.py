@@ -104,8 +104,11 @@ def top_of(pool: Pool, vdev: Vdev) -> Vdev:
 
 
 def name(vdev: Vdev, *, index: int | None = None, numbered: bool = True, style: str = "") -> str:
-    """As zpool_vdev_name(). index: of a child; style: "" short, "P" full path, "g" guid."""
-    if style == "g" or vdev.get("absent"):
+    """As zpool_vdev_name(). index: of a child; style: "" short, "P" full path, "g" guid; "i": as import lists it.
+
+    What was not there when the pool was imported is known by its guid alone.
+    """
+    if style == "g" or (vdev.get("absent") and style != "i"):
         return str(vdev["guid"])
     if "path" in vdev:
         path: str = vdev["path"]
