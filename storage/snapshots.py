@@ -190,15 +190,17 @@ def take(run: Run, pool: Pool, dataset: str, name: str, *, kind: str = MANUAL, n
         command = zfs.snapshot(f"{dataset}@{name}", zfs_snapshots.properties(kind, note), recursive=True)
     except names.BadName as error:
         raise OperationFailed(str(error)) from error
+    is_new = True
     try:
         run.host.run(command)
     except CommandFailed as error:
-        if "dataset already exists" in error.result.stderr:
-            return False
+        is_new = "dataset already exists" not in error.result.stderr
         # The first line says what is wrong, the last one only that nothing was done.
-        raise OperationFailed(error.result.stderr.partition("\n")[0].strip() or str(error)) from error
+        if is_new:
+            raise OperationFailed(error.result.stderr.partition("\n")[0].strip() or str(error)) from error
+    # Also of one that was there: whoever took it may have died before the rows knew.
     snapshots_observe.refresh(run.host, pool, dataset)
-    return True
+    return is_new
 
 
 def there(run: Run, dataset: str) -> list[Moment]:
