@@ -29,6 +29,7 @@ from . import (
     operations_adopt,
     operations_deploy,
     operations_disks,
+    operations_identity,
     operations_templates,
     operations_transfer,
     orphans,
@@ -57,8 +58,8 @@ from .operating import (
 POWEROFF_SECONDS = 30.0
 # Their operations are registered by being imported, as those below are.
 OTHERS = (
-    boot, bulk, locking, operations_adopt, operations_deploy, operations_disks, operations_templates,
-    operations_transfer, orphans, renaming, snapshots_operations,
+    boot, bulk, locking, operations_adopt, operations_deploy, operations_disks, operations_identity,
+    operations_templates, operations_transfer, orphans, renaming, snapshots_operations,
 )  # fmt: skip
 
 
