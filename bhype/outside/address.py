@@ -85,4 +85,5 @@ def _is_public(address: Address) -> bool:
         and not address.is_loopback
         and not address.is_link_local
         and not address.is_private
+        and not (isinstance(address, ipaddress.IPv6Address) and address.is_site_local)
     )

@@ -125,6 +125,7 @@ class Fetch:
         self._known = _recall(job)
         self._began = time.monotonic()
         self._first = self._done
+        self._anew = 0
 
     @property
     def _done(self) -> int:
@@ -285,7 +286,11 @@ class Fetch:
             raise Refused(f"The pool has not enough room: {free} bytes are free.")
 
     def _forget(self) -> None:
-        """Begin anew."""
+        """Begin anew; where that helps nothing, give up. Raises Refused."""
+        if self._done:
+            self._anew += 1
+            if self._anew > self._job.tries:
+                raise Refused("The server does not send the file whole.")
         os.ftruncate(self._job.file, 0)
         self._known = Known()
         _remember(self._job, self._known)
