@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from django.utils import timezone
 
 from bhype.accounts.models import User
 from bhype.tasks import Refused, ask
 from bhype.tasks.models import Task
-from storage.models import Snapshot
+from storage.models import Dataset, Snapshot
 from tests.conftest import make_user
 from tests.vms.test_copies import MIB, read, snapshots, write
 from tests.vms.test_operations import finish, new_vm
@@ -168,3 +169,189 @@ def test_what_equals_root_does_not_come_back_by_a_rollback(ready, vm, alice, set
     assert "raw" not in {entry["device"] for entry in config(ready)["emulations"]}
     assert do(ready, "vms.rollback", admin, vm, name="with-raw").status == "succeeded"
     assert VM.objects.get().devices.filter(kind="raw").exists()
+
+
+def test_a_rollback_is_blocked_by_what_lives_on_newer_ones_and_by_holds(ready, vm, alice):
+    take(ready, vm, "good")
+    take(ready, vm, "later")
+    ready.commands("/sbin/zfs", "hold", "keep", f"{vm.dataset}/disk1@later")
+    ready.commands("/sbin/zfs", "clone", f"{vm.dataset}/disk0@later", "tank/elsewhere")
+    ready.commands("/sbin/zfs", "snapshot", f"{vm.dataset}/disk1@by-hand")
+    told = do(ready, "vms.preview_rollback", alice, vm, name="good").result
+    assert any("tank/elsewhere lives on it" in why for why in told["blocked"])
+    assert any("it is held" in why for why in told["blocked"])
+    assert any("bHype did not take it" in why for why in told["blocked"])
+    task = do(ready, "vms.rollback", alice, vm, name="good")
+    assert task.status == "failed" and "lives on it" in task.error
+    assert {"good", "later", "by-hand"} <= tails(ready)
+
+
+def test_a_rollback_after_a_rename_and_a_new_disk_keeps_both(ready, vm, alice):
+    take(ready, vm, "good")
+    document = plan.document(wanted.load(vm.pk))
+    disk = {"device": "virtio-blk", "path": f"/dev/zvol/{vm.dataset}/disk2"}
+    sizes = {disk["path"]: 32 * MIB}
+    wanted.save(vm, {**document, "emulations": [*document["emulations"], disk]}, alice, sizes=sizes)
+    assert finish(ready).status == "succeeded"
+    ask("vms.rename", {"vm_id": vm.pk, "name": "web9"}, alice)
+    assert finish(ready).status == "succeeded"
+    ready.sweep()
+    told = do(ready, "vms.preview_rollback", alice, vm, name="good").result
+    assert told["warnings"] == [
+        "tank/bhype/vms/web9/disk2 is newer than the snapshot: it stays as it is, unplugged."
+    ]
+    assert told["faults"] == []
+    task = do(ready, "vms.rollback", alice, vm, name="good")
+    assert task.status == "succeeded", task.error
+    rows = VM.objects.get().disks
+    assert dict(rows.values_list("index", "is_attached")) == {0: True, 1: True, 2: False}
+    text = json.dumps(config(ready, "web9"))
+    assert "web9" in text and "web1" not in text
+    assert "tank/bhype/vms/web9/disk2" in ready.datasets()
+
+
+def test_a_running_vm_is_not_rolled_back_but_a_snapshot_of_it_is_taken(ready, vm, alice, monkeypatch):
+    monkeypatch.setattr("vms.power.is_on", lambda _host, _name: True)
+    take(ready, vm, "live")
+    task = do(ready, "vms.rollback", alice, vm, name="live")
+    assert task.status == "failed" and "Stop it first" in task.error
+
+
+def test_an_owner_destroys_own_snapshots_and_not_those_of_a_policy(ready, vm, alice):
+    take(ready, vm, "mine", alice)
+    ready.commands("/sbin/zfs", "snapshot", "-r", "-o", "org.bhype:kind=daily", f"{vm.dataset}@daily-1")
+    ready.sweep()
+    names = ["mine", "daily-1", "gone"]
+    look = do(ready, "vms.preview_deletion", make_user("root1", "admin"), vm, names=names)
+    assert look.result["goes"] == [f"{vm.dataset}@mine", f"{vm.dataset}@daily-1"]
+    task = do(ready, "vms.delete_snapshots", alice, vm, names=names)
+    assert task.result["goes"] == [f"{vm.dataset}@mine"]
+    assert "only who may change storage" in task.result["stays"][f"{vm.dataset}@daily-1"]
+    assert tails(ready) == {"daily-1"}
+
+
+def test_a_new_vm_is_made_of_a_snapshot(ready, vm, alice):
+    from vms import copies
+
+    take(ready, vm, "good", alice)
+    write(ready, "web1/disk0", 3 * MIB, b"worse")
+    for name, linked in (("whole", False), ("linked", True)):
+        copies.make(vm, name, alice, linked=linked, snapshot="good")
+        task = finish(ready)
+        assert task.status == "succeeded", task.error
+        assert read(ready, f"{name}/disk0", 3 * MIB, 5) == b"hello"
+    assert tails(ready) == {"good"}
+    with pytest.raises(Refused, match="no snapshot called"):
+        copies.make(vm, "other", alice, snapshot="nosuch")
+    ready.sweep()
+    ask("vms.delete_snapshots", {"vm_id": vm.pk, "names": ["good"]}, alice)
+    task = finish(ready)
+    assert task.status == "failed" and "a clone lives on it" in task.error
+
+
+def test_files_of_a_snapshot_are_for_who_may_change_the_vm(ready, vm, alice, as_user, viewer):
+    take(ready, vm, "good", alice)
+    task = do(ready, "vms.list_snapshot", alice, vm, name="good")
+    assert {"vm.json", "uefi-vars.fd"} <= {one["name"] for one in task.result["entries"]}
+    task = do(ready, "vms.fetch_from_snapshot", alice, vm, name="good", path="vm.json")
+    assert task.status == "succeeded", task.error
+    url = f"/storage/snapshots/files/{task.pk}/"
+    assert json.loads(b"".join(as_user(alice).post(url)))["uuid"] == str(vm.uuid)
+    for word in (f"/vms/web1/snapshots/results/{task.pk}/", url):
+        assert as_user(viewer).post(word).status_code in {404, 405}
+    VM.objects.update(owner=viewer)
+    assert as_user(alice).post(url).status_code == 404
+
+
+# Pages and API; rows only.
+
+
+@pytest.fixture
+def vm_row(pool, host, viewer):
+    return VM.objects.create(
+        host=host, pool=pool, owner=viewer, name="web5", memory=1 << 28, vnc_port=5905, vnc_password="x",
+        state="stopped",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def shown(vm_row):
+    dataset = Dataset.objects.create(
+        pool=vm_row.pool, name=vm_row.dataset, kind="filesystem", bhype_id=str(vm_row.uuid)
+    )
+    for number, kind in enumerate(("manual", "daily", "")):
+        Snapshot.objects.create(
+            dataset=dataset, name=f"s{number}", guid=str(number), txg=number, created_at=timezone.now(), kind=kind,
+            note=f"note {number}",
+        )  # fmt: skip
+    return vm_row
+
+
+def test_the_tab_shows_the_tree_and_what_can_be_done(shown, as_user, viewer, stranger, admin):
+    page = as_user(viewer).get("/vms/web5/snapshots/").content.decode()
+    assert page.index("s2") < page.index("s1") < page.index("s0")
+    assert "note 1" in page and "Roll back" in page and "Now" in page
+    assert page.count('type="checkbox" class="form-check-input" name="snapshot"') == 1
+    page = as_user(admin).get("/vms/web5/snapshots/").content.decode()
+    assert page.count('type="checkbox" class="form-check-input" name="snapshot"') == 2
+    assert as_user(stranger).get("/vms/web5/snapshots/").status_code == 404
+
+
+def test_an_owner_takes_looks_and_goes_back_by_the_pages(shown, as_user, viewer):
+    client = as_user(viewer)
+    assert client.post("/vms/web5/snapshots/take/", {"name": "s1"}).status_code == 422
+    assert client.post("/vms/web5/snapshots/take/", {"name": "new", "note": "why"}).status_code == 302
+    assert Task.objects.get().params == {"vm_id": shown.pk, "name": "new", "note": "why"}
+    answer = client.post("/vms/web5/snapshots/do/", {"do": "preview_rollback", "snapshot": "s0"})
+    look = Task.objects.get(operation="vms.preview_rollback")
+    assert answer["Location"] == f"/vms/web5/snapshots/results/{look.pk}/"
+    assert client.post("/vms/web5/snapshots/rollback/", {"task": look.pk}).status_code == 404
+    goes = [{"name": f"{shown.dataset}@s1", "at": "", "kind": "daily", "note": ""}]
+    told = {
+        "snapshot": "s0", "goes": goes, "blocked": [], "warnings": ["mind"], "faults": [],
+        "changes": [{"label": "Memory", "before": "2 GiB", "after": "1 GiB"}],
+    }  # fmt: skip
+    Task.objects.filter(pk=look.pk).update(status="succeeded", result=told)
+    page = client.get(answer["Location"]).content.decode()
+    assert f"{shown.dataset}@s1" in page and "2 GiB" in page and "mind" in page
+    client.post("/vms/web5/snapshots/rollback/", {"task": look.pk, "keep_config": "on"})
+    asked = Task.objects.get(operation="vms.rollback").params
+    assert asked == {"vm_id": shown.pk, "name": "s0", "goes": [goes[0]["name"]], "keep_config": True}
+    VM.objects.update(rolling_back_to="s0")
+    assert "Finish it" in client.get("/vms/web5/snapshots/").content.decode()
+    client.post("/vms/web5/snapshots/finish/")
+    assert Task.objects.get(operation="vms.finish_rollback").params["keep_config"] is True
+
+
+def test_by_the_api_too(shown, as_user, viewer, stranger):
+    client = as_user(viewer)
+    found = client.get("/api/v1/vms/web5/snapshots").json()
+    assert [one["name"] for one in found] == ["s2", "s1", "s0"] and found[1]["why"].startswith("a policy")
+
+    def post(user, path, body):
+        return as_user(user).post(f"/api/v1/vms/web5/snapshots{path}", body, content_type="application/json")
+
+    bodies = {
+        "": {"name": "x"}, "/preview": {"names": ["s0"]}, "/delete": {"names": ["s0"]}, "/list": {"name": "s0"},
+        "/preview-rollback": {"name": "s0"}, "/rollback": {"name": "s0"}, "/finish": {"name": "s0"},
+        "/hold": {"name": "s0"}, "/release": {"name": "s0"}, "/note": {"name": "s0", "note": "n"},
+        "/diff": {"name": "s0"}, "/fetch": {"name": "s0", "path": "vm.json"},
+    }  # fmt: skip
+    for path, body in bodies.items():
+        assert post(stranger, path, body).status_code == 404
+        assert post(viewer, path, body).status_code == 202, path
+    assert post(viewer, "/rollback", {"name": "s0", "x": 1}).status_code == 422
+
+
+def test_vms_are_marked_as_in_production_one_by_one_and_many_at_once(shown, as_user, viewer, admin):
+    client = as_user(admin)
+    client.post("/vms/_bulk/", {"action": "mark", "vm": [shown.pk]})
+    shown.refresh_from_db()
+    assert shown.is_production
+    assert "web5" in client.get("/vms/?mark=production").content.decode()
+    client.post("/vms/_bulk/", {"action": "unmark", "vm": [shown.pk]})
+    assert "web5" not in client.get("/vms/?mark=production").content.decode().partition("vm-table")[2]
+    changed = as_user(viewer).patch(
+        "/api/v1/vms/web5/life", {"is_production": True}, content_type="application/json"
+    )
+    assert changed.json()["is_production"] is True
