@@ -13,7 +13,13 @@ MODULES = {
     **dict.fromkeys(("load-key", "unload-key", "change-key"), "keys"),
     **dict.fromkeys(("set", "inherit", "rename", "promote"), "changing"),
     **dict.fromkeys(("destroy", "rollback"), "destroying"),
-    **{"diff": "diffing", "send": "sending", "receive": "receiving", "mount": "mounting", "unmount": "mounting"},
+    **{
+        "diff": "diffing",
+        "send": "sending",
+        "receive": "receiving",
+        "mount": "mounting",
+        "unmount": "mounting",
+    },
 }
 ALIASES = {"snap": "snapshot", "recv": "receive", "umount": "unmount"}
 # Python has words of these names.

@@ -224,7 +224,7 @@ def test_what_cannot_be_received_is_told_in_zfs_words(tree):
     snapshots = "destination has snapshots (eg. tank/a@s1)\nmust destroy them to overwrite it\n"
     missing = "cannot open 'tank/x': dataset does not exist\n"
     cases = [
-        (full, ["tank/a/disk0"], ""),
+        (full, ["tank/a/disk0"], new + "destination 'tank/a/disk0' exists\nmust specify -F to overwrite it\n"),
         (full, ["tank/a"], new + "destination 'tank/a' exists\nmust specify -F to overwrite it\n"),
         (full, ["-F", "tank/a"], new + snapshots),
         (full, ["tank/x/y"], missing + new + "unable to restore to destination\n"),

@@ -219,7 +219,9 @@ def _name(path: Path) -> str:
 
 def _initramfs(root: Path, modules: list[tuple[str, bytes]]) -> bytes:
     """init, the programs with their libraries, and the modules ("newc" cpio)."""
-    entries: dict[str, tuple[int, bytes]] = dict.fromkeys(("bin", "dev", "proc", "sys", "etc", "tmp", "run", "modules", "lib", "lib64"), (16877, b""))
+    entries: dict[str, tuple[int, bytes]] = dict.fromkeys(
+        ("bin", "dev", "proc", "sys", "etc", "tmp", "run", "modules", "lib", "lib64"), (16877, b"")
+    )
     for names in PROGRAMS.values():
         for name in names:
             found = next(path for path in root.rglob(name) if path.is_file() and os.access(path, os.X_OK))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tests.openzfs import build
 
-BOOT_SECONDS = 120
+BOOT_SECONDS = 300
 MEMORY = "1536"
 
 

@@ -1,7 +1,7 @@
 """Receives that were cut off: what -s keeps of them, beside the dataset, and what goes on from there.
 
 The dataset's row has "partial": what is told by `resuming`, and "new" for a dataset that has no other content. The
-bytes lie on the dataset's shelf with ".partial" behind its name.
+bytes lie at state/zfs-data/GUID.partial.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ KEPT = (
 
 def place(store: Store, name: str) -> str:
     """Where the bytes lie that have come."""
-    return store.shelf(name) + ".partial"
+    return f"{core.folder()}/state/zfs-data/{store.datasets[name]['guid']}.partial"
 
 
-def keep(store: Store, begin: Record, name: str, folder: str, draft: Draft, count: int) -> str:
-    """Keep what has come in ``folder``; returns libzfs's words. count: bytes of the stream that were read."""
+def keep(store: Store, begin: Record, name: str, draft: Draft, count: int) -> str:
+    """Keep the draft; returns libzfs's words. count: bytes of the stream that were read."""
     if name not in store.datasets:
         inherited = crypt.chosen(store, name.rpartition("/")[0], {}, "cannot receive new filesystem stream: ")
         row = store.add(name, begin["type"], **inherited)
@@ -55,12 +55,12 @@ def keep(store: Store, begin: Record, name: str, folder: str, draft: Draft, coun
     }
     store.begin()
     files.remove(place(store, name))
-    os.rename(folder, place(store, name))
+    os.rename(draft.path, place(store, name))
     return KEPT + resuming.token(row["partial"])
 
 
 def check(store: Store, begin: Record, name: str, prefix: str) -> str:
-    """Fail unless the stream goes on where the dataset's state ends; returns the snapshot that it builds upon, or ""."""
+    """Fail unless the stream goes on where the dataset's state ends; returns the snapshot it builds upon, or ""."""
     state = store.datasets[name].get("partial") if name in store.datasets else None
     if not state:
         core.fail(
@@ -75,7 +75,7 @@ def check(store: Store, begin: Record, name: str, prefix: str) -> str:
             prefix + f"kernel modules must be upgraded to receive this stream: it is not the rest of {name}"
         )
     line = store.snapshots(name)
-    return line[-1] if begin["fromguid"] and line else ""
+    return next((each for each in line if store.guid(each) == begin["fromguid"]), "")
 
 
 KEPT_NOTHING = "cannot receive resume stream: most recent snapshot does not\nmatch incremental source"

@@ -118,8 +118,25 @@ class Receiver:
         while True:
             begin = self.reader.begin()
             if begin is None:
+                self._prune(first)
                 return
             self._one(begin, first["toname"].partition("@")[0])
+
+    def _prune(self, package: Record) -> None:
+        """After -R into -F: snapshots that the source does not have are gone here as well."""
+        if not package.get("recursive") or "F" not in self.letters or "n" in self.letters:
+            return
+        with changing() as store:
+            for source, described in package["datasets"].items():
+                name = head(self._destination(f"{source}@-", head(package["toname"])))
+                for each in store.snapshots(name):
+                    row = store.datasets[each]
+                    if (
+                        store.guid(each) not in described["every"]
+                        and not row["holds"]
+                        and not store.clones(each)
+                    ):
+                        drop(store, each)
 
     # -- one substream -------------------------------------------------------------------------------
 
@@ -150,6 +167,11 @@ class Receiver:
         what = "resume" if resumed else "new filesystem" if new else "incremental"
         prefix = f"cannot receive {what} stream: "
         store = reading()
+        if not new and name != self.top and name not in store.datasets:
+            # Of a package: a dataset that was never received as a whole.
+            for _ in self.reader.rest():
+                pass
+            return
         base = self._check(store, begin, name, prefix, new=new)
         if "v" in self.letters:
             verb = "would receive" if "n" in self.letters else "receiving"
@@ -187,8 +209,6 @@ class Receiver:
             return partial.check(store, begin, name, prefix)
         known = _snapshots_by_guid(store, pool, name)
         there = name in store.datasets
-        if there and self._is_known(store, name, begin["toguid"]):
-            return ""
         if new:
             base = known.get(begin["fromguid"], "")
             if begin["clone"] and not base:
@@ -205,9 +225,10 @@ class Receiver:
             core.fail(prefix + f"destination '{name}' does not exist")
         if store.datasets[name].get("partial"):
             core.fail(prefix + partial.IN_THE_WAY.format(name))
-        latest = store.snapshots(name)
+        if self._is_known(store, name, begin["toguid"]):
+            return ""
         wanted = known.get(begin["fromguid"], "")
-        if wanted not in latest or (wanted != latest[-1] and "F" not in self.letters):
+        if wanted not in store.snapshots(name):
             core.fail(prefix + f"most recent snapshot of {name} does not\nmatch incremental source")
         if "F" not in self.letters and difference.differs(
             store.place(name), store.shelf(wanted), store.inner_mounts(name)
@@ -225,7 +246,7 @@ class Receiver:
         snapshots = store.snapshots(name)
         if snapshots:
             core.fail(
-                prefix + f"destination has snapshots (eg. {snapshots[0]})\nmust destroy them to overwrite it"
+                prefix + f"destination has snapshots (eg. {snapshots[-1]})\nmust destroy them to overwrite it"
             )
         if store.origin(name):
             core.fail(prefix + f"destination '{name}' is a clone\nmust destroy it to overwrite it")
@@ -270,9 +291,7 @@ class Receiver:
             if "s" in self.letters and draft.blocks:
                 with changing() as store:
                     base = self._check(store, begin, head(snapshot), prefix, new=not begin["fromguid"])
-                    text = partial.keep(
-                        store, begin, head(snapshot), self.draft, draft, self.reader.read_bytes
-                    )
+                    text = partial.keep(store, begin, head(snapshot), draft, self.reader.read_bytes)
                 core.fail(prefix + text)
             # Damaged records do not fit together in all kinds of ways.
             core.fail(prefix + (str(error) if isinstance(error, BadStream) else "checksum mismatch"))
@@ -293,7 +312,7 @@ class Receiver:
             store.add(name, kind, **origin, **self._crypt(store, begin, name, base))
         else:
             newer = store.snapshots(name)
-            for each in newer[newer.index(base) + 1 :] if base in newer else []:
+            for each in newer[newer.index(base) + 1 :] if base in newer and "F" in self.letters else []:
                 drop(store, each)
             partial.forget(store, name)
         row = store.datasets[name]

@@ -30,8 +30,8 @@ def token(partial: dict[str, Any]) -> str:
 
 
 def parse(text: str) -> dict[str, Any]:
-    """What a token says: object (blocks of data that have come), offset (of the last one), bytes (of the stream), toguid,
-    toname and perhaps fromguid. Raises BadToken."""
+    """What a token says: object (blocks of data that have come), offset (of the last one), bytes (of the stream),
+    toguid, toname and perhaps fromguid. Raises BadToken."""
     parts = text.split("-")
     if len(parts) != 4 or parts[0] != VERSION:
         raise BadToken("invalid format")

@@ -158,8 +158,8 @@ class Sender:
                 continue
             if self.letters & {"p", "R"}:
                 raise Failed(
-                    f"cannot send {name}: encrypted dataset {head(name)} may not be sent with properties without the raw flag"
-                    f"\nwarning: cannot send '{name}': backup failed"
+                    f"cannot send {name}: encrypted dataset {head(name)} may not be sent with properties "
+                    f"without the raw flag\nwarning: cannot send '{name}': backup failed"
                 )
             if self.store.locked(name):
                 raise Failed(f"warning: cannot send '{name}': dataset key must be loaded")
@@ -200,6 +200,8 @@ class Sender:
         steps: list[Step] = []
         for owner in owners:
             steps += self._steps(owner, source, tail, every=every, origin=replicate or from_origin)
+        if not steps and self.code:
+            return
         if not steps:
             raise Failed(f"cannot send '{dataset}': no such pool or dataset")
         self._check_keys([name for name, _ in steps])
@@ -347,6 +349,7 @@ class Sender:
         return {
             "props": {key: value for key, value in props.items() if key not in IN_DATA},
             "snapshots": {name.partition("@")[2]: self.store.datasets[name]["props"] for name in sent},
+            "every": [self.store.guid(name) for name in self.store.snapshots(owner)],
         }
 
     def _substream(self, writer: Writer, name: str, source: str) -> None:

@@ -171,7 +171,7 @@ class Store:
         self.hide(name)
         self.doomed.append(self.shelf(name))
         if self.datasets[name].get("partial"):
-            self.doomed.append(self.shelf(name) + ".partial")
+            self.doomed.append(f"{core.folder()}/state/zfs-data/{self.datasets[name]['guid']}.partial")
         for mark in self.bookmarks(name):
             self.drop(mark)
         del self.datasets[name]
@@ -209,7 +209,7 @@ class Store:
         for datasets in (self.datasets, *away):
             for dataset in datasets.values():
                 key = _shelf(dataset)
-                covers |= {key + ".covered", key + ".partial"}
+                covers |= {key + ".covered", f"{dataset['guid']}.partial"}
                 if key not in shelves:
                     continue
                 shelves.discard(key)
@@ -263,7 +263,7 @@ class Store:
 
     def key_root(self, name: str) -> str:
         """The dataset whose key the encrypted ``name`` needs (encryptionroot), "" for what is not encrypted."""
-        row = self.datasets[head(name)] if head(name) in self.datasets else {}
+        row = self.datasets.get(head(name), {})
         if "key" in row:
             return head(name)
         guid = row.get("key_root")

@@ -1,8 +1,9 @@
 """The lab's ZFS stream: records of JSON and bytes, framed and checksummed; ``zfs send`` writes, ``receive`` reads.
 
 A stream is what zfs(8) calls one: either a single substream (BEGIN, data, END) or a package (BEGIN with what is in
-it, END, substreams, END). Records: four bytes magic, the length of a JSON object, the length of bytes, both. Bytes
-have a CRC, as what came before a stream was cut off may be kept; an END holds the SHA-256 of all since its BEGIN. Kinds of records between:
+it, END, substreams, END). Records: four bytes magic, the length of a JSON object, the length of bytes, both.
+Bytes have a CRC, as what came before a stream was cut off may be kept; an END holds the SHA-256 of all since its BEGIN.
+Kinds of records between:
 
   dir, link, file: an entry of a filesystem with its mode, owner and times; data: bytes of the last file or of the
   volume, at an offset; size: the length of the last file or of the volume; gone: an entry that is no more.

@@ -134,7 +134,7 @@ class Values:
         if prop == "volsize" and row["type"] == S:
             return self._size(row["volsize"]), "local"
         if prop == "volsize" and row.get("partial"):
-            return self._size(0), "-"
+            return "0", "-"
         value, source = self.store.lookup(name, prop)
         if prop == "volblocksize":
             # Chosen once: where it is not the default it has no source.
