@@ -18,7 +18,16 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from bhype.accounts.models import ApiToken, AuditEntry, SshKey
 from bhype.api import api
 from bhype.tasks.models import Task
-from storage.models import CatalogueEntry, Dataset, Image, Iso, Upload
+from storage.models import (
+    CatalogueEntry,
+    Dataset,
+    Image,
+    Iso,
+    Snapshot,
+    SnapshotPolicy,
+    SnapshotTarget,
+    Upload,
+)
 from vms.models import VM, Snippet, Template
 
 # Words that only those who may see the VM may ever read.
@@ -36,19 +45,33 @@ def world(vm, host, pool, switch, alice, stranger, viewer, operator, admin):
         status=Task.Status.FAILED, error="Secret plans",
     )  # fmt: skip
     snippet = Snippet.objects.create(owner=alice, name="Secret plans", text="#cloud-config\n# Secret plans\n")
-    key = SshKey.objects.create(user=alice, name="Secret plans", text="ssh-ed25519 AAAA", fingerprint="SHA256:x")
+    key = SshKey.objects.create(
+        user=alice, name="Secret plans", text="ssh-ed25519 AAAA", fingerprint="SHA256:x"
+    )
     dataset = Dataset.objects.create(
         pool=pool, name=vm.dataset, kind="filesystem", bhype_id=str(vm.uuid), encryption_root=vm.dataset
     )
+    taken = Snapshot.objects.create(
+        dataset=dataset,
+        name="Secret plans",
+        guid="1",
+        created_at=vm.created_at,
+        kind="manual",
+        note="Secret plans",
+    )
+    policy = SnapshotPolicy.objects.create(host=host, name="Secret plans", notes="Secret plans")
+    SnapshotTarget.objects.create(policy=policy, kind="vm", value=str(vm.uuid))
     token, _ = ApiToken.objects.issue(alice, "Secret plans", "read", None)
-    template = Template.objects.create(host=host, pool=pool, name="golden", state="ready", notes="Secret plans")
+    template = Template.objects.create(
+        host=host, pool=pool, name="golden", state="ready", notes="Secret plans"
+    )
     image = Image.objects.create(pool=pool, name="debian12", state="ready")
     upload = Upload.objects.create(pool=pool, user=alice, name="Secret plans.img", size=5)
     AuditEntry.objects.create(username="alice", action="vms.start", object="web1")
     return {
         "image": image.pk, "upload": upload.uuid, "entry": CatalogueEntry.objects.first().pk,
         "vm": vm.name, "name": vm.name, "switch": switch.name, "pool": pool.name, "host": host.name, "iso": iso.pk,
-        "dataset": dataset.name,
+        "dataset": dataset.name, "snapshot": taken.pk, "policy": policy.pk,
         "task": task.pk, "pk": task.pk, "id": task.pk, "task_id": task.pk, "token": token.pk, "token_id": token.pk,
         "user": "alice", "username": "alice", "user_id": alice.pk, "what": "vm", "kind": "vm", "subject": "vm",
         "snippet": snippet.pk, "snippet_id": snippet.pk, "ssh_key": key.pk, "key_id": key.pk,
