@@ -60,6 +60,21 @@ DEBIAN_TEST = {
     "bmake": "the test that the Makefile works with bmake",
     "make": "make",
     "git": "the test of a fresh clone",
+    "openssh-client": "the test of SSH keys",
+    # cloud-init itself is only unpacked: an installed one would run at this machine's next start.
+    **dict.fromkeys(
+        (
+            "python3-configobj",
+            "python3-jinja2",
+            "python3-jsonpatch",
+            "python3-jsonschema",
+            "python3-requests",
+            "python3-yaml",
+        ),
+        "the check of seeds by cloud-init",
+    ),
+    "mmdebstrap": "the cloud image of make test-long",
+    "fdisk": "the cloud image of make test-long",
 }
 FREEBSD_RUN = {
     "edk2-bhyve": "virtual machines with UEFI",
@@ -69,6 +84,7 @@ FREEBSD_RUN = {
     "py311-cryptography": "websockify",
     "py311-pydantic2": "the REST API",
     "py311-uvloop": "quick consoles",
+    "py311-pyyaml": "cloud-init",
 }
 
 

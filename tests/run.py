@@ -130,7 +130,9 @@ def main(verb: str) -> int:
     if verb == "test-long":
         # The same tests with new random examples, and more lives of VMs.
         explore = ["tests/freebsd", "tests/lab", "tests/vmrun", "tests/tasks", "tests/live", "tests/vms"]
-        return pytest("-m", "not browser", "-n", "2", *explore, BHYPE_EXPLORE="1", BHYPE_LIFECYCLES="25")
+        explore += ["tests/cloudinit", "tests/long"]
+        more = {"BHYPE_EXPLORE": "1", "BHYPE_LIFECYCLES": "25", "BHYPE_LONG": "1"}
+        return pytest("-m", "not browser", "-n", "2", *explore, **more)
     return run([sys.executable, "-m", "tests.bench"])
 
 

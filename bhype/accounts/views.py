@@ -122,7 +122,7 @@ def token_revoke(request: HttpRequest, token: ApiToken) -> HttpResponse:
 @allow("self", methods="POST")
 @never_cache
 def key_add(request: HttpRequest) -> HttpResponse:
-    form = SshKeyForm(request.POST)
+    form = SshKeyForm(request.POST, auto_id="key_%s")
     if form.is_valid():
         try:
             row = ssh_keys.add(request, signed_in(request), **form.cleaned_data)
@@ -186,7 +186,7 @@ def _profile(
         "token_form": token_form or TokenForm(),
         "password_form": password_form or PasswordForm(),
         "keys": SshKey.objects.visible_to(user),
-        "key_form": key_form or SshKeyForm(),
+        "key_form": key_form or SshKeyForm(auto_id="key_%s"),
         "secret": secret,
     }
     wrong = any(form and form.errors for form in (token_form, password_form, key_form))

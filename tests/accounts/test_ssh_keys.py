@@ -32,7 +32,7 @@ def test_a_key_is_added_and_removed(as_user, alice):
 def test_what_is_no_public_key_is_refused_beside_the_field(as_user, alice, text):
     page = as_user(alice).post("/accounts/keys/", {"text": text})
     assert (
-        page.status_code == 422 and "id_text_error" in page.content.decode() and not SshKey.objects.exists()
+        page.status_code == 422 and "key_text_error" in page.content.decode() and not SshKey.objects.exists()
     )
 
 
