@@ -157,13 +157,14 @@ def created_at(row: Dataset) -> datetime | None:
 @dataclass(frozen=True, slots=True)
 class Line:
     """A setting of one dataset. value: as it holds; source: the dataset that it is inherited from, "here" or
-    "default"; upper: what would hold if it were not set here."""
+    "default"; upper: what would hold if it were not set here, and whether it would be inherited."""
 
     setting: Setting
     value: str
     source: str
     raw: str
     upper: str
+    is_inherited: bool
 
     @property
     def is_here(self) -> bool:
@@ -183,17 +184,21 @@ def lines(row: Dataset) -> list[Line]:
 def _line(row: Dataset, setting: Setting, above: dict[str, Dataset]) -> Line:
     value, source = row.properties.get(setting.name, [setting.default, "default"])
     is_here = source in {"local", "received"}
-    upper = setting.default
-    if setting.inherits:
-        for name in datasets.parents(row.name):
-            theirs = above[name].properties.get(setting.name) if name in above else None
-            if theirs:
-                upper = theirs[0]
-                break
-        else:
-            upper = setting.default if is_here else value
     where = "here" if is_here else zfs_properties.source_of(source) or "default"
-    return Line(setting, shown(setting, value), where, str(value), shown(setting, upper))
+    upper = _from_above(row, setting.name, above) if setting.inherits else None
+    if upper is None and where not in {"here", "default"}:
+        # From above the home of bHype, of which there are no rows.
+        upper = value
+    below = shown(setting, setting.default if upper is None else upper)
+    return Line(setting, shown(setting, value), where, str(value), below, upper is not None)
+
+
+def _from_above(row: Dataset, key: str, above: dict[str, Dataset]) -> str | None:
+    """What the nearest dataset above says of a property; None when none of them does."""
+    for name in datasets.parents(row.name):
+        if name in above and (found := above[name].properties.get(key)):
+            return str(found[0])
+    return None
 
 
 def shown(setting: Setting, value: str) -> str:

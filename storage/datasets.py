@@ -159,7 +159,9 @@ def missing() -> list[Owner]:
     return [
         owner
         for owner in owners.find()
-        if owner.pool_id in pools and owner.is_whole and owner.dataset not in names
+        if owner.pool_id in pools
+        and owner.is_whole
+        and (owner.dataset not in names if owner.is_lost is None else owner.is_lost)
     ]
 
 

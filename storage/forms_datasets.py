@@ -200,7 +200,7 @@ def _field(line: dataset_pages.Line) -> forms.Field:
     if setting.is_size:
         widget = forms.TextInput(attrs={"placeholder": "none", **_OFF})
         return SizeField(max_length=20, widget=widget, required=False, label=label)
-    unset = f"{line.upper}, {'inherited' if setting.inherits else 'the default'}"
+    unset = f"{line.upper}, {'inherited' if line.is_inherited else 'the default'}"
     choices = [(word, dataset_pages.shown(setting, word)) for word in setting.choices]
     if line.is_here and line.raw not in setting.choices:
         choices.append((line.raw, line.value))

@@ -20,7 +20,8 @@ class Owner:
     kind: the word it was registered by; key: its number as text; name: as people know it; url: its page, "" without
     one; uuid: as org.bhype:id says it; host_id and pool_id: of the rows; datasets: all that it knows of, the one that
     holds the others first; tags: its tags; is_production: marked so; is_on: its datasets are in use now; person: the
-    number of the user who owns it, None for nobody or everybody; is_whole: nothing makes, removes or rolls it back now.
+    number of the user who owns it, None for nobody or everybody; is_whole: nothing makes, removes or rolls it back now;
+    is_lost: its dataset is not there, None where only the observed datasets can tell.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class Owner:
     is_on: bool = False
     person: int | None = None
     is_whole: bool = True
+    is_lost: bool | None = None
 
     @property
     def dataset(self) -> str:

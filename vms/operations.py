@@ -18,6 +18,7 @@ from bhype.tasks import Cancelled, OperationFailed, Refused, Run, ask, operation
 from bhype.tasks.models import Schedule
 from storage import plan as storage
 from storage.models import Iso
+from storage.observe_datasets import refresh
 from storage.operations_keys import taken
 from storage.passphrases import Secret
 
@@ -113,6 +114,9 @@ def create(run: Run, params: CreateParams) -> None:
     run.redact(vm.vnc_password)
     try:
         parts.make(run, vm, taken(run, params.secret))
+        if params.secret:
+            # Its page knows at once that it has a key.
+            refresh(run.host, vm.pool)
     except (CommandError, OperationFailed, Cancelled, OSError):
         ask("vms.recover", {"vm_id": vm.pk}, None)
         raise

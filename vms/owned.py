@@ -28,6 +28,7 @@ def vms(uuids: Collection[str] | None) -> Iterator[Owner]:
             is_production=vm.is_production,
             is_on=vm.state in plan.ON,
             person=vm.owner_id,
+            is_lost=vm.state == VM.State.LOST,
             is_whole=not vm.rolling_back_to and vm.state not in {VM.State.CREATING, VM.State.DELETING},
         )
 

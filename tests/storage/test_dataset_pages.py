@@ -116,7 +116,8 @@ def test_what_is_set_here_and_what_would_be_otherwise(as_user, admin, rows):
     page = text(as_user(admin).get("/storage/datasets/tank/bhype/data/in/-/properties/"))
     assert '<option value="" selected>zstd, inherited</option>' in page
     page = text(as_user(admin).get("/storage/datasets/tank/bhype/data/-/properties/"))
-    assert '<option value="">on, inherited</option>' in page
+    assert '<option value="">on, the default</option>' in page
+    assert '<option value="" selected>off, inherited</option>' in page  # atime, of the home
     assert '<option value="zstd" selected>zstd</option>' in page and 'value="8G"' in page
 
 
@@ -255,7 +256,8 @@ def test_orphans_are_given_kept_or_destroyed(as_user, admin, viewer, rows, vm, p
 def test_what_has_lost_its_data_is_reported(as_user, viewer, rows, pool, vm):
     Image.objects.create(pool=pool, name="deb", state="ready")
     Image.objects.create(pool=pool, name="soon", state="making")
-    VM.objects.filter(pk=vm.pk).update(state="creating")
     assert [owner.name for owner in datasets.missing()] == ["deb"]
+    VM.objects.filter(pk=vm.pk).update(state="lost")
+    assert {owner.name for owner in datasets.missing()} == {"deb", "web1"}
     page = text(as_user(viewer).get("/storage/orphans/"))
     assert "Without their data" in page and "tank/bhype/images/deb" in page
