@@ -32,6 +32,7 @@ DHCP = "by DHCP"
 _FIELDS = {
     "name": "name", "cpu": "cpus", "mem": "memory", "size": "disk_size", "bridge": "switch", "mac": "mac",
     "user": "user", "password_hash": "password", "ssh_keys": "ssh_keys", "networks": "address",
+    "gateway4": "gateway", "gateway6": "gateway", "nameservers": "nameservers", "addresses": "address",
     "user_data": "user_data", "snippets": "snippets", "hostname": "name", "packages": "packages", "scripts": "script",
 }  # fmt: skip
 _QUIET = {"autocomplete": "off", "spellcheck": "false"}
@@ -281,7 +282,7 @@ class DeployForm(forms.Form):
                 self._say(_FIELDS.get(fault.field), f"{fault.message[:1].upper()}{fault.message[1:]}")
         elif isinstance(error, Invalid):
             for problem in error.problems:
-                self._say(_FIELDS.get(problem.field), str(problem))
+                self._say(_FIELDS.get(problem.field.rpartition(".")[2]), str(problem))
         elif isinstance(error, Refused):
             self._say(error.field, str(error))
 

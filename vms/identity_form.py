@@ -85,7 +85,8 @@ class IdentityForm(forms.Form):
                 return ask("vms.reset_identity", params, user)
         except Invalid as invalid:
             for problem in invalid.problems:
-                field = {"password_hash": "password", "networks": "address"}.get(problem.field, problem.field)
+                section = problem.field.partition(".")[0]
+                field = {"password_hash": "password", "networks": "address"}.get(section, section)
                 self.add_error(field if field in self.fields else None, str(problem))
         except Refused as refused:
             self.add_error(refused.field if refused.field in self.fields else None, str(refused))
