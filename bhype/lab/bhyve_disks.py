@@ -16,6 +16,7 @@ from typing import Any
 from bhype.lab import core
 from bhype.lab.bhyve_config import Config, Node
 from bhype.lab.bhyve_machine import Device, Machine, Place, init_error, real
+from bhype.lab.openzfs import files
 
 _CTL = "/dev/cam/ctl"
 
@@ -123,6 +124,7 @@ def _disk(machine: Machine, config: Config, node: Node) -> dict[str, Any]:
 def _open(file: str, *, read_only: bool) -> bool:
     """Try the file; returns whether it is read-only."""
     if not read_only:
+        files.own(file)  # a clone that has shared its bytes until now
         try:
             os.close(os.open(file, os.O_RDWR | os.O_NONBLOCK))
         except OSError:
