@@ -238,9 +238,13 @@ class NewDiskForm(Erasing):
 
     disk = forms.ChoiceField(label="Free disk")
 
-    def __init__(self, data: Mapping[str, Any] | None = None, *, pool: Pool, prefix: str) -> None:
+    def __init__(
+        self, data: Mapping[str, Any] | None = None, *, pool: Pool, prefix: str, least: int = 0
+    ) -> None:
+        """least: bytes that the disk has at least."""
         super().__init__(data, prefix=prefix)
-        self.pool, self.free = pool, pages.free_disks(pool.host)
+        self.pool = pool
+        self.free = [disk for disk in pages.free_disks(pool.host) if disk.size >= least]
         self.fields["disk"].choices = [(disk.name, label(disk)) for disk in self.free]  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:

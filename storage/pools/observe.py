@@ -22,6 +22,7 @@ COLUMNS = ("guid", "size", "allocated", "free", "fragmentation", "health", "stat
 DISK_COLUMNS = ("size", "sector_size", "description", "serial", "is_rotating", "used_by")
 # In sweeps: half a minute. Disks come and go seldom; one of them is asked for its health each time.
 DISKS_EVERY = 15
+PROPERTIES_EVERY = 150
 HEALTH_AGE = timedelta(minutes=30)
 
 
@@ -30,14 +31,17 @@ def pools(sweep: Sweep) -> list[Pool]:
     rows = {pool.name: pool for pool in Pool.objects.filter(host=sweep.row)}
     found: list[PoolInfo] = sweep.ask(zpool.list_pools())
     states = _states(sweep) if found else {}
-    properties = sweep.ask(zpool.get_properties()) if found else {}
+    # They change seldom, and the operation that sets one writes it.
+    wants = sweep.every(PROPERTIES_EVERY) or any(not pool.properties for pool in rows.values())
+    properties = sweep.ask(zpool.get_properties()) if found and wants else {}
     seen = []
     for info in found:
         pool = rows.pop(info.name, None) or Pool(host=sweep.row, name=info.name)
         before = _coarse(pool)
         values: dict[str, Any] = {column: getattr(info, column) for column in COLUMNS[:6]}
         values["status"] = states.get(info.name, pool.status)
-        values["properties"] = {key: list(value) for key, value in properties.get(info.name, {}).items()}
+        if info.name in properties:
+            values["properties"] = {key: list(value) for key, value in properties[info.name].items()}
         for column, value in values.items():
             setattr(pool, column, value)
         pool.seen_at = sweep.now
@@ -84,9 +88,10 @@ def _gone(sweep: Sweep, pool: Pool) -> None:
 
 def _problems(sweep: Sweep, pool: Pool) -> None:
     """What is wrong with a pool, for the host's list."""
-    if pool.health != "ONLINE":
-        said = advice.advice(pool.health, pool.status)
-        sweep.problem(f"The pool {pool.name} is {pool.health}. {said[0] if said else 'See its page.'}")
+    said = advice.advice(pool.health, pool.status)
+    if pool.health != "ONLINE" or said:
+        how = f"is {pool.health}" if pool.health != "ONLINE" else "is not well"
+        sweep.problem(f"The pool {pool.name} {how}. {said[0] if said else 'See its page.'}")
     if sentence := capacity.sentence(pool.name, pool.percent_full):
         sweep.problem(sentence)
 

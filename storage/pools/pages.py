@@ -150,6 +150,16 @@ class Row:
     disk: PhysicalDisk | None = None
 
     @property
+    def size(self) -> int:
+        """Of the whole disk that it is, in bytes; 0 where that is not known."""
+        return self.disk.size if self.disk and self.disk.name == self.shown else 0
+
+    @property
+    def has_buttons(self) -> bool:
+        """Whether something else can be done than to bring in another disk."""
+        return bool(self.actions - {"replace", "attach"})
+
+    @property
     def errors(self) -> int:
         return self.read + self.write + self.checksum
 

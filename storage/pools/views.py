@@ -205,7 +205,7 @@ def member(request: HttpRequest, pool: Pool) -> HttpResponse:
         raise Http404
     wanted = request.POST.get("do", "")
     forms = {
-        name: NewDiskForm(request.POST if wanted == name else None, pool=pool, prefix=name)
+        name: NewDiskForm(request.POST if wanted == name else None, pool=pool, prefix=name, least=row.size)
         for name in ("replace", "attach")
     }
     if wanted and wanted not in row.actions:
@@ -222,7 +222,7 @@ def member(request: HttpRequest, pool: Pool) -> HttpResponse:
         task = _asked(request, None, "storage.change_disk", params, said=said, what=what)
     if task:
         return redirect("storage:pool", pool.name)
-    context = {"pool": pool, "row": row, "free": pages.free_disks(pool.host), **forms}
+    context = {"pool": pool, "row": row, **forms}
     return render(request, "storage/pool_member.html", context, status=_status(*forms.values()))
 
 

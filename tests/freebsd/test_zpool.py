@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shlex
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -344,6 +345,65 @@ def test_scans_of_all_versions_are_read(text, expected):
     scan = found.scan
     assert (scan.function, scan.state, scan.percent, scan.total) == expected
     assert scan.text == text
+
+
+def sample(name: str) -> str:
+    """What OpenZFS 2.3.2 has printed, about pools of files."""
+    return (Path(__file__).parent.parent / "samples" / "zpool" / f"{name}.txt").read_text()
+
+
+def test_real_pools_are_read():
+    tank, wide = zpool_status.parse(sample("two_pools"))
+    assert (tank.state, tank.scan.state, wide.scan.state, wide.scan.errors) == (
+        "DEGRADED",
+        "none",
+        "finished",
+        0,
+    )
+    assert [one.name for one in tank.root.children] == ["mirror-0", "mirror-1"]
+    assert [(leaf.name, leaf.state, leaf.trim) for leaf in tank.root.children[0].leaves()] == [
+        ("/tmp/d1", "ONLINE", "untrimmed"), ("/tmp/d2", "OFFLINE", "untrimmed"),
+    ]  # fmt: skip
+    assert [(one.name, one.state, one.note) for one in tank.groups["spares"]] == [("/tmp/d6", "AVAIL", "")]
+    assert [leaf.trim for leaf in wide.root.leaves()] == ["81% trimmed", "73% trimmed", "73% trimmed"]
+
+
+def test_a_real_replacement_is_read():
+    (tank,) = zpool_status.parse(sample("replacing"))
+    scan = tank.scan
+    assert (scan.function, scan.state, scan.percent, scan.issued, scan.total, scan.eta) == (
+        "resilver", "running", 100.0, "19.9M", "19.9M", "00:00:00",
+    )  # fmt: skip
+    old, new = tank.root.children[1].children[1].children
+    assert (old.name, new.name, new.note, new.trim) == ("/tmp/d4", "/tmp/dA", "(resilvering)", "untrimmed")
+
+
+def test_real_damage_is_read():
+    (wide,) = zpool_status.parse(sample("damaged"))
+    assert (wide.state, wide.errors, wide.scan.errors) == ("ONLINE", ("/wide/f",), 261)
+    assert [leaf.checksum for leaf in wide.leaves()] == [636, 631, 528]
+
+
+def test_real_lists_of_imports_are_read():
+    (tank,) = zpool_status.parse(sample("importable"))
+    assert (tank.guid, tank.state, tank.root.note) == (
+        "14607449323800891252",
+        "UNAVAIL",
+        "insufficient replicas",
+    )
+    assert [(leaf.name, leaf.state, leaf.note) for leaf in tank.root.children[0].leaves()] == [
+        ("/tmp/d1", "UNAVAIL", "cannot open"), ("/tmp/d2", "OFFLINE", ""),
+    ]  # fmt: skip
+    (wide,) = zpool_status.parse(sample("destroyed"))
+    assert wide.is_destroyed and [leaf.name for leaf in wide.leaves()] == ["/tmp/d7", "/tmp/d8", "/tmp/d9"]
+
+
+def test_other_real_answers_are_read():
+    tank, wide = zpool.list_pools().parse(sample("list"))
+    assert (tank.health, wide.fragmentation, wide.guid) == ("DEGRADED", 12, "12305024866347537191")
+    found = zpool.get_properties().parse(sample("get"))
+    assert found["wide"]["ashift"] == ("12", "local") and not any("feature@" in key for key in found["tank"])
+    assert [one.allocated for one in zpool_iostat.over(1).parse(sample("iostat"))] == [42590208, 64249856]
 
 
 IMPORTABLE = """\

@@ -61,6 +61,22 @@ def test_what_layouts_hold_and_survive():
     assert found["stripe-1"].figures.survival.startswith("no disk")
 
 
+@pytest.mark.parametrize(
+    ("kind", "count", "real"),
+    [
+        ("stripe", 3, 310546268160), ("mirror", 2, 103515422720), ("mirror", 3, 103515422720),
+        ("raidz1", 3, 206493450240), ("raidz1", 5, 412248965120), ("raidz1", 6, 495342059520),
+        ("raidz2", 6, 412986900480), ("raidz3", 8, 472289116160), ("raidz2", 10, 786196070400),
+    ],
+)  # fmt: skip
+def test_the_usable_size_is_that_of_real_pools(kind, count, real):
+    """used + available of `zfs list` for pools of 100 GiB disks, as OpenZFS 2.3.2 has told it."""
+    found = disks(*[100 * GIB] * count)
+    groups = layouts.arrange(kind, count, found)
+    told = layouts.figures(groups, {one.name: one.size for one in found}).usable
+    assert abs(told - real) < real / 100
+
+
 @given(DISKS)
 def test_every_layout_is_one_that_zpool_takes(found):
     for one in layouts.layouts(found):

@@ -26,7 +26,8 @@ STATES = {
     "cancelling": ("orange", True), "cancelled": ("secondary", False), "interrupted": ("orange", False),
     "crashed": ("red", False), "failed": ("red", False), "lost": ("orange", False), "offline": ("red", False),
     "locked": ("yellow", False),
-    "degraded": ("orange", False), "faulted": ("red", False), "down": ("secondary", False),
+    "degraded": ("orange", False), "unavail": ("red", False), "removed": ("red", False),
+    "suspended": ("red", False), "avail": ("green", False), "inuse": ("azure", False), "faulted": ("red", False), "down": ("secondary", False),
 }  # fmt: skip
 
 
