@@ -6,7 +6,7 @@ all: help
 help:
 	@$(PYTHON) bhype/bootstrap.py help
 
-run demo test test-long bench check setup stop-vms:
+run demo test test-long explore bench check setup stop-vms:
 	@$(PYTHON) bhype/bootstrap.py $@
 
-.PHONY: all help run demo test test-long bench check setup stop-vms
+.PHONY: all help run demo test test-long explore bench check setup stop-vms

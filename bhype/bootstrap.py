@@ -30,7 +30,8 @@ make run       set everything up and start the panel in the foreground (Ctrl-C s
 make demo      the same with a populated lab: a dozen VMs, tags, owners, tasks with a history
 make stop-vms  end the guests of the lab
 make test      every check and test, with its own set-up (PostgreSQL, a browser, QEMU guests)
-make test-long the same with new random examples and more life cycles of VMs
+make test-long what takes minutes: the lab beside real OpenZFS, a real cloud image
+make explore   the tests with new random examples and more life cycles of VMs
 make bench     measure speed and size, as ratios and counts
 make check     formatting, lint, types, import contracts and migrations only
 make setup     only the set-up
@@ -75,6 +76,8 @@ DEBIAN_TEST = {
     ),
     "mmdebstrap": "the cloud image of make test-long",
     "fdisk": "the cloud image of make test-long",
+    "gcc": "the OpenZFS of make test-long",
+    "libc6-dev": "the OpenZFS of make test-long",
 }
 FREEBSD_RUN = {
     "edk2-bhyve": "virtual machines with UEFI",
@@ -281,7 +284,7 @@ def main(words: list[str]) -> None:
         if ON_FREEBSD:
             sys.exit("bhype: stop-vms is for the lab; on FreeBSD stop VMs in the panel")
         replace_by("-m", "bhype.lab", "stop", str(STATE / "lab"))
-    elif verb in {"test", "test-long", "check", "bench"}:
+    elif verb in {"test", "test-long", "explore", "check", "bench"}:
         setup_test()
         # Tests and benches have their own state folders.
         os.chdir(BASE_DIR)

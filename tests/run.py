@@ -1,4 +1,4 @@
-"""What ``make check``, ``make test``, ``make test-long`` and ``make bench`` do, after the set-up.
+"""What ``make check``, ``test``, ``test-long``, ``explore`` and ``bench`` do, after the set-up.
 
 The last line printed is pytest's own summary.
 """
@@ -128,10 +128,13 @@ def main(verb: str) -> int:
     if verb == "test":
         return test()
     if verb == "test-long":
+        # What takes minutes: real OpenZFS and a real cloud image, side by side.
+        return pytest("-n", "2", "--dist", "loadfile", "tests/openzfs", "tests/long", BHYPE_LONG="1")
+    if verb == "explore":
         # The same tests with new random examples, and more lives of VMs.
         explore = ["tests/freebsd", "tests/lab", "tests/vmrun", "tests/tasks", "tests/live", "tests/vms"]
-        explore += ["tests/cloudinit", "tests/long"]
-        more = {"BHYPE_EXPLORE": "1", "BHYPE_LIFECYCLES": "25", "BHYPE_LONG": "1"}
+        explore += ["tests/cloudinit"]
+        more = {"BHYPE_EXPLORE": "1", "BHYPE_LIFECYCLES": "25"}
         return pytest("-m", "not browser", "-n", "2", *explore, **more)
     return run([sys.executable, "-m", "tests.bench"])
 
