@@ -233,7 +233,7 @@ def test_what_lies_in_its_dataset_and_is_not_its_own_is_kept(ready, template, ad
     assert "precious" in ready.commands("/sbin/zfs", "list", "-r", template.dataset)
 
 
-@pytest.mark.parametrize(("kind", "first", "step"), [("image", 1, 1), ("copy", 8, 4), ("linked", 5, 4)])
+@pytest.mark.parametrize(("kind", "first", "step"), [("image", 2, 3), ("copy", 10, 7), ("linked", 7, 5)])
 def test_a_kill_at_any_step_leaves_nothing(ready, image, vm, admin, monkeypatch, kind, first, step):  # noqa: F811
     def begin():
         if kind == "image":
