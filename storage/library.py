@@ -110,7 +110,12 @@ def arrival(run: Run, pool: Pool, source: SourceParams, key: str) -> Iterator[Ar
             source = resolved(run, source, space)
         arrive = _uploaded if source.file else _fetched
         arrived = arrive(run, pool, source, key, space)
-        yield unpacked(run, arrived, space)
+        try:
+            yield unpacked(run, arrived, space)
+        except OperationFailed:
+            # It is not what it should be; fetched again it would not be either.
+            fetching.forget(run, pool, key)
+            raise
     if not source.file:
         fetching.forget(run, pool, key)
     else:

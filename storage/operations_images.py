@@ -18,7 +18,7 @@ from bhype.live import publish
 from bhype.tasks import Cancelled, Operation, OperationFailed, Run, ask, operation
 
 from . import catalogue, fetching, images, library, owners
-from .library import SourceParams
+from .library import Arrived, SourceParams
 from .models import Image
 
 State = Image.State
@@ -108,10 +108,16 @@ def _make(run: Run, params: MakeImageParams) -> None:
         with library.arrival(run, image.pool, params, key_of(image)) as arrived:
             size = images.make_volume(run, image.dataset, str(image.uuid), arrived.path, span=(80, 99))
             run.host.run(zfs.snapshot(image.snapshot))
+            mark_ready(image, arrived, size)
     except FAILURES as error:
         mark(image, State.FAILED, str(error) or "It was cancelled.")
         ask("storage.recover_image", {"image_id": image.pk}, None)
         raise
+    run.result(image=image.name, size=size)
+
+
+def mark_ready(image: Image, arrived: Arrived, size: int) -> None:
+    """Nothing can go wrong with it any more."""
     mark(
         image,
         State.READY,
@@ -121,7 +127,6 @@ def _make(run: Run, params: MakeImageParams) -> None:
         sha256=arrived.sha256,
         verified=arrived.verified[:100],
     )
-    run.result(image=image.name, size=size)
 
 
 @image_operation("storage.delete_image", "Delete the image {image}", recover="storage.recover_image")
@@ -155,10 +160,13 @@ def _delete(run: Run, image: Image) -> None:
 def recover_image(run: Run, params: ImageParams) -> None:
     """Remove what is half made of an image; finish a deletion. A ready image is left as it is."""
     image = row_of(params)
-    if image is None or image.state == State.READY:
+    if image is None:
         run.log("There is nothing to tidy up.")
         return
     image = image_of(params)
+    if image.state == State.READY:
+        fetching.forget(run, image.pool, key_of(image))
+        return
     if image.state == State.DELETING:
         _delete(run, image)
         return
