@@ -97,7 +97,7 @@ def resilver(argv: list[str]) -> int:
             pool = one(store, name)
             answering(pool, f"cannot restart resilver on {name}")
             if scanning.running(pool, "RESILVER"):
-                pool["scan"]["start"] = time.time()
+                scanning.resilver(pool, pools.allocated(store, name))
     return 0
 
 
@@ -170,7 +170,7 @@ def _trim(each: Vdev, word: str, letters: set[str], *, whole: bool) -> str:
         return f"cannot trim '{word}': currently trimming"
     done = each["trim"]["done"] if state == "SUSPENDED" else 0.0
     now = time.time()
-    seconds = scanning.TRIM_SECONDS if each["kind"] == "disk" else scanning.FILE_SECONDS
+    seconds = scanning.duration(scanning.TRIM_SECONDS, is_disk=each["kind"] == "disk")
     each["trim"] = {
         "state": "ACTIVE",
         "start": now,

@@ -38,6 +38,12 @@ def part(scan: Scan, now: float | None = None) -> float:
     return float(max(0.0, min(1.0, (until - scan["start"] - scan["waited"]) / scan["seconds"])))
 
 
+def duration(seconds: float, *, is_disk: bool) -> float:
+    """How long work on disks, or on files, takes: ``lab.scan.seconds`` of loader.conf for all, if it is there."""
+    given = core.peek("host").get("tunables", {}).get("lab.scan.seconds")
+    return float(given) if given else seconds if is_disk else FILE_SECONDS
+
+
 def running(pool: Pool, function: str = "") -> bool:
     """Whether a scan (of the function, if one is given) goes on, or is paused."""
     scan = pool.get("scan") or {}
@@ -118,9 +124,8 @@ def start(pool: Pool, function: str, allocated: int, targets: list[int] | None =
                 count = disks.get(each["path"].removeprefix("/dev/"), {}).pop("rotten", 0)
                 if count:
                     rotten[str(each["guid"])] = count
-    seconds = SCRUB_SECONDS if function == "SCRUB" else RESILVER_SECONDS
-    if all(each["kind"] == "file" for each in vdevs.all_leaves(pool, spares=False)):
-        seconds = FILE_SECONDS
+    is_disk = any(each["kind"] == "disk" for each in vdevs.all_leaves(pool, spares=False))
+    seconds = duration(SCRUB_SECONDS if function == "SCRUB" else RESILVER_SECONDS, is_disk=is_disk)
     pool["scan"] = {
         **{
             "function": function,
