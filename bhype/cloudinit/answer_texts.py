@@ -27,6 +27,7 @@ autoinstall:
   shutdown: reboot
 """,
     "preseed": """\
+d-i debconf/priority select critical
 d-i debian-installer/locale string ${locale}
 d-i keyboard-configuration/xkb-keymap select us
 d-i netcfg/choose_interface select auto

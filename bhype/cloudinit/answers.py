@@ -45,9 +45,9 @@ LABEL = "answers"
 HOWTO = {
     AUTOINSTALL: "Start from Ubuntu's server medium. It asks once whether to go on: type yes. It asks nothing if you "
     "add the word autoinstall to the line that begins with linux (key e in its boot menu).",
-    PRESEED: "Start from Debian's medium with Help, Automated install cancelled: choose Install. At its first question "
-    "choose Go Back, then Execute a shell, and type: mount /dev/sr1 /mnt; debconf-set-selections /mnt/preseed.cfg; "
-    "exit. From then on it asks nothing.",
+    PRESEED: "Start from Debian's medium and choose Install (the one in text). At its first question choose Go Back, "
+    "then Execute a shell, and type: modprobe -a ahci sr_mod isofs; mount /dev/sr1 /mnt; "
+    "debconf-set-selections /mnt/preseed.cfg; exit. From then on it asks nothing.",
     KICKSTART: "Start from the medium. Anaconda finds the answers by itself and asks nothing.",
     INSTALLERCONFIG: "Start from FreeBSD's medium, choose Shell in its first dialog, and type: "
     "mount -t cd9660 /dev/iso9660/answers /mnt; bsdinstall script /mnt/installerconfig; reboot",

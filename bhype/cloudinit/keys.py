@@ -8,8 +8,8 @@ from __future__ import annotations
 
 _TEXT, _FLAG, _NUMBER, _LIST, _TABLE = (str,), (bool,), (int,), (list,), (dict,)
 _GROUPED: dict[tuple[type, ...], str] = {
-    _TEXT: "authkey_hash byobu_by_default disable_root_opts final_message fqdn hostname locale locale_configfile password "
-    "timezone yum_repo_dir",
+    _TEXT: "authkey_hash byobu_by_default disable_root_opts final_message fqdn hostname locale locale_configfile "
+    "password timezone yum_repo_dir",
     _FLAG: "allow_public_ssh_keys apt_reboot_if_required apt_update apt_upgrade create_hostname_file "
     "disable_ec2_metadata disable_root manage_resolv_conf no_ssh_fingerprints package_reboot_if_required "
     "package_update package_upgrade prefer_fqdn_over_hostname preserve_hostname ssh_deletekeys ssh_quiet_keygen",

@@ -1,0 +1,130 @@
+"""Cloud-init in the browser: a key in the profile, a snippet, the settings of a VM, and what its guest is told."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.cloudinit.examples import key
+from tests.e2e.panel import wait_until
+from tests.e2e.test_console_sharing import SIGN_IN
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("panel")]
+
+NAME = "seeded"
+
+
+@pytest.fixture(scope="module")
+def session(panel) -> str:
+    """The session of an admin."""
+    found = panel.manage("shell", "-v", "0", "-c", SIGN_IN % {"root4": "admin"})
+    return json.loads(found.splitlines()[-1])["root4"]
+
+
+@pytest.fixture(scope="module")
+def vm(panel, session) -> str:
+    secret = panel.manage("token", "root4").strip()
+    wait_until(lambda: panel.api("GET", "/pools", secret)[1], 30, "the observer to see the pool")
+    body = {
+        "name": NAME,
+        "cpus": 1,
+        "memory": "128M",
+        "disks": [{"size": "4M"}],
+        "switch": "nat",
+        "start": False,
+    }
+    status, task = panel.api("POST", "/vms", secret, body)
+    assert status == 202, task
+    assert panel.finish(task["id"], secret)["status"] == "succeeded", panel.log
+    return NAME
+
+
+@pytest.fixture
+def window(browser, panel, session):
+    """Opens windows of the admin. Fails the test on an error in a page's scripts."""
+    contexts, errors = [], []
+
+    def open_window(width: int = 1440, scheme: str = "light") -> Page:
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, base_url=panel.url, color_scheme=scheme, bypass_csp=True
+        )
+        context.add_cookies([{"name": "bhype_session", "value": session, "url": panel.url}])
+        context.set_default_timeout(15_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        return page
+
+    yield open_window
+    for context in contexts:
+        context.close()
+    assert not errors, errors
+
+
+def test_a_person_tells_a_guest_who_it_is(panel, vm, window):
+    page = window()
+    page.goto("/accounts/profile/")
+    page.get_by_label("Public key").fill(key(comment="alice@desk"))
+    page.get_by_role("button", name="Add key").click()
+    expect(page.get_by_text("alice@desk", exact=True).first).to_be_visible()
+
+    page.goto("/vms/_snippets/")
+    page.get_by_role("link", name="New snippet").first.click()
+    page.get_by_label("Name", exact=False).first.fill("Tools")
+    page.locator("#id_text").fill("packages: [vim]\n")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#id_text_error")).to_contain_text("Line 1")
+    page.locator("#id_text").fill("#cloud-config\npackages: [vim]\n")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("heading", name="Tools")).to_be_visible()
+
+    page.goto(f"/vms/{NAME}/cloud-init/")
+    page.get_by_role("link", name="Write them").click()
+    expect(page.get_by_label("alice@desk")).to_be_checked()
+    page.locator("#id_user").fill("alice")
+    page.locator("#id_password").fill("correct horse")
+    page.get_by_label("Tools").check()
+    page.locator("#id_net0_mode").select_option("static")
+    page.locator("#id_net0_addresses").fill("10.77.0.9")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#id_net0_addresses_error")).to_contain_text("/24")
+    page.locator("#id_net0_addresses").fill("10.77.0.9/24")
+    page.locator("#id_password").fill("correct horse")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("In the VM")).to_be_visible()
+    told = page.locator("#cloud-init").inner_text()
+    assert (
+        "10.77.0.9/24" in told
+        and "vim" in told
+        and "alice" in told
+        and "********" in told
+        and "$6$" not in told
+    )
+
+    seed = panel.root / f"tank/bhype/vms/{NAME}/seed.iso"
+    wait_until(seed.exists, 20, "the seed")
+    assert b"$6$" in seed.read_bytes() and b"correct horse" not in seed.read_bytes()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download it").click()
+    assert download.value.path().read_bytes() == seed.read_bytes()
+    page.get_by_role("button", name="Take it out").click()
+    expect(page.get_by_text("Taken out")).to_be_visible()
+    wait_until(lambda: not seed.exists(), 20, "the seed to go")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (360, "dark")])
+def test_its_pages_are_fit_for_everybody(vm, window, width, scheme):
+    page = window(width, scheme)
+    for path in (
+        f"/vms/{NAME}/cloud-init/",
+        f"/vms/{NAME}/cloud-init/edit/",
+        "/vms/_snippets/",
+        "/vms/_snippets/new/",
+    ):
+        page.goto(path)
+        found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+        assert not found, [(each["id"], each["nodes"][0]["html"][:200]) for each in found]
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
