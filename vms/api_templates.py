@@ -109,6 +109,7 @@ class TemplateChange(Schema):
     login: str | None = Field(None, max_length=64)
     cloud_init: str | None = Field(None, max_length=12)
     preset: str | None = Field(None, max_length=40)
+    user_data: str | None = Field(None, max_length=1 << 16)
     notes: str | None = Field(None, max_length=10_000)
 
 
@@ -226,6 +227,7 @@ def change_template(request: HttpRequest, template_id: int, payload: TemplateCha
     data: dict[str, Any] = {
         "is_published": row.is_published, "login": row.login, "cloud_init_kind": row.cloud_init_kind,
         "preset": row.preset_id or "", "notes": row.notes,
+        "user_data": row.cloud_init.get("user_data", ""),
         **{key: defaults(row)[key] for key in ("cpus", "memory")},
     }  # fmt: skip
     if "preset" in said:

@@ -10,6 +10,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
+from bhype import cloudinit
 from bhype.accounts.models import User
 from bhype.freebsd import names
 from bhype.hosts.models import Host
@@ -25,6 +26,7 @@ from .models import VM, OsPreset, Template
 
 Data = Mapping[str, Any] | None
 _NAME = {"autocomplete": "off", "spellcheck": "false"}
+_TEXT = {"rows": 4, "class": "font-monospace", "spellcheck": "false"}
 
 
 def _size_problem(size: int) -> str:
@@ -172,6 +174,10 @@ class TemplateForm(forms.ModelForm):  # type: ignore[type-arg]
 
     cpus = forms.IntegerField(min_value=1, max_value=plan.CPUS_MAX, label="CPUs")
     memory = SizeField(max_length=20)
+    user_data = forms.CharField(
+        required=False, max_length=1 << 16, strip=False, label="User-data", widget=forms.Textarea(attrs=_TEXT),
+        help_text="for the seed of each VM that has none of its own; begins with #cloud-config or #!",
+    )  # fmt: skip
 
     class Meta:
         model = Template
@@ -186,11 +192,18 @@ class TemplateForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         found = defaults(self.instance)
-        self.initial.update(cpus=found["cpus"], memory=found["memory"])
+        told = self.instance.cloud_init.get("user_data", "")
+        self.initial.update(cpus=found["cpus"], memory=found["memory"], user_data=told)
         self.fields["preset"].label = "Operating system"
 
     def clean_memory(self) -> int:
         return _checked_memory(self.cleaned_data["memory"])
+
+    def clean_user_data(self) -> str:
+        text = str(self.cleaned_data["user_data"]).replace("\r\n", "\n")
+        if wrong := [problem for problem in cloudinit.check(text) if not problem.is_warning]:
+            raise ValidationError([str(problem) for problem in wrong])
+        return text if text.strip() else ""
 
     def save(self, commit: bool = True) -> Template:  # noqa: FBT001, FBT002 - as ModelForm has it
         chosen = self.cleaned_data
@@ -199,9 +212,11 @@ class TemplateForm(forms.ModelForm):  # type: ignore[type-arg]
         if defaults(row)["cpus"] == chosen["cpus"]:
             cpu = row.document.get("cpu", cpu)
         row.document = {**row.document, "cpu": cpu, "mem": f"{chosen['memory'] // sizes.MIB}M"}
+        row.cloud_init = {key: value for key, value in row.cloud_init.items() if key != "user_data"}
+        row.cloud_init |= {"user_data": chosen["user_data"]} if chosen["user_data"] else {}
         if commit:
             with transaction.atomic():
-                row.save(update_fields=[*self.Meta.fields, "document"])
+                row.save(update_fields=[*self.Meta.fields, "document", "cloud_init"])
                 publish(row.subject, "templates")
         return row
 

@@ -49,6 +49,9 @@ def pages(user: Any, query: str) -> list[Hit]:
     found = []
     makers = (
         ("New virtual machine", "vms:create", "vms.create", "plus"),
+        ("Deploy virtual machines", "vms:deploy", "vms.create", "bolt"),
+        ("Templates", "vms:templates", "vms.create", "stack-2"),
+        ("OS presets", "vms:presets", "templates.change", "adjustments-horizontal"),
         ("Profile and tokens", "accounts:profile", "self", "user-circle"),
     )
     entries = [(item.label, item.url_name, item.right, item.icon) for item in ITEMS] + list(makers)
