@@ -133,6 +133,12 @@ class AddForm(forms.Form):
         if len(pools) < 2:
             self.fields["pool"].widget = forms.HiddenInput()
 
+    def clean(self) -> dict[str, Any]:
+        chosen = super().clean() or {}
+        if "pool" in self.errors and self.fields["pool"].widget.is_hidden:
+            self.add_error(None, "No pool of this host belongs to bHype yet. Adopt one on the page of pools.")
+        return chosen
+
 
 class FetchImageForm(AddForm, SourceForm):
     """An image by its URL; what is in it is the business of a FactsForm beside it."""
