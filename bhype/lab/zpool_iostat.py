@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bhype.lab.openzfs.vdevs import Vdev
 
 HEADS = (
-    f"{'':<10}  {'capacity':^11}  {'operations':^11}  {'bandwidth':^11}",
+    f"{'':<10}    capacity     operations     bandwidth ",
     f"{'pool':<10}  {'alloc':>5}  {'free':>5}  {'read':>5}  {'write':>5}  {'read':>5}  {'write':>5}",
 )
 RULE = "-" * 10 + "  " + "  ".join(["-----"] * 6)
@@ -59,10 +59,11 @@ def _print(store: Store, chosen: list[str], letters: set[str], *, first: bool) -
     for name in chosen:
         lines += _of_pool(store, name, letters, exact=exact)
     if "H" in letters:
-        rows([[cell.strip() if not i else cell for i, cell in enumerate(line)] for line in lines])
+        # The heads of classes are empty lines then.
+        rows([[] if line[1:] == ["-"] * 6 else [line[0].strip(), *line[1:]] for line in lines])
         return
     width = max(10, *(len(line[0]) for line in lines))
-    if first or "n" not in letters:
+    if first or ("v" in letters and "n" not in letters):
         pad = " " * (width - 10)
         for head in HEADS:
             print(head[:10] + pad + head[10:])
@@ -81,7 +82,7 @@ def _of_pool(store: Store, name: str, letters: set[str], *, exact: bool) -> list
     def cells(label: str, room: int | None, taken: int, share: tuple[int, int, int, int]) -> list[str]:
         shown = [str(n) if exact else sizes.human(n, "") for n in (taken, (room or 0) - taken)]
         numbers = [str(n) if exact else sizes.human(n, "") for n in share]
-        return [label, *(shown if room is not None else ["-", "-"]), *numbers]
+        return [label, *(shown if room is not None else ["0", "0"] if exact else ["-", "-"]), *numbers]
 
     lines = [cells(name, pool["raw"], used, moved)]
     if "v" not in letters:
@@ -92,7 +93,9 @@ def _of_pool(store: Store, name: str, letters: set[str], *, exact: bool) -> list
 
     def walk(vdev: Vdev, label: str, depth: int, share: tuple[int, int, int, int]) -> None:
         is_top = depth == 2
-        room = vdevs.space(vdev) if is_top and "asize" in vdev else None
+        room = None
+        if is_top:
+            room = vdevs.space(vdev) if "asize" in vdev else vdevs.asize(vdev)
         lines.append(cells(" " * depth + label, room, taken.get(vdev["guid"], 0), share))
         children = vdev.get("children", [])
         for index, child in enumerate(children):

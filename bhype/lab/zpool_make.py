@@ -321,6 +321,7 @@ def upgrade(argv: list[str]) -> int:
             else:
                 print(f"Pool '{name}' already has all supported and requested features enabled.")
         if not words and "a" not in letters:
+            print("All pools are formatted using feature flags.\n")
             print("Every feature flags pool has all supported and requested features enabled.")
     return code
 

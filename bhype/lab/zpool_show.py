@@ -173,10 +173,18 @@ def _vdev_rows(store: Store, name: str, style: pool_status.Style, *, exact: bool
             state = "INUSE" if _in_use(pool, vdev) else "AVAIL" if state == "ONLINE" else state
         row = [" " * depth + label]
         if top:
-            room, taken = vdevs.space(vdev), used.get(vdev["guid"], 0)
+            room = vdevs.space(vdev) if "asize" in vdev else vdevs.asize(vdev)
+            taken = used.get(vdev["guid"], 0)
             part = taken * 10000 // room if room else 0
             human = f"{part / 100:.2f}%" if part < 1000 else f"{part / 100:.1f}%" if part < 10000 else "100%"
-            row += [size(room), size(taken), size(room - taken), "-", "-", "0" if exact else "0%"]
+            row += [
+                size(vdev.get("size", room)),
+                size(taken),
+                size(room - taken),
+                "-",
+                "-",
+                "0" if exact else "0%",
+            ]
             row += [str(part // 100) if exact else human, "-"]
         else:
             row += [size(vdev["size"]) if vdev["kind"] in vdevs.LEAVES else "-", *["-"] * 7]
@@ -198,7 +206,7 @@ def _vdev_rows(store: Store, name: str, style: pool_status.Style, *, exact: bool
             found.append([head, *["-"] * 10])
         for each in group:
             label = vdevs.name(each, style=style.name)
-            walk(each, label, 2, top=False, spare=head == "spare")
+            walk(each, label, 2, top=head == "cache", spare=head == "spare")
     return found
 
 
