@@ -25,7 +25,7 @@ STATES = {
     "up": ("green", False), "stopped": ("secondary", False), "queued": ("secondary", True),
     "cancelling": ("orange", True), "cancelled": ("secondary", False), "interrupted": ("orange", False),
     "crashed": ("red", False), "failed": ("red", False), "lost": ("orange", False), "offline": ("red", False),
-    "locked": ("yellow", False),
+    "locked": ("yellow", False), "making": ("azure", True), "ready": ("green", False), "published": ("green", False),
     "degraded": ("orange", False), "unavail": ("red", False), "removed": ("red", False),
     "suspended": ("red", False), "avail": ("green", False), "inuse": ("azure", False), "faulted": ("red", False), "down": ("secondary", False),
 }  # fmt: skip
