@@ -18,9 +18,10 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from bhype.console.routing import websocket_urlpatterns as console
 from bhype.live.origin import ExactOrigin
 from bhype.live.routing import websocket_urlpatterns as live
+from bhype.ui.bodies import Bounded
 
 application = ProtocolTypeRouter(
-    {"http": http, "websocket": ExactOrigin(AuthMiddlewareStack(URLRouter([*live, *console])))}
+    {"http": Bounded(http), "websocket": ExactOrigin(AuthMiddlewareStack(URLRouter([*live, *console])))}
 )
 
 # The collector would walk everything that was imported each time that it looks for garbage, which held up one
