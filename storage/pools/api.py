@@ -81,9 +81,11 @@ def _pool(request: HttpRequest, name: str) -> Pool:
     return lookup(signed_in(request), Pool, "storage.change", name=name)
 
 
-def _do(request: HttpRequest, name: str, operation: str, **params: Any) -> Status[Task]:
+def _do(
+    request: HttpRequest, name: str, operation: str, params: Mapping[str, Any] | None = None
+) -> Status[Task]:
     pool = _pool(request, name)
-    return _asked(request, operation, {"pool_id": pool.pk} | params, f"pool {pool.name}")
+    return _asked(request, operation, {"pool_id": pool.pk, **(params or {})}, f"pool {pool.name}")
 
 
 @router.get("/pools", response=list[PoolOut], summary="ZFS pools, those that are not well first")
@@ -275,12 +277,12 @@ def adopt_pool(request: HttpRequest, name: str) -> Status[Task]:
 
 @router.post("/pools/{name}/scrub", response={202: TaskOut}, summary="Start, pause or stop a scrub")
 def scrub_pool(request: HttpRequest, name: str, body: ActionIn) -> Status[Task]:
-    return _do(request, name, "storage.scrub", action=body.action)
+    return _do(request, name, "storage.scrub", {"action": body.action})
 
 
 @router.post("/pools/{name}/trim", response={202: TaskOut}, summary="Start, pause or stop a trim")
 def trim_pool(request: HttpRequest, name: str, body: ActionIn) -> Status[Task]:
-    return _do(request, name, "storage.trim", action=body.action)
+    return _do(request, name, "storage.trim", {"action": body.action})
 
 
 @router.post("/pools/{name}/clear", response={202: TaskOut}, summary="Clear a pool's errors")
@@ -314,14 +316,14 @@ class PropertyIn(Schema):
 
 @router.post("/pools/{name}/property", response={202: TaskOut}, summary="Set a property of a pool")
 def set_pool_property(request: HttpRequest, name: str, body: PropertyIn) -> Status[Task]:
-    return _do(request, name, "storage.set_pool_property", **{"name": body.name, "value": body.value})
+    return _do(request, name, "storage.set_pool_property", body.model_dump())
 
 
 @router.post("/pools/{name}/disks", response={202: TaskOut}, summary="Add free disks to a pool for good")
 def add_disks(request: HttpRequest, name: str, body: GroupsIn) -> Status[Task]:
     _pool(request, name)
     body.checked()
-    return _do(request, name, "storage.add_disks", **body.params())
+    return _do(request, name, "storage.add_disks", body.params())
 
 
 class NewDiskIn(Schema):
@@ -347,7 +349,7 @@ def attach_disk(request: HttpRequest, name: str, body: NewDiskIn) -> Status[Task
 def _enter(request: HttpRequest, name: str, operation: str, body: NewDiskIn) -> Status[Task]:
     _pool(request, name)
     _free([body.disk], [body.disk] if body.erase else [])
-    return _do(request, name, operation, **body.model_dump())
+    return _do(request, name, operation, body.model_dump())
 
 
 class MemberIn(Schema):
@@ -361,7 +363,7 @@ class MemberIn(Schema):
     "/pools/{name}/member", response={202: TaskOut}, summary="Offline, online, detach, remove or clear a disk"
 )
 def change_disk(request: HttpRequest, name: str, body: MemberIn) -> Status[Task]:
-    return _do(request, name, "storage.change_disk", **body.model_dump())
+    return _do(request, name, "storage.change_disk", body.model_dump())
 
 
 # Physical disks.

@@ -32,6 +32,7 @@ _HINTS = {
     "is part of exported pool": "Let what is left on these disks be erased, if that pool is not needed any more.",
     "is part of potentially active pool": "Another host may use it. Let what is left be erased only if none does.",
     "no valid replicas": "The data on it is nowhere else.",
+    "currently suspended": "Connect the missing disks again, then clear the errors of the pool.",
     "device is too small": "A disk is replaced by one that is at least as large.",
 }
 # What zpool(8) has against groups that are made up so; the plan has warned of it.
