@@ -239,7 +239,7 @@ class RenameForm(forms.Form):
 
     def __init__(self, data: Data = None, *, use: Use, **options: Any) -> None:
         last = {"name": use.short, "parent": None}
-        super().__init__(data, initial=last, **options)
+        super().__init__(data, initial=last, auto_id="rename_%s", **options)
         self.use = use
         row = use.dataset
         rows = Dataset.objects.filter(pool=row.pool_id, kind=Dataset.Kind.FILESYSTEM)
@@ -280,7 +280,8 @@ class TypedForm(forms.Form):
     name = forms.CharField(max_length=300, widget=forms.TextInput(attrs=_OFF))
 
     def __init__(self, *args: Any, name: str, **options: Any) -> None:
-        super().__init__(*args, **options)
+        # It stands beside other forms with a name.
+        super().__init__(*args, **{"auto_id": "destroy_%s", **options})
         self.wanted = name
         self.fields["name"].label = f"Type {name} to confirm"
 

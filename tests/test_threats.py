@@ -34,6 +34,7 @@ from bhype.freebsd.zfs import DatasetInfo, Property
 from bhype.host import LocalHost
 from bhype.tasks import OperationFailed, ask, broker, runner
 from bhype.tasks.models import Task
+from storage import passphrases
 from tests.console.line import Line
 from tests.test_routes import fill, operations, pages, world  # noqa: F401
 from vms import parts, place, plan
@@ -357,6 +358,10 @@ def test_t21_secrets_are_hashed_hidden_and_out_of_reach_of_scripts(client, admin
     line = audit.record(None, "x", secret, {"password": "hunter22", "text": f"see {secret}"})
     assert secret not in f"{line.object}{line.detail}" and "hunter22" not in str(line.detail)
     assert vm.vnc_password not in client.get("/vms/web1/raw/").content.decode()
+    half = passphrases.seal("the words of a key")
+    other = panel.RUN_DIR / "sealed" / half.partition(".")[0]
+    assert b"words" not in other.read_bytes() and passphrases.take(half) == "the words of a key"
+    assert not other.exists()
 
 
 def test_t22_there_is_no_default_password_and_one_first_admin(client, db):
