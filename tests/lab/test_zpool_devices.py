@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from bhype.freebsd import zpool_status
+from bhype.lab.disks import VERBS
 from tests.lab.conftest import GIB
 
 MIRROR = ("mirror", "da1", "da2")
@@ -279,3 +282,49 @@ def test_iostat_has_seven_columns_and_rows_for_devices(lab):
     started = time.monotonic()
     assert len(lab.ok("zpool", "iostat", "-Hpy", "tank", "0.1", "2").splitlines()) == 2
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_whatever_happens_the_status_can_be_read_and_no_disk_is_in_two_places(lab, seed):
+    """A walk through all that can be done to a pool and its disks, in any order."""
+    chance = random.Random(seed)
+    disks = ["da1", "da2", "da3", "da4", "ada0", "nda1"]
+    pace(lab, 0.05)
+    lab.ok(
+        "zpool",
+        "create",
+        "-f",
+        "data",
+        *chance.choice([MIRROR, ("raidz", "da1", "da2", "da3"), ("da1", "da2")]),
+    )
+    for _ in range(30):
+        one, other = chance.sample(disks, 2)
+        words = chance.choice(
+            [
+                *(["offline", "data", one], ["online", "data", one], ["clear", "data"], ["scrub", "data"]),
+                *(["replace", "-f", "data", one, other], ["attach", "-f", "data", one, other]),
+                *(["detach", "data", one], ["remove", "data", one], ["add", "-f", "data", "spare", one]),
+                *(
+                    ["add", "-f", "data", "log", one],
+                    ["pull", one],
+                    ["insert", one],
+                    ["break", one],
+                    ["mend", one],
+                ),
+                *(["replace", "-f", "data", one], ["export", "data"], ["import", "data"]),
+            ]
+        )
+        answer = (
+            lab.admin("disk", lab.folder, *words)
+            if len(words) == 2 and words[0] in VERBS
+            else lab("zpool", *words)
+        )
+        assert answer.code in (0, 1, 2, 255) and "Traceback" not in answer.err, (words, answer)
+        told = lab("zpool", "status", "data")
+        if told.code:
+            assert told.err == "cannot open 'data': no such pool\n"
+            lab("zpool", "import", "data")
+            continue
+        names = re.findall(r"\n\t +(n?a?da\d)(?:/old)? ", told.out.partition("\tspares\n")[0])
+        assert len(names) == len(set(names)), (words, told.out)
+        zpool_status.parse(told.out)
