@@ -27,7 +27,8 @@ STATES = {
     "crashed": ("red", False), "failed": ("red", False), "lost": ("orange", False), "offline": ("red", False),
     "locked": ("yellow", False), "making": ("azure", True), "ready": ("green", False), "published": ("green", False),
     "degraded": ("orange", False), "unavail": ("red", False), "removed": ("red", False),
-    "suspended": ("red", False), "avail": ("green", False), "inuse": ("azure", False), "faulted": ("red", False), "down": ("secondary", False),
+    "suspended": ("red", False), "avail": ("green", False), "inuse": ("azure", False),
+    "faulted": ("red", False), "down": ("secondary", False),
 }  # fmt: skip
 
 
