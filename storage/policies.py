@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from django.db import transaction
 from django.utils import timezone
 
+from bhype.freebsd.zfs_snapshots import SnapshotDetail
 from bhype.hosts.models import Host
 from bhype.hosts.observer import Sweep
 from bhype.live import publish
@@ -16,7 +17,7 @@ from bhype.tasks import ask, schedules
 from bhype.tasks.models import Task
 
 from . import owners, retention, snapshots
-from .models import Dataset, Pool, SnapshotPolicy, SnapshotTarget, SnapshotTier
+from .models import Dataset, Snapshot, SnapshotPolicy, SnapshotTarget, SnapshotTier
 from .owners import Owner
 from .retention import Decision
 from .snapshots import Moment
@@ -32,7 +33,7 @@ DEFAULTS: dict[str, tuple[str, int]] = {
     "yearly": ("0 2 1 1 *", 3),
 }
 # A dry run shows so many things at most.
-MOST_SHOWN = 50
+MOST_SHOWN = 20
 # In sweeps: clocks that were set back are noticed within a minute.
 CHECK_EVERY = 30
 
@@ -81,7 +82,9 @@ def units(policy: SnapshotPolicy) -> list[Unit]:
 def chosen(host: Host, targets: Iterable[tuple[str, str]]) -> list[Unit]:
     """As `units`, of targets that no policy has (yet)."""
     wanted = set(targets)
-    mine = [one for one in owners.find() if one.host_id == host.pk and one.kind in _whole_kinds()]
+    by_mark = any(kind in {TAG, PRODUCTION} for kind, _ in wanted)
+    things = owners.find(None if by_mark else {value for _, value in wanted})
+    mine = [one for one in things if one.host_id == host.pk and one.kind in _whole_kinds()]
     found = {one.dataset: Unit(one.pool_id, one.dataset, one) for one in mine if _is_meant(one, wanted)}
     names = {value for kind, value in wanted if kind == DATASET}
     by_dataset = {one.dataset: one for one in mine}
@@ -245,14 +248,14 @@ class Forecast:
 def dry_run(policy: SnapshotPolicy, now: datetime) -> tuple[list[Forecast], int]:
     """What would be taken and destroyed, as far as the snapshots were seen; and how many units are not shown."""
     all_units = units(policy)
-    tiers = list(policy.tiers.all())
+    shown, tiers = all_units[:MOST_SHOWN], list(policy.tiers.all())
     takes = tuple(snapshot_name(tier, now) for tier in tiers)
-    pools = Pool.objects.in_bulk({unit.pool_id for unit in all_units[:MOST_SHOWN]})
+    by_unit = _known(shown, [tier.kind for tier in tiers])
     found = []
-    for unit in all_units[:MOST_SHOWN]:
+    for unit in shown:
         known = [
             moment.candidate(is_ours=is_of(policy, moment))
-            for moment in snapshots.known(pools[unit.pool_id], unit.dataset)
+            for moment in snapshots.moments(unit.dataset, by_unit.get(unit.dataset, []))
         ]
         newest = max((one.txg for one in known), default=0)
         fresh = [
@@ -262,3 +265,20 @@ def dry_run(policy: SnapshotPolicy, now: datetime) -> tuple[list[Forecast], int]
         stays = {name: why for name, why in decision.stays.items() if name not in takes}
         found.append(Forecast(unit, takes, Decision(decision.goes, stays)))
     return found, max(0, len(all_units) - MOST_SHOWN)
+
+
+def _known(shown: list[Unit], kinds: list[str]) -> dict[str, list[SnapshotDetail]]:
+    """The snapshots of these kinds that the units have, by their datasets, in two queries."""
+    roots: dict[int, str] = {}
+    pools = {unit.pool_id for unit in shown}
+    names = {(unit.pool_id, unit.dataset) for unit in shown}
+    for key, pool, name in Dataset.objects.filter(pool__in=pools).values_list("pk", "pool", "name"):
+        parts = name.split("/")
+        above = ("/".join(parts[:count]) for count in range(len(parts), 0, -1))
+        if root := next((one for one in above if (pool, one) in names), ""):
+            roots[key] = root
+    rows = Snapshot.objects.filter(dataset__in=list(roots), kind__in=kinds).select_related("dataset")
+    found: dict[str, list[SnapshotDetail]] = {}
+    for row in rows:
+        found.setdefault(roots[row.dataset_id], []).extend(snapshots.details_of([row]))
+    return found

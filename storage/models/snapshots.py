@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 
 from bhype.hosts.models import Host
@@ -46,8 +47,11 @@ class Snapshot(models.Model):
         constraints = [models.UniqueConstraint(fields=["dataset", "name"], name="snapshot_once_per_dataset")]
         indexes = [
             models.Index(fields=["dataset", "-created_at"], name="snapshot_of_dataset"),
-            models.Index(fields=["is_root", "-created_at", "-id"], name="snapshot_newest"),
-            models.Index(fields=["kind", "is_root", "-created_at", "-id"], name="snapshot_kind"),
+            # Partial: SQLite does not use an index on a truth value itself.
+            models.Index(fields=["-created_at", "-id"], name="snapshot_newest", condition=Q(is_root=True)),
+            models.Index(
+                fields=["kind", "-created_at", "-id"], name="snapshot_kind", condition=Q(is_root=True)
+            ),
             models.Index(fields=["txg", "name"], name="snapshot_together"),
         ]
 

@@ -60,10 +60,10 @@ def sizes(client: Client, address: str) -> tuple[int, int, int]:
     return len(queries), len(answer.content), assets(answer.content.decode())
 
 
-def visits(client: Client, address: str) -> list[float]:
+def visits(client: Client, address: str, rounds: int = ROUNDS) -> list[float]:
     """Seconds that each of some visits takes."""
     seconds = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         began = time.perf_counter()
         client.get(address)
         seconds.append(time.perf_counter() - began)
