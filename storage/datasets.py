@@ -146,9 +146,16 @@ def left(pool: Pool | None = None) -> list[Use]:
     rows = Dataset.objects.filter(pool__is_adopted=True).select_related("pool__host")
     if pool is not None:
         rows = rows.filter(pool=pool)
-    found = [use for use in uses(rows.exclude(bhype_id__in=["", plan.HOME_ID, DATA_ID])) if use.is_left]
-    tops = {use.name for use in found}
-    return [use for use in found if not any(above in tops for above in parents(use.name))]
+    # Most have an owner: what is set on them is not read.
+    marked = rows.exclude(bhype_id__in=["", plan.HOME_ID, DATA_ID]).defer("properties")
+    found = [use for use in uses(marked) if use.is_left]
+    names = {use.name for use in found}
+    tops = [use for use in found if not any(above in names for above in parents(use.name))]
+    keys = [use.dataset.pk for use in tops]
+    known = dict(Dataset.objects.filter(pk__in=keys).values_list("pk", "properties"))
+    for use in tops:
+        use.dataset.properties = known.get(use.dataset.pk, {})
+    return tops
 
 
 def missing() -> list[Owner]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import messages
+from django.core.paginator import Paginator
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -249,8 +250,9 @@ def change_key(request: HttpRequest, dataset: Dataset) -> HttpResponse:
 def orphans(request: HttpRequest) -> HttpResponse:
     """What nobody has any more, and what has lost its data."""
     left = datasets.left()
+    orphaned = Paginator([use for use in left if not use.is_kept], dataset_pages.PAGE_SIZE)
     context = {
-        "orphans": [use for use in left if not use.is_kept], "kept": [use for use in left if use.is_kept],
+        "orphans": orphaned.get_page(request.GET.get("page")), "kept": [use for use in left if use.is_kept],
         "missing": datasets.missing(), "tab": "orphans", "may_change": signed_in(request).can("storage.change"),
     }  # fmt: skip
     fragment = request.headers.get("HX-Target") == "orphans"
