@@ -305,7 +305,9 @@ def test_the_api_makes_lists_changes_and_deletes_templates(image, vm, admin, ope
     changed = client.patch(path, json.dumps({"is_published": True, "memory": "3G"}), **headers).json()
     assert (changed["is_published"], changed["memory"], changed["cpus"]) == (True, 3 * GIB, 2)
     assert client.patch(path, json.dumps({"memory": "x"}), **headers).status_code == 422
-    assert client.patch(path, json.dumps({"user_data": "no header"}), **headers).json()["field"] == "user_data"
+    assert (
+        client.patch(path, json.dumps({"user_data": "no header"}), **headers).json()["field"] == "user_data"
+    )
     assert client.patch(path, json.dumps({"user_data": "#cloud-config\n{}\n"}), **headers).status_code == 200
     assert Template.objects.get(pk=rows[0]["id"]).cloud_init == {"user_data": "#cloud-config\n{}\n"}
     assert client.delete(path, **headers).status_code == 202
