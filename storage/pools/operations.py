@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from django.db import transaction
+from django.db.models import ProtectedError
 from pydantic import BaseModel, Field
 
 from bhype.freebsd import names, ps, zfs, zpool, zpool_status
@@ -244,7 +245,12 @@ def destroy(run: Run, params: PoolParams) -> None:
             raise OperationFailed(f"{pool.name} is not empty. It holds {', '.join(inside[:10])}.")
         _refuse_boot(run, pool)
         do(run, zpool.destroy(pool.name))
-    pool.delete()
+    try:
+        pool.delete()
+    except ProtectedError as error:
+        raise OperationFailed(
+            f"VMs or images of this panel lie in {pool.name}: remove them first."
+        ) from error
     publish("pools")
 
 

@@ -16,7 +16,7 @@ from bhype.tasks.models import Task
 from bhype.ui import charts
 from bhype.ui.charts import Chart
 from bhype.ui.templatetags.ui import filesize
-from storage.models import PhysicalDisk, Pool
+from storage.models import PhysicalDisk, Pool, PoolSample
 
 from . import advice, capacity, inventory
 from .capacity import Forecast
@@ -98,17 +98,23 @@ def card(pool: Pool, samples: Sequence[tuple[datetime, int]] = ()) -> Card:
 
 
 def cards() -> list[Card]:
-    """All pools, those that are not well first. One query for all samples of the forecasts."""
-    found = Pool.objects.select_related("host").prefetch_related("samples")
-    made = [card(pool, [(one.at, one.allocated) for one in pool.samples.all()]) for pool in found]
+    """All pools, those that are not well first. One query for the samples of all forecasts."""
+    samples: dict[int, list[tuple[datetime, int]]] = {}
+    for key, at, allocated in _recent(PoolSample.objects.all()).values_list("pool_id", "at", "allocated"):
+        samples.setdefault(key, []).append((at, allocated))
+    made = [card(pool, samples.get(pool.pk, [])) for pool in Pool.objects.select_related("host")]
     return sorted(
         made, key=lambda one: (advice.rank(one.pool.health, one.pool.status, one.level), one.pool.name)
     )
 
 
 def samples_of(pool: Pool) -> list[tuple[datetime, int]]:
-    since = timezone.now() - capacity.LONGEST - timedelta(days=1)
-    return list(pool.samples.filter(at__gte=since).order_by("at").values_list("at", "allocated"))
+    return list(_recent(pool.samples.all()).values_list("at", "allocated"))
+
+
+def _recent(samples: QuerySet[PoolSample]) -> QuerySet[PoolSample]:
+    """Those of a forecast, oldest first."""
+    return samples.filter(at__gte=timezone.now() - capacity.LONGEST).order_by("at")
 
 
 def parts(status: dict[str, Any]) -> str:

@@ -294,6 +294,10 @@ def test_a_pool_with_running_vms_is_not_exported(ready):
         host=pool.host, pool=pool, name="web1", memory=1, vnc_port=1, vnc_password="x", state="running"
     )
     assert "VMs that are on: web1" in failed(ready, "storage.export_pool", pool_id=pool.pk)
+    # Nor is the row of a pool that is gone forgotten while a VM lies in it.
+    pool.name = "gone"
+    pool.save()
+    assert "VMs or images of this panel" in failed(ready, "storage.destroy_pool", pool_id=pool.pk)
     assert names(ready) == {"tank", "data"}
 
 
