@@ -34,7 +34,10 @@ SCRIPTS = HERE / "scripts"
 RECORDED = HERE / "recorded"
 GIB = 2**30
 NEW_POOL = """
-cd /; umount -a -t zfs; for p in $(zpool list -H -o name); do zpool destroy -f $p; done; rm -rf /tmp/* /dev/zvol/* /tank /other
+cd /
+umount -a -t zfs
+for p in $(zpool list -H -o name); do zpool destroy -f $p; done
+rm -rf /tmp/* /dev/zvol/* /tank /other
 set -e
 truncate -s 2176M /tmp/tank.img
 zpool create -f -o ashift=12 tank /tmp/tank.img

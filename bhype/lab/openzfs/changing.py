@@ -94,7 +94,7 @@ def _check_room(store: Store, name: str, checked: dict[str, str]) -> None:
     for prop in ("reservation", "refreservation"):
         wanted = int(checked.get(prop, 0))
         has = room.used[name] if prop == "reservation" else room.by_dataset[name] + room.by_reservation[name]
-        if wanted - has > room.free:
+        if wanted - has > min(room.free, room.available(name) - room.by_reservation[name]):
             raise Refused("size is greater than available space")
 
 

@@ -282,7 +282,7 @@ def _number(name: str, value: str, kind: str, volsize: int) -> int:
         most = 16 * 1024**2
         if number < 512 or number > most or number & (number - 1):
             raise BadProperty(f"'{name}' must be power of 2 from 512B to {sizes.human(most)}")
-    if kind == V and volsize and name in ("reservation", "refreservation") and number > volsize:
+    if kind == V and volsize and name == "reservation" and number > volsize:
         raise BadProperty(f"'{name}' is greater than current volume size")
     return number
 

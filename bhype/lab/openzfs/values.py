@@ -144,8 +144,9 @@ class Values:
         number = int(value)
         if prop.endswith("_limit"):
             return ("none" if number == properties.UNLIMITED else value), source
-        if number == 0 and prop in ("quota", "refquota", "reservation", "refreservation") and not self.exact:
-            return "none", source
+        if number == 0 and prop in ("quota", "refquota", "reservation", "refreservation"):
+            # What is none by default has no other source (dsl_prop_nvlist_add_uint64() in dsl_prop.c).
+            return "0" if self.exact else "none", "default"
         return self._size(number), source
 
     def _fact(self, name: str, prop: str) -> str:
