@@ -88,8 +88,9 @@ def _fresh(pool: Pool, wanted: spec.Spec, target: Vdev, new: str, prefix: str) -
     (fresh,) = wanted.leaves()
     fresh.pop("class", None)
     spare = next((each for each in pool["spares"] if each["path"] == fresh["path"]), None)
-    if spare is None and (any(e["path"] == fresh["path"] and e["state"] == "ONLINE" for e in vdevs.all_leaves(pool))
-                          or spec.is_open(fresh["path"])):  # fmt: skip
+    used = [each for top in pool["tops"] for each in vdevs.leaves(top)] + pool["cache"]
+    taken = any(each["path"] == fresh["path"] and each["state"] == "ONLINE" for each in used)
+    if taken or spec.is_open(fresh["path"]):
         core.fail(f"{prefix}: {new} is busy, or device removal is in progress", FAILED)
     if target["kind"] in vdevs.LEAVES:
         needed = _needed(pool, target)
