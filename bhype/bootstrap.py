@@ -45,6 +45,8 @@ DEBIAN_RUN = {
     "qemu-system-x86": "virtual machines: the lab's bhyve runs guests with it",
     "ovmf": "virtual machines: their UEFI firmware",
     "qemu-utils": "disk images",
+    "zstd": "disk images that are packed with zstd",
+    "gpgv": "checking who has signed an image",
     "swtpm": "TPMs of virtual machines",
     "libpam-modules": "sign-in with system passwords",
     "ipxe": "the iPXE boot medium",
@@ -88,6 +90,7 @@ FREEBSD_RUN = {
     "py311-pydantic2": "the REST API",
     "py311-uvloop": "quick consoles",
     "py311-pyyaml": "cloud-init",
+    "gnupg": "checking who has signed an image",
 }
 
 

@@ -32,9 +32,10 @@ from bhype.freebsd.command import Command
 from bhype.freebsd.names import BadName
 from bhype.freebsd.zfs import DatasetInfo, Property
 from bhype.host import LocalHost
+from bhype.outside import address
 from bhype.tasks import OperationFailed, ask, broker, runner
 from bhype.tasks.models import Task
-from storage import passphrases
+from storage import fetching, passphrases
 from tests.console.line import Line
 from tests.test_routes import fill, operations, pages, world  # noqa: F401
 from vms import parts, place, plan
@@ -174,6 +175,14 @@ def test_t07_paths_stay_below_their_roots_and_links_are_not_followed(tmp_path):
         host.write_text("/vm.json", "overwritten")
     host.write_text("/vm.json", "{}")
     assert precious.read_text() == "x" and not (tmp_path / "vm.json").is_symlink()
+
+
+def test_t08_a_url_leads_to_no_private_address():
+    for text in ("127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "fe80::1", "::ffff:10.0.0.1", "64:ff9b::7f00:1"):
+        assert not address.is_allowed(text, [])
+        assert address.is_allowed(text, address.networks(["0.0.0.0/0", "::/0"]))
+    for url in ("file:///etc/passwd", "gopher://x/", "http://user:word@example.com/", "http:///x", "http://a b/"):
+        assert fetching.problem_of(url)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bhype.accounts.models import ApiToken, AuditEntry
+from bhype.outside.signature import dearmor
 from bhype.tasks.models import Task
 from storage import adding, catalogue
 from storage.fetching import problem_of
@@ -315,3 +317,23 @@ def test_nothing_is_added_without_a_pool(root, host):
     assert root.post(f"/storage/catalogue/{entry.pk}/fetch/")["Location"] == "/storage/catalogue/"
     assert "Adopt one" in html(root.get("/storage/isos/"))
     assert root.get("/storage/images/add/").status_code == 200
+
+
+def fingerprint(armored: str) -> str:
+    """Of the first key in a text (RFC 9580, 5.5.4.2: version 4)."""
+    packet = dearmor(armored, "PUBLIC KEY BLOCK")
+    assert packet[0] == 0x99, "a public key packet with a length of two bytes"
+    length = int.from_bytes(packet[1:3], "big")
+    return hashlib.sha1(packet[: 3 + length]).hexdigest().upper()
+
+
+def test_the_keys_of_vendors_are_theirs():
+    """As Canonical, the openSUSE project and Fedora publish them (ubuntu.com/docs/public-images, get.opensuse.org,
+    fedoraproject.org/security)."""
+    keys = {os: entry["signing_key"] for os, entry in catalogue.seed().items() if entry.get("signing_key")}
+    canonical = "D2EB44626FDDC30B513D5BB71A5D6C4C7DB87C81"
+    assert {os: fingerprint(key) for os, key in keys.items()} == {
+        "ubuntu2004": canonical, "ubuntu2204": canonical, "ubuntu2404": canonical,
+        "opensuse": "AD485664E901B867051AB15F35A2F86E29B700A4",
+        "fedora": "C6E7F081CF80E13146676E88829B606631645531",
+    }  # fmt: skip
