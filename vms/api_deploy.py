@@ -30,7 +30,8 @@ _STRICT = ConfigDict(extra="forbid")
 class DeployIn(Schema):
     """template: ``debian12`` is its newest version, ``debian12:2`` that one. name: of several, ``web{01..20}``, or with
     count. What is left out is as the template has it; switch null: no network; ssh_keys: beside those of your profile,
-    unless profile_keys is false; address: of the first VM, with its prefix; the others follow."""
+    unless profile_keys is false; address: of the first VM, with its prefix; the others follow; passphrase: encrypts
+    them, which takes copies of the template's disks."""
 
     model_config = _STRICT
     template: str = Field(max_length=64)
@@ -57,6 +58,7 @@ class DeployIn(Schema):
     snippets: list[int] = []
     user_data: str = Field(default="", max_length=1 << 16)
     script: str = Field(default="", max_length=1 << 16)
+    passphrase: str = Field(default="", max_length=512)
 
 
 class DeployedOut(Schema):
@@ -131,6 +133,7 @@ def _deploy_data(payload: DeployIn, template: Template, user: User) -> dict[str,
     else:
         data["switch"] = switch.pk if isinstance(switch, Switch) else ""
     return data | {
+        **dict.fromkeys(("passphrase", "again"), payload.passphrase),
         "template": template.pk,
         "owner": key_of(User.objects, "owner", "username", payload.owner),
         "user": begun.initial.get("user", "") if payload.user is None else payload.user,

@@ -14,6 +14,7 @@ from bhype.cloudinit import Invalid
 from bhype.tasks import Refused, ask
 from bhype.tasks.errors import not_found
 from bhype.tasks.models import Task
+from storage import passphrases
 
 from . import cloud_init, seeds, templates_plan, wanted
 from .models import VM, Tag, Template
@@ -27,7 +28,8 @@ POOL = "deploy:"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One VM that is wanted. cloud_init: as VM.cloud_init has it; columns: further columns of VM, such as notes."""
+    """One VM that is wanted. cloud_init: as VM.cloud_init has it; columns: further columns of VM, such as notes;
+    passphrase: encrypts it, which takes copies of the template's disks instead of clones."""
 
     name: str
     owner: User
@@ -36,6 +38,7 @@ class Order:
     start: bool = True
     tags: tuple[str, ...] = ()
     columns: dict[str, Any] = field(default_factory=dict)
+    passphrase: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,9 @@ def make(template: Template, order: Order, user: User, *, pool: tuple[str, int] 
         if order.tags:
             Tag.objects.bulk_create([Tag(name=name) for name in order.tags], ignore_conflicts=True)
             vm.tags.set(Tag.objects.filter(name__in=order.tags))
-        return vm, ask("vms.deploy", {"vm_id": vm.pk, "start": order.start}, user, pool=pool)
+        params = {"vm_id": vm.pk, "start": order.start}
+        secret = {"secret": passphrases.seal(order.passphrase)} if order.passphrase else {}
+        return vm, ask("vms.deploy", params | secret, user, pool=pool)
 
 
 def make_many(template: Template, orders: Iterable[Order], user: User) -> tuple[str, list[Outcome]]:

@@ -17,6 +17,7 @@ from bhype.freebsd import names
 from bhype.hosts.models import Host
 from bhype.tasks import Refused
 from network.models import Switch
+from storage.forms_datasets import OptionalPassphrase
 from storage.models import Dataset
 
 from . import deploy, plan, sizes, templates_plan, templates_rows
@@ -55,7 +56,7 @@ def _lines(label: str, length: int, rows: int, help_text: str = "") -> forms.Cha
     )
 
 
-class DeployForm(forms.Form):
+class DeployForm(OptionalPassphrase):
     """What is left empty is as the template has it. ``save`` makes the rows and asks for the deployments."""
 
     template = forms.ModelChoiceField(Template.objects.none(), empty_label=None)
@@ -149,7 +150,7 @@ class DeployForm(forms.Form):
             raise ValidationError("This is not an IP address.") from error
 
     def clean(self) -> dict[str, Any]:
-        chosen = self.cleaned_data
+        chosen = super().clean()
         template: Template | None = chosen.get("template")
         if "name" in chosen and "count" in chosen:
             self._check_names(template)
@@ -223,7 +224,8 @@ class DeployForm(forms.Form):
         switch = chosen["switch"]
         order = Order(
             name="", owner=chosen["owner"] or self.asker, cloud_init=settings, start=chosen["start"],
-            tags=tuple(chosen["tags"]), columns={"autostart": chosen["autostart"], "notes": chosen["notes"]},
+            tags=tuple(chosen["tags"]), passphrase=chosen["passphrase"],
+            columns={"autostart": chosen["autostart"], "notes": chosen["notes"]},
             wishes=Wishes(
                 cpus=chosen["cpus"], memory=chosen["memory"], disk=chosen["disk_size"],
                 bridge=switch.interface if switch else "", mac=chosen["mac"],

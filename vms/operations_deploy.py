@@ -6,9 +6,12 @@ cannot have is not looked for, as zfs(8) refuses to make what is there, and the 
 
 from __future__ import annotations
 
-from bhype.freebsd import zfs
+from bhype.freebsd import zfs, zfs_keys
 from bhype.host import CommandError
 from bhype.tasks import Cancelled, OperationFailed, Run, ask
+from storage.observe_datasets import refresh
+from storage.operations_keys import taken
+from storage.passphrases import Secret
 
 from . import parts, place, plan, starting
 from . import templates_build as build
@@ -20,15 +23,17 @@ FAILURES = (CommandError, OperationFailed, Cancelled, OSError)
 
 
 class DeployParams(VmParams):
-    """vm_id: a row in state "creating" that has its template (`deploy.make`)."""
+    """vm_id: a row in state "creating" that has its template (`deploy.make`); secret: of the passphrase
+    (storage.passphrases) of one that is to be encrypted."""
 
     start: bool = False
+    secret: Secret = ""
 
 
 @vm_operation("vms.deploy", "Deploy {vm}", right="vms.create", recover="vms.recover")
 def deploy(run: Run, params: DeployParams) -> None:
-    """Make the VM of its template's disks, which it shares, and start it if asked. Undone when it cannot be made; a VM
-    that is made but cannot be started stays."""
+    """Make the VM of its template's disks, which it shares unless it is encrypted, and start it if asked. Undone when
+    it cannot be made; a VM that is made but cannot be started stays."""
     vm = vm_of(params)
     if vm.state != State.CREATING:
         raise OperationFailed(f"{vm.name} has been created already.")
@@ -36,7 +41,7 @@ def deploy(run: Run, params: DeployParams) -> None:
     try:
         template = _template(run, vm)
         place.check(run.host, vm)
-        _make(run, vm, template)
+        _make(run, vm, template, taken(run, params.secret))
     except FAILURES:
         ask("vms.recover", {"vm_id": vm.pk}, None)
         raise
@@ -60,20 +65,40 @@ def _template(run: Run, vm: VM) -> Template:
     return template
 
 
-def _make(run: Run, vm: VM, template: Template) -> None:
+def _make(run: Run, vm: VM, template: Template, passphrase: str | None) -> None:
     mine = {zfs.ID_PROPERTY: str(vm.uuid)}
     disks = [disk for disk in vm.disks.all() if disk.backing == Disk.Backing.VOLUME]
-    run.stage("Cloning the disks", percent=10)
-    run.host.run(zfs.create_filesystem(vm.dataset, mine))
+    run.stage("Copying the disks" if passphrase else "Cloning the disks", percent=10)
+    run.host.run(
+        zfs_keys.create_filesystem(vm.dataset, passphrase, mine)
+        if passphrase
+        else zfs.create_filesystem(vm.dataset, mine)
+    )
     for disk, told in zip(disks, template.disks, strict=True):
         source = f"{build.disk_of(template, disk.index)}@{template.SNAPSHOT}"
-        run.host.run(zfs.clone(source, disk.dataset, {**mine, "volmode": "dev"}))
+        if passphrase:
+            _copy(run, source, disk, mine)
+        else:
+            run.host.run(zfs.clone(source, disk.dataset, {**mine, "volmode": "dev"}))
         if disk.size > int(told["size"]):
             run.host.run(zfs.set_property(disk.dataset, "volsize", str(disk.size)))
     run.stage("Writing the configuration", percent=50)
     if vm.firmware == vm.Firmware.UEFI and run.host.exists(build.vars_path(template)):
         run.host.copy(build.vars_path(template), plan.vars_path(vm), 0o600)
     parts.finish(run, vm)
+    if passphrase:
+        refresh(run.host, vm.pool)
+
+
+def _copy(run: Run, source: str, disk: Disk, mine: dict[str, str]) -> None:
+    """A clone has the key of what it was made from, or none (zfs-load-key(8)): what is encrypted is written anew. A
+    stream that is not raw takes the encryption of where it arrives (zfs-receive(8))."""
+
+    def told(count: int) -> None:
+        run.stage(f"Copying disk {disk.index}", percent=10 + 40 * min(1.0, count / max(1, disk.size)))
+
+    run.host.pipe(zfs.send(source), zfs.receive(disk.dataset, {**mine, "volmode": "dev"}), told)
+    run.host.run(zfs.destroy(f"{disk.dataset}@{source.rpartition('@')[2]}"))
 
 
 def _start(run: Run, vm: VM) -> None:

@@ -114,6 +114,27 @@ def test_a_vm_is_deployed(ready, template, admin, bridge):
     assert (ready.root / vm.dataset / "uefi-vars.fd").stat().st_size > 0
 
 
+def test_an_encrypted_vm_has_copies_of_its_own(ready, template, admin, bridge):
+    words = "the words of web1"
+    vm, asked = deploy.make(
+        template, order("web1", admin, passphrase=words, wishes=Wishes(disk=8 * MIB)), admin
+    )
+    assert words not in str(asked.params)
+    task = finish(ready)
+    assert task.status == "succeeded", task.error
+    disk = vm.disks.get()
+    keys = ready.commands("/sbin/zfs", "list", "-Hr", "-o", "encryptionroot,keystatus", vm.dataset)
+    assert keys == f"{vm.dataset}\tavailable\n" * 2
+    assert disk.dataset not in origins(ready) and f"{disk.dataset}@base" not in snapshots(ready)
+    assert read(ready, disk.dataset, MIB, 6) == b"golden"
+    assert (ready.root / f"dev/zvol/{disk.dataset}").stat().st_size == 8 * MIB
+    marks = ready.commands(
+        "/sbin/zfs", "get", "-Hr", "-t", "filesystem,volume", "-o", "source", "org.bhype:id", vm.dataset
+    )
+    assert set(marks.split()) <= {"local", "received"}
+    assert VM.objects.get(pk=vm.pk).state == "stopped"
+
+
 def test_two_vms_of_one_template_have_nothing_of_each_other(ready, template, admin, bridge):
     vms = [
         deploy.make(template, order(name, admin, wishes=Wishes(bridge=bridge)), admin)[0]
