@@ -177,7 +177,7 @@ def group_params(groups: Iterable[Group]) -> list[dict[str, Any]]:
 
 
 class DisksField(forms.MultipleChoiceField):
-    widget = forms.CheckboxSelectMultiple
+    widget = forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"})
 
 
 def label(disk: PhysicalDisk) -> str:

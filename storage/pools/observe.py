@@ -20,10 +20,11 @@ from . import advice, capacity, inventory
 
 COLUMNS = ("guid", "size", "allocated", "free", "fragmentation", "health", "status", "properties")
 DISK_COLUMNS = ("size", "sector_size", "description", "serial", "is_rotating", "used_by")
-# In sweeps: half a minute. Disks come and go seldom; one of them is asked for its health each time.
+# In sweeps: half a minute. Disks come and go seldom; a few of them are asked for their health each time.
 DISKS_EVERY = 15
 PROPERTIES_EVERY = 150
 HEALTH_AGE = timedelta(minutes=30)
+ASKED_AT_ONCE = 4
 
 
 def pools(sweep: Sweep) -> list[Pool]:
@@ -97,7 +98,7 @@ def _problems(sweep: Sweep, pool: Pool) -> None:
 
 
 def disks(sweep: Sweep) -> bool:
-    """Rows of this host's disks, and the health of one of them. False when it did not look."""
+    """Rows of this host's disks, and the health of a few of them. False when it did not look."""
     if not sweep.every(DISKS_EVERY) and sweep.row.physical_disks.exists():
         return False
     found = {one.info.name: one for one in inventory.look(sweep.ask)}
@@ -125,10 +126,11 @@ def disks(sweep: Sweep) -> bool:
 
 
 def _health(sweep: Sweep) -> None:
-    """Ask the disk that was not asked for longest; tell of all that do not feel well."""
+    """Ask the few disks that were not asked for longest; tell of all that do not feel well."""
     rows = sweep.row.physical_disks.order_by(F("health_at").asc(nulls_first=True), "name")
-    row = rows.first()
-    if row is not None and (row.health_at is None or sweep.now - row.health_at > HEALTH_AGE):
+    for row in rows[:ASKED_AT_ONCE]:
+        if row.health_at is not None and sweep.now - row.health_at < HEALTH_AGE:
+            break
         try:
             found = sweep.ask(smartctl.health(row.name))
         except (CommandError, ParseError, ValueError) as error:

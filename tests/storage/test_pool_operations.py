@@ -338,11 +338,11 @@ def test_disks_are_observed_with_their_health(ready):
     )
     assert rows["da3"].is_free and rows["da3"].size == 64 * GIB and rows["da3"].is_rotating
     asked = [row for row in rows.values() if row.health_at]
-    assert len(asked) == 1 and asked[0].health["passed"] is True and asked[0].health["temperature"] > 0
+    assert len(asked) == 4 and asked[0].health["passed"] is True and asked[0].health["temperature"] > 0
     tree.disk(str(ready.folder), "pull", "da4", 0)
     sweep(ready)
     assert not PhysicalDisk.objects.filter(name="da4").exists()
-    assert PhysicalDisk.objects.exclude(health_at=None).count() == 2
+    assert PhysicalDisk.objects.exclude(health_at=None).count() == 7
 
 
 class _Quick(samples.Measuring):
