@@ -267,7 +267,8 @@ def _newer(target: str, newer: list[str]) -> str:
         *newer[:LISTED],
     ]
     if len(newer) >= LISTED:
-        lines.append(f"Output limited to {LISTED} snapshots/bookmarks")
+        # It says so, and goes on all the same.
+        lines += [f"Output limited to {LISTED} snapshots/bookmarks", *newer[LISTED:]]
     return "\n".join(lines)
 
 

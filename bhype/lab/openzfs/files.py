@@ -30,8 +30,10 @@ SHARED = 16 * 1024**2
 
 
 def clone(source: str, target: str) -> None:
-    """As `copy`, but a large volume is only linked: bhyve and qemu-img call `own` before they write. Whoever else writes
-    to a clone's device in the lab has to do that, too."""
+    """As `copy`, but a large volume is only linked: bhyve and qemu-img call `own` before they write.
+
+    Whoever else writes to a clone's device in the lab has to do that, too.
+    """
     if os.path.isfile(source) and os.stat(source).st_blocks * 512 > SHARED:
         os.link(source, target)
     else:
