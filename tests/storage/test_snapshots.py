@@ -340,3 +340,23 @@ def test_an_admin_takes_looks_and_agrees_by_the_pages(many, as_user, admin):
     assert client.post("/storage/snapshots/delete/", {"task": task.pk}).status_code == 302
     assert Task.objects.get(operation="storage.delete_snapshots").params == task.params
     assert as_user(make_user("other", "admin")).get(answer["Location"]).status_code == 404
+
+
+def test_it_tells_which_files_have_changed(seen, admin):
+    home = seen.root / "tank/bhype/isos"
+    for name in ("stays", "goes", "grows"):
+        (home / name).write_bytes(b"x")
+    row = take(seen, "a")
+    (home / "goes").unlink()
+    (home / "grows").write_bytes(b"xx" * 100)
+    (home / "new file").write_bytes(b"x")
+    task = do(seen, "diff_snapshot", admin, snapshot_id=row.pk)
+    assert task.status == "succeeded", task.error
+    found = {(one["change"], one["path"]) for one in task.result["changes"]}
+    assert {("-", "/goes"), ("M", "/grows"), ("+", "/new file")} <= found
+    assert not any("stays" in path or ".zfs" in path for _, path in found)
+    until = take(seen, "b")
+    (home / "stays").unlink()
+    task = do(seen, "diff_snapshot", admin, snapshot_id=row.pk, until=until.name)
+    assert ("-", "/stays") not in {(one["change"], one["path"]) for one in task.result["changes"]}
+    assert do(seen, "diff_snapshot", admin, snapshot_id=row.pk, until="no such").status == "failed"
