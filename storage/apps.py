@@ -14,7 +14,17 @@ class StorageConfig(AppConfig):
         from bhype.tasks import links
         from bhype.ui import search
 
-        from . import catalogue, dataset_pages, observe, owned, owners, policies, snapshots_observe, views
+        from . import (
+            catalogue,
+            dataset_pages,
+            library_pages,
+            observe,
+            owned,
+            owners,
+            policies,
+            snapshots_observe,
+            views,
+        )
         from .operations_transfers import observe as observe_uploads
         from .pools import observe as observe_pools
         from .pools import samples
@@ -30,6 +40,8 @@ class StorageConfig(AppConfig):
         for prefix in ("dataset", "pool", "pools", "pool-samples", "disk", "snapshots", "policies", "policy"):
             live.register(prefix, lambda user, _topic: bool(user.can("storage.view")))
         links.register("dataset", dataset_pages.page)
+        links.register("image", library_pages.page)
+        links.register("isos", library_pages.media_page)
         for prefix in ("image", "images", "isos", "catalogue"):
             live.register(prefix, lambda user, _topic: bool(user.can("storage.view")))
         live.register("uploads", lambda user, topic: topic == f"uploads:{user.pk}")

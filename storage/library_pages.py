@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
+from django.urls import reverse
 
 from bhype.accounts.models import User
 from bhype.live import publish
@@ -104,6 +105,16 @@ def catalogue_page(user: User) -> dict[str, Any]:
         row = EntryRow(entry, have[entry.os], catalogue.is_fetchable(entry))
         families.setdefault(entry.family or "Others", []).append(row)
     return {"families": families, **rights(user)}
+
+
+def page(key: str) -> tuple[str, str] | None:
+    """Address and name of the page of the image with this number."""
+    found = Image.objects.filter(pk=key).first() if key.isdecimal() else None
+    return (reverse("storage:image", args=[found.pk]), found.name) if found else None
+
+
+def media_page(_key: str) -> tuple[str, str] | None:
+    return reverse("storage:isos"), "Install media"
 
 
 def write_facts(image: Image, facts: dict[str, str]) -> None:

@@ -91,6 +91,6 @@ def checklist(host: Host) -> list[Item]:
         Item(
             "An install medium is in the library",
             Iso.objects.filter(pool__host=host, size__gt=0).exists(),
-            "Copy an .iso file to /POOL/bhype/isos on the host; it appears within seconds.",
+            "Send one, or fetch it by its URL, on the page of install media.",
         ),
     ]

@@ -171,6 +171,10 @@ def test_the_api_tells_of_storage(as_user, viewer, operator, stranger, admin, po
     assert (row["name"], row["pool"], row["kind"], row["used"]) == ("tank/bhype", "tank", "filesystem", 3)
     assert client.get("/api/v1/isos").json() == [
         {
+            "id": Iso.objects.get().pk,
+            "source": "",
+            "sha256": "",
+            "verified": "",
             "name": "debian.iso",
             "pool": "tank",
             "path": "/tank/bhype/isos/debian.iso",
