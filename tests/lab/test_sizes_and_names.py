@@ -77,7 +77,7 @@ def test_it_refuses_sizes_with_libzfs_reason(text, reason):
         ("tank/" + "a" * 250, ""),
         ("tank/" + "a" * 251, "name is too long"),
         ("tank/a b*", "invalid character '*' in name"),
-        ("tank/a%b", "invalid character '%' in name"),
+        ("tank/a%b", "invalid character % in name"),
         ("/tank/a", "leading slash in name"),
         ("tank/a/", "trailing slash in name"),
         ("tank//a", "empty component or misplaced '@' or '#' delimiter in name"),
@@ -126,7 +126,7 @@ def test_any_other_character_is_refused(text):
         ("9tank", "name must begin with a letter"),
         ("mirror1", "name is reserved"),
         ("log", "name is reserved"),
-        ("c0", "name is reserved"),
+        ("c0", ""),
         ("a*", "invalid character '*' in pool name"),
     ],
 )
