@@ -58,7 +58,8 @@ class Setting:
         if self.is_size:
             if not _SIZE.fullmatch(value) or int(value) >= 1 << 63:
                 raise names.BadName(f"{self.label} is a number of bytes, 0 for none.")
-            return value
+            # Of a quota zfs(8) refuses 0: "use 'none' to disable quota/refquota" (libzfs_dataset.c).
+            return value if int(value) else "none"
         if value not in self.choices:
             raise names.BadName(f"{self.label} is one of {', '.join(self.choices)}.")
         return value
