@@ -274,14 +274,16 @@ def test_a_mistake_stands_beside_its_field(vm, as_user, alice, values, field):
 
 def test_fixed_addresses_scripts_and_user_data_are_stored(vm, as_user, alice):
     page = post(
-        as_user(alice), vm, net0_mode="static", net0_addresses="10.0.0.5/24 fd00::5/64", net0_gateways="10.0.0.1, fe80::1",
+        as_user(alice), vm, net0_mode="static", net0_addresses="10.0.0.5/24 fd00::5/64",
+        net0_gateways="10.0.0.1, fe80::1",
         net0_nameservers="1.1.1.1", script0="#!/bin/sh\r\necho a\r\n", script1="#!/bin/sh\necho b\n",
         user_data="#cloud-config\nruncmd: [a]\n", packages="vim, curl",
     )  # fmt: skip
     assert page.status_code == 302, page.content.decode()
     vm.refresh_from_db()
     assert vm.cloud_init["networks"] == [
-        {"nic": 0, "dhcp": False, "addresses": ["10.0.0.5/24", "fd00::5/64"], "gateway4": "10.0.0.1", "gateway6": "fe80::1",
+        {"nic": 0, "dhcp": False, "addresses": ["10.0.0.5/24", "fd00::5/64"], "gateway4": "10.0.0.1",
+         "gateway6": "fe80::1",
          "nameservers": ["1.1.1.1"]}
     ]  # fmt: skip
     assert vm.cloud_init["scripts"] == ["#!/bin/sh\necho a\n", "#!/bin/sh\necho b\n"]
