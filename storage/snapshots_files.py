@@ -41,15 +41,20 @@ _UNFIT = re.compile(r"[^A-Za-z0-9._+ -]")
 def top(run: Run, row: Snapshot) -> str:
     """Where the snapshot shows on this host. Raises OperationFailed for what shows nowhere."""
     dataset = row.dataset.name
+    try:
+        # A name with a "/" in it would lead through folders of the filesystem, and their links.
+        names.snapshot(str(row))
+    except names.BadName as error:
+        raise OperationFailed(str(error)) from error
     info = run.host.query(zfs.list_datasets(dataset, depth=0))[0]
     if info.kind == Dataset.Kind.VOLUME:
         raise OperationFailed(
             f"{dataset} is a volume: what is on it is the guest's, and only a guest can read it. Make a new VM from the"
             " snapshot, or attach a clone of the disk to another VM."
         )
-    if info.mountpoint is None:
-        raise OperationFailed(f"{dataset} is not mounted.")
-    path = f"{info.mountpoint.rstrip('/')}/.zfs/snapshot/{row.name}"
+    if info.mountpoint != f"/{dataset}":
+        raise OperationFailed(f"{dataset} is not mounted on /{dataset}.")
+    path = f"/{dataset}/.zfs/snapshot/{row.name}"
     if not Path(run.host.path(path)).is_dir():
         raise OperationFailed(f"{path} is not there: is {dataset} mounted, and its snapdir not disabled?")
     return path
