@@ -49,6 +49,7 @@ class Outcome:
     vm: VM | None = None
     task: Task | None = None
     error: str = ""
+    cause: Exception | None = None
 
 
 def make(template: Template, order: Order, user: User, *, pool: tuple[str, int] = ("", 0)) -> tuple[VM, Task]:
@@ -84,7 +85,7 @@ def make_many(template: Template, orders: Iterable[Order], user: User) -> tuple[
         try:
             vm, task = make(template, order, user, pool=(POOL + key, PARALLEL))
         except ERRORS as error:
-            outcomes.append(Outcome(order.name, error=said(error)))
+            outcomes.append(Outcome(order.name, error=said(error), cause=error))
         else:
             outcomes.append(Outcome(order.name, vm, task))
     return key, outcomes

@@ -266,11 +266,17 @@ class DeployForm(OptionalPassphrase):
         return found | {key: value for key, value in said.items() if value}
 
     def save(self) -> tuple[str, list[Outcome]] | None:
-        """Ask for all. Returns the batch's key, "" for one VM, and what became of each; None when the only one was
-        refused: the reason then stands in the form."""
+        """Ask for all. Returns the batch's key, "" for one VM, and what became of each; None when all were refused:
+        the reasons then stand in the form."""
         template, orders = self.cleaned_data["template"], self.orders()
         if len(orders) > 1:
-            return deploy.make_many(template, orders, self.asker)
+            key, outcomes = deploy.make_many(template, orders, self.asker)
+            if any(one.vm for one in outcomes):
+                return key, outcomes
+            for cause in {one.error: one.cause for one in outcomes}.values():
+                if cause is not None:
+                    self._point(cause)
+            return None
         try:
             vm, task = deploy.make(template, orders[0], self.asker)
         except deploy.ERRORS as error:
