@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from bhype.freebsd import zfs, zfs_destroy, zfs_properties
+from bhype.freebsd import zfs, zfs_destroy, zfs_properties, zfs_snapshots
+from bhype.freebsd.command import Command
 from bhype.freebsd.zfs import DatasetInfo
 from bhype.freebsd.zfs_destroy import Removal
 from bhype.host import CommandFailed
@@ -47,18 +48,31 @@ def look(run: Run, name: str, mark: str) -> tuple[dict[str, DatasetInfo], Remova
 def tree(run: Run, name: str, mark: str) -> None:
     """Destroy a dataset with what is below it and all their snapshots, one by one. What was destroyed before the worker
     died is gone, the rest is as it was: it can be done again. Raises as `look`."""
-    found, _ = look(run, name, mark)
+    found, removal = look(run, name, mark)
+    kept = {each.partition("@")[0] for each in removal.names if "@" in each}
     for number, each in enumerate(zfs_destroy.order(list(found.values()))):
         run.stage(f"Destroying {each}", percent=100 * number / len(found))
-        one(run, each)
+        # The others took their time: somebody may have put another in its place.
+        own = run.host.query(zfs.get_property(each, zfs.ID_PROPERTY))
+        if not own.is_local or own.value != mark:
+            raise OperationFailed(f"{each} was replaced meanwhile and is left alone. Look again.")
+        one(run, each, snapshots=each in kept)
 
 
-def one(run: Run, name: str) -> None:
-    """Destroy a dataset with its snapshots; waits a moment for one that is still busy."""
+def one(run: Run, name: str, *, snapshots: bool) -> None:
+    """Destroy a dataset in which no others lie, with ``snapshots`` those that it has. What somebody has made in it
+    since it was looked at stays, as zfs(8) then refuses; ``zfs destroy -r`` would take it along."""
+    if snapshots:
+        _patiently(run, zfs_snapshots.destroy_all(name))
+    _patiently(run, zfs.destroy(name))
+
+
+def _patiently(run: Run, command: Command) -> None:
+    """Run it, and again for a moment while something is still busy."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
-            run.host.run(zfs.destroy(name, recursive=True))
+            run.host.run(command)
         except CommandFailed as error:
             if "busy" not in error.result.stderr or time.monotonic() > deadline:
                 raise

@@ -129,9 +129,9 @@ def _location(found: list[KeyInfo], root: str) -> str:
 
 
 def _mount(run: Run, found: list[KeyInfo]) -> None:
-    """Mount those that have a folder and are not there."""
+    """Mount those that are not there, each at its own place: a pool of another host may say otherwise."""
     for info in found:
-        if info.kind == "filesystem" and info.mountpoint and not info.is_mounted:
+        if info.kind == "filesystem" and info.mountpoint == f"/{info.name}" and not info.is_mounted:
             _run(run, zfs_keys.mount(info.name))
 
 

@@ -303,13 +303,14 @@ def recover_import(run: Run, params: ImportParams) -> None:
         return
 
     def remove() -> None:
-        if vm.dataset not in parts.listed(run, vm.dataset):
+        there = parts.listed(run, vm.dataset)
+        if vm.dataset not in there:
             return
         found = run.host.query(zfs.get_property(vm.dataset, zfs.ID_PROPERTY))
         if not found.is_local or found.value not in {str(vm.uuid), str(params.mark)}:
             raise OperationFailed(f"{vm.dataset} was not made for {vm.name} by bHype and is left alone.")
         parts.require_no_clones(run, vm.pool.home, vm.dataset)
-        parts.destroy(run, vm.dataset, recursive=True)
+        parts.destroy_tree(run, there, vm.dataset)
 
     _take_back(run, vm, remove)
 

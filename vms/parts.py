@@ -12,10 +12,11 @@ import shutil
 import time
 from typing import Any
 
-from bhype.freebsd import bhyvectl, ifconfig, zfs, zfs_keys
+from bhype.freebsd import bhyvectl, ifconfig, zfs, zfs_destroy, zfs_keys
 from bhype.freebsd.zfs import DatasetInfo
 from bhype.host import CommandFailed
 from bhype.tasks import OperationFailed, Run
+from storage import destroying
 
 from . import edited, place, plan, power, seeds, transfers
 from .models import VM, Disk
@@ -147,7 +148,7 @@ def remove(run: Run, vm: VM) -> None:
     with_snapshots = _with_snapshots(run, vm.dataset) if names else set()
     for number, name in enumerate(sorted(names, reverse=True)):
         run.stage(f"Destroying {name}", percent=10 + 80 * number // len(names))
-        destroy(run, name, recursive=name in with_snapshots)
+        destroying.one(run, name, snapshots=name in with_snapshots)
 
 
 def forget(run: Run, vm: VM) -> None:
@@ -227,22 +228,14 @@ def destroy_disk(run: Run, disk: Disk) -> None:
     if not is_marked(run, disk.dataset):
         raise _foreign(disk.vm, disk.dataset)
     require_no_clones(run, disk.vm.pool.home, disk.dataset)
-    destroy(run, disk.dataset, recursive=bool(_with_snapshots(run, disk.dataset)))
+    destroying.one(run, disk.dataset, snapshots=bool(_with_snapshots(run, disk.dataset)))
 
 
-def destroy(run: Run, name: str, *, recursive: bool = False) -> None:
-    """Destroy a dataset, with ``recursive`` its snapshots, too; waits a moment for one that is still busy."""
-    deadline = time.monotonic() + ZVOL_SECONDS
-    while True:
-        try:
-            run.host.run(zfs.destroy(name, recursive=recursive))
-        except CommandFailed as error:
-            if "busy" not in error.result.stderr or time.monotonic() > deadline:
-                raise
-            run.check_cancelled()
-            time.sleep(0.5)
-        else:
-            return
+def destroy_tree(run: Run, found: dict[str, DatasetInfo], root: str) -> None:
+    """Destroy ``root`` and what was found below it, all with their snapshots, one by one: what was not found stays."""
+    kept = _with_snapshots(run, root)
+    for name in zfs_destroy.order(list(found.values())):
+        destroying.one(run, name, snapshots=name in kept)
 
 
 def remove_taps(run: Run, names: list[str]) -> None:

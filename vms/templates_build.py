@@ -146,7 +146,7 @@ def remove(run: Run, template: Template) -> None:
         )
     origins = {info.origin for info in found.values() if info.origin}
     run.stage(f"Destroying {template.dataset}", percent=50)
-    parts.destroy(run, template.dataset, recursive=True)
+    parts.destroy_tree(run, found, template.dataset)
     if origins:
         _drop_unused(run, origins, template)
 

@@ -113,6 +113,20 @@ def _datasets(text: str) -> list[DatasetInfo]:
     return found
 
 
+def list_folders(root: str) -> Query[dict[str, str]]:
+    """Where ``root`` and the filesystems below it would be mounted by ``zfs mount -a`` and are not, parents first."""
+    argv = (PROGRAM, "list", "-Hp", "-r", "-t", "filesystem", "-o", "name,canmount,mounted,mountpoint")
+    return Query(Command((*argv, names.dataset(root)), timeout=LIST_TIMEOUT), _folders)
+
+
+def _folders(text: str) -> dict[str, str]:
+    found = {}
+    for name, may, is_mounted, mountpoint in rows(text, 4):
+        if may == "on" and is_mounted != "yes" and mountpoint.startswith("/") and "%" not in name:
+            found[name] = mountpoint
+    return found
+
+
 def list_snapshots(root: str, *, recursive: bool = True) -> Query[list[SnapshotInfo]]:
     """The snapshots of ``root`` (and of everything below it), oldest first within a dataset."""
     reach = ["-r"] if recursive else ["-d", "1"]

@@ -214,6 +214,12 @@ def destroy(dataset: str, tails: Sequence[str], *, recursive: bool = False) -> C
     return _command("destroy", *flags, _spec(dataset, tails), timeout=CHANGE_TIMEOUT)
 
 
+def destroy_all(dataset: str) -> Command:
+    """Destroy all snapshots of one dataset, all or none, and none of what lies below it: "%" without ends is the range
+    from the oldest to the newest (zfs-destroy(8)). Fails where there are none."""
+    return _command("destroy", f"{names.dataset(dataset)}@%", timeout=CHANGE_TIMEOUT)
+
+
 def loss(dataset: str, tails: Sequence[str], *, recursive: bool = False) -> Query[Loss]:
     """What `destroy` would take, and the bytes that come free: more than the sum of each (zfs-destroy(8) -nvp)."""
     flags = "-rnvp" if recursive else "-nvp"

@@ -6,6 +6,7 @@ Rows are written by the web process and say nothing about what root may do: what
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Literal
 
 from django.db import transaction
@@ -340,7 +341,7 @@ def find(run: Run, _params: FindParams) -> None:
 
 class ImportParams(BaseModel):
     """name: what it is called here. force: although another host seems to use it; mount: all of its file systems at
-    their places, not only those of bHype; readonly: nothing is written to it."""
+    their places where nothing lies yet, not only those of bHype; readonly: nothing is written to it."""
 
     guid: str = Field(pattern=r"^[0-9]{1,20}$")
     name: str = Field(max_length=80)
@@ -359,8 +360,9 @@ class ImportParams(BaseModel):
 def import_(run: Run, params: ImportParams) -> None:
     """Take in a pool that lies on this host's disks. One that was bHype's is bHype's again. May be repeated."""
     try:
+        # Nothing is mounted by zpool(8): what comes on a disk says itself where it wants to be, be it /etc.
         command = zpool.import_(
-            params.guid, params.name, force=params.force, mounted=params.mount, readonly=params.readonly
+            params.guid, params.name, force=params.force, mounted=False, readonly=params.readonly
         )
     except names.BadName as error:
         raise OperationFailed(str(error)) from error
@@ -371,21 +373,35 @@ def import_(run: Run, params: ImportParams) -> None:
     elif there[params.name].guid != params.guid:
         raise OperationFailed(f"There is a pool called {params.name} already: import it under another name.")
     pool, _ = Pool.objects.get_or_create(host=Host.objects.this(), name=params.name)
-    if is_ours(run, pool):
-        if not params.mount:
-            _mount_home(run, pool)
+    is_own = is_ours(run, pool)
+    if is_own or params.mount:
+        _mount(run, pool, pool.name if params.mount else pool.home)
+    if is_own:
         Pool.objects.filter(pk=pool.pk).update(is_adopted=not params.readonly)
     publish(f"pool:{pool.pk}", "pools")
 
 
-def _mount_home(run: Run, pool: Pool) -> None:
-    """Mount what is bHype's, parents first. What is locked is mounted when it is unlocked."""
-    for info in run.host.query(zfs.list_datasets(pool.home, ["filesystem"])):
+def _mount(run: Run, pool: Pool, root: str) -> None:
+    """Mount ``root`` and what is below it, parents first: what is bHype's at its own place, and nothing else over files
+    that are there. What is locked is mounted when it is unlocked."""
+    for name, folder in run.host.query(zfs.list_folders(root)).items():
+        is_home = f"{name}/".startswith(f"{pool.home}/")
+        if (is_home and folder != f"/{name}") or (not is_home and _is_taken(run, folder)):
+            run.log(f"{name} is not mounted on {folder}: that is not its place, or has files of this host.")
+            continue
         try:
-            run.host.run(zfs.mount(info.name))
+            run.host.run(zfs.mount(name))
         except CommandFailed as error:
             if not any(
                 word in error.result.stderr
                 for word in ("already mounted", "key not loaded", "encryption key")
             ):
-                run.log(f"{info.name} is not mounted: {' '.join(error.result.stderr.split())[:300]}")
+                run.log(f"{name} is not mounted: {' '.join(error.result.stderr.split())[:300]}")
+
+
+def _is_taken(run: Run, folder: str) -> bool:
+    """Whether something lies at a folder of this host, or a link leads elsewhere from there."""
+    if ".." in folder.split("/"):
+        return True
+    path = Path(run.host.path(folder))
+    return path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir())))
