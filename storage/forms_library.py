@@ -12,7 +12,8 @@ from bhype.live import publish
 from bhype.tasks import Refused, ask
 from bhype.tasks.models import Task
 
-from . import adding, catalogue, checksums, fetching, plan
+from . import adding, catalogue, checksums, fetching, plan, sizes
+from .forms_datasets import SizeField
 from .models import CatalogueEntry, Image, Iso, Pool
 
 Data = Any
@@ -196,6 +197,10 @@ class RenameIsoForm(forms.Form):
 class EntryForm(forms.ModelForm):  # type: ignore[type-arg]
     """An entry of the catalogue. What is saved is an admin's own: bHype's next version leaves it alone."""
 
+    minimum_disk = SizeField(
+        label="Smallest disk", max_length=20, required=False, help_text="such as 10G; empty when nobody knows"
+    )
+
     class Meta:
         model = CatalogueEntry
         fields = (
@@ -212,7 +217,6 @@ class EntryForm(forms.ModelForm):  # type: ignore[type-arg]
             "signing_key": "Public key of the vendor",
             "cloud_init": "Seed is read by",
             "login": "User in the image",
-            "minimum_disk": "Smallest disk",
             "is_enabled": "Shown to everybody",
         }
         help_texts = {
@@ -222,13 +226,21 @@ class EntryForm(forms.ModelForm):  # type: ignore[type-arg]
             "index_pattern": "With * and ?, such as 14.*-RELEASE; in HosterCore's JSON the word of the system.",
             "checksum_url": "May have {name} and {url}, that of the image.",
             "signature_url": "OpenPGP, of the list of checksums or of the image. One signed in clear needs none.",
-            "minimum_disk": "In bytes; 0 when nobody knows.",
         }
         widgets = {
             "notes": forms.Textarea(attrs={"rows": 2}),
             "signing_key": forms.Textarea(attrs={"rows": 3, **TYPED}),
             "firmware": forms.Select(choices=FIRMWARE),
         }
+        error_messages = {"os": {"unique": "The catalogue has an entry of this word already."}}
+
+    def __init__(self, *words: Any, **more: Any) -> None:
+        super().__init__(*words, **more)
+        least = self.instance.minimum_disk
+        self.initial["minimum_disk"] = sizes.text(least) if least else ""
+
+    def clean_minimum_disk(self) -> int:
+        return self.cleaned_data["minimum_disk"] or 0
 
     def clean_os(self) -> str:
         word: str = self.cleaned_data["os"]

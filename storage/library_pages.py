@@ -68,7 +68,8 @@ def images(user: User) -> dict[str, Any]:
 def image(user: User, one: Image) -> dict[str, Any]:
     (row,) = _rows([one], user)
     last = Task.objects.filter(subject=one.subject).order_by("-pk").first()
-    return {"row": row, "image": one, "last": last, **rights(user)}
+    may_make = one.state == Image.State.READY and user.can("templates.change")
+    return {"row": row, "image": one, "last": last, "may_make_template": may_make, **rights(user)}
 
 
 def _rows(found: list[Image], user: User) -> list[ImageRow]:

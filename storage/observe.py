@@ -14,7 +14,7 @@ from bhype.hosts.observer import Sweep, ask_once
 from bhype.live import publish
 
 from . import observe_datasets, passphrases, plan
-from .models import Dataset, Iso, Pool
+from .models import Dataset, Image, Iso, Pool
 from .pools import observe as observe_pools
 
 # One of so many sweeps looks at storage: it changes slowly, and zfs(8) walks every dataset.
@@ -86,11 +86,15 @@ def checklist(host: Host) -> list[Item]:
         Item(
             "A ZFS pool belongs to bHype",
             host.pools.filter(is_adopted=True).exists(),
-            "Adopt a pool on the storage page; bHype then keeps its datasets in POOL/bhype.",
+            "Adopt a pool, or make one of free disks; bHype then keeps its datasets in POOL/bhype.",
+            {"Pools": "storage:list"},
         ),
         Item(
-            "An install medium is in the library",
-            Iso.objects.filter(pool__host=host, size__gt=0).exists(),
-            "Send one, or fetch it by its URL, on the page of install media.",
+            "An image or an install medium is in the library",
+            Image.objects.filter(pool__host=host, state=Image.State.READY).exists()
+            or Iso.objects.filter(pool__host=host, size__gt=0).exists(),
+            "Fetch an image and make a template of it: VMs are deployed from that in a second. Or bring an install "
+            "medium.",
+            {"Catalogue of images": "storage:catalogue", "Install media": "storage:isos"},
         ),
     ]

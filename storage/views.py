@@ -13,7 +13,7 @@ from .models import Dataset, Image, Iso, Pool
 
 
 def find(user: User, query: str) -> Iterator[Hit]:
-    """Pools, images and install media by part of their name."""
+    """Pools, datasets, images and install media by part of their name."""
     if not user.can("storage.view"):
         return
     for iso in Iso.objects.filter(name__icontains=query)[:5]:
@@ -23,4 +23,4 @@ def find(user: User, query: str) -> Iterator[Hit]:
     for pool in Pool.objects.filter(name__icontains=query)[:3]:
         yield Hit(pool.name, reverse("storage:pool", args=[pool.name]), "database", "pool", state=pool.health)
     for dataset in Dataset.objects.filter(name__icontains=query)[:5]:
-        yield Hit(dataset.name, reverse("storage:pools"), "folder", "dataset")
+        yield Hit(dataset.name, reverse("storage:dataset", args=[dataset.name]), "folder", "dataset")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from .models import Host
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """what: a sentence that is true or not; advice: what to do when it is not."""
+    """what: a sentence that is true or not; advice: what to do when it is not; places: labels and names of the pages
+    where it is done."""
 
     what: str
     is_done: bool
     advice: str
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
 Check = Callable[[Host], list[Item]]

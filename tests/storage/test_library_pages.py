@@ -153,12 +153,16 @@ def test_admins_change_the_catalogue(root, pool):
     }.items():
         answer = root.post(f"/storage/catalogue/{entry.pk}/", data | {field: value})
         assert (answer.status_code, f'id="id_{field}_error"' in answer.content.decode()) == (422, True), field
-    assert root.post("/storage/catalogue/new/", data).status_code == 422
-    assert root.post("/storage/catalogue/new/", data | {"os": "ours"}).status_code == 302
+    answer = root.post("/storage/catalogue/new/", data | {"minimum_disk": "much"})
+    assert answer.context["form"].errors.keys() == {"os", "minimum_disk"}
+    assert "The catalogue has an entry of this word already." in answer.content.decode()
+    assert root.post("/storage/catalogue/new/", data | {"os": "ours", "minimum_disk": "10G"}).status_code == 302
     root.post(f"/storage/catalogue/{entry.pk}/reset/")
     entry.refresh_from_db()
     assert (entry.title, entry.is_own) == ("Debian 12", False)
     own = CatalogueEntry.objects.get(os="ours")
+    assert own.minimum_disk == 10 << 30
+    assert 'value="10G"' in html(root.get(f"/storage/catalogue/{own.pk}/"))
     root.post(f"/storage/catalogue/{own.pk}/reset/")
     assert not CatalogueEntry.objects.filter(os="ours").exists()
 
@@ -187,7 +191,9 @@ def test_images_and_what_lives_on_them(
         assert "debian12" in html(root.get("/storage/images/"))
     page = html(root.get(f"/storage/images/{image.pk}/"))
     assert "/vms/web1/" in page and "disabled title=" in page
-    assert "Delete" not in html(as_user(viewer).get(f"/storage/images/{image.pk}/"))
+    assert f"/vms/_templates/new/?image={image.pk}" in page
+    seen = html(as_user(viewer).get(f"/storage/images/{image.pk}/"))
+    assert "Delete" not in seen and "Make a template" not in seen
     assert as_user(viewer).post(f"/storage/images/{image.pk}/delete/").status_code == 404
 
 

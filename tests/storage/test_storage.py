@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from bhype.hosts.models import Host
 from bhype.hosts.observer import Observer
 from bhype.tasks.models import Task
-from storage import operations, plan
-from storage.models import Dataset, Iso, Pool
+from storage import observe, operations, plan, views
+from storage.models import Dataset, Image, Iso, Pool
 
 
 def adopt(lab) -> Task:
@@ -214,3 +214,18 @@ def test_a_failing_pool_is_told_until_it_is_seen_well_again(ready):
     assert Host.objects.get().problems != []
     observer.sweep()
     assert Host.objects.get().problems == []
+
+
+def test_the_first_steps_lead_to_where_they_are_done(as_user, admin, host, pool):
+    page = as_user(admin).get(f"/hosts/{host.name}/").content.decode()
+    assert "/storage/catalogue/" in page and "/storage/isos/" in page
+    Image.objects.create(pool=pool, name="debian", state=Image.State.READY)
+    done = next(item for item in observe.checklist(host) if "image" in item.what)
+    assert done.is_done
+
+
+def test_a_dataset_that_is_searched_for_leads_to_its_page(admin, stranger, pool):
+    Dataset.objects.create(pool=pool, name="tank/bhype/vms/web1", kind="filesystem")
+    (hit,) = views.find(admin, "vms/web1")
+    assert hit.href == "/storage/datasets/tank/bhype/vms/web1/"
+    assert not list(views.find(stranger, "vms/web1"))
