@@ -324,7 +324,8 @@ class Receiver:
             row["received"] = {
                 key: value for key, value in described["props"].items() if _may_arrive(key, kind)
             }
-            row["unset"] = [key for key, value in self.changes.items() if value is None]
+            # Below the top dataset -o stands aside for what is inherited from there, as -x does.
+            row["unset"] = [key for key, value in self.changes.items() if value is None or name != self.top]
         if kind == V:
             row["props"].update(volsize=str(begin["volsize"]), volblocksize=str(begin["volblocksize"]))
         size = (space.EMPTY_VOLUME if kind == V else space.EMPTY_FILESYSTEM) + room
