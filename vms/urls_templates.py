@@ -8,6 +8,7 @@ from django.urls import path
 from . import views_deploy, views_templates
 
 urlpatterns = [
+    path("_new/", views_deploy.begin, name="new"),
     path("deploy/", views_deploy.form, name="deploy"),
     path("_deploy/<slug:key>/", views_deploy.batch, name="deploy_batch"),
     path("_templates/", views_templates.index, name="templates"),

@@ -22,7 +22,7 @@ from bhype.ui.respond import toast
 from . import bulk as many
 from . import lineage, locking, pages, plan
 from .forms import EditVMForm, VMForm
-from .models import VM, OsPreset, Template
+from .models import VM, OsPreset
 from .small_forms import BulkForm, NotesForm
 
 # What is kept when the operating system is chosen anew.
@@ -49,8 +49,6 @@ def index(request: HttpRequest) -> HttpResponse:
     listing = pages.listing(user, request.GET, with_choices=not is_table)
     context = {"listing": listing, "sort_choices": pages.SORT_CHOICES, "may_create": user.can("vms.create")}
     context["may_see_host"] = user.can("hosts.view")
-    # Whoever has templates makes a VM of one first.
-    context["has_templates"] = not is_table and Template.objects.visible_to(user).exists()
     return render(request, "vms/_table.html" if is_table else "vms/list.html", context)
 
 

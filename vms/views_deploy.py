@@ -13,7 +13,14 @@ from bhype.hosts.models import Host
 from . import deploy, deploy_pages, pages
 from .deploy_forms import DeployForm
 from .identity_form import IdentityForm
-from .models import VM
+from .models import VM, Template
+
+
+@allow("vms.create")
+def begin(request: HttpRequest) -> HttpResponse:
+    """Where a new VM begins: with the templates where there are any, else with an install medium."""
+    some = Template.objects.visible_to(signed_in(request)).exists()
+    return redirect("vms:deploy" if some else "vms:create")
 
 
 @allow("vms.create", methods="GET POST")
@@ -48,9 +55,7 @@ def _deployed(request: HttpRequest, key: str, outcomes: list[deploy.Outcome]) ->
         else:
             messages.error(request, f"{outcome.name}: {outcome.error}")
     if key:
-        return (
-            redirect("vms:deploy_batch", key) if any(one.vm for one in outcomes) else redirect("vms:deploy")
-        )
+        return redirect("vms:deploy_batch", key)
     messages.success(request, f"{outcomes[0].name} is being deployed.")
     return redirect("vms:detail", outcomes[0].name)
 

@@ -48,7 +48,7 @@ def pages(user: Any, query: str) -> list[Hit]:
     """The pages of the side bar, and what can be made, by name."""
     found = []
     makers = (
-        ("New virtual machine", "vms:create", "vms.create", "plus"),
+        ("New virtual machine", "vms:new", "vms.create", "plus"),
         ("Deploy virtual machines", "vms:deploy", "vms.create", "bolt"),
         ("Templates", "vms:templates", "vms.create", "stack-2"),
         ("OS presets", "vms:presets", "templates.change", "adjustments-horizontal"),

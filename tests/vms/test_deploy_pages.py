@@ -65,6 +65,13 @@ def test_the_form_begins_with_what_the_template_has(golden, switch, operator, as
     assert "golden v1" in page
 
 
+def test_a_new_vm_begins_with_the_templates_where_there_are_any(golden, operator, as_user):
+    browser = as_user(operator)
+    assert browser.get("/vms/_new/").url == "/vms/deploy/"
+    golden.delete()
+    assert browser.get("/vms/_new/").url == "/vms/new/"
+
+
 def test_a_deployment_has_row_task_seed_and_audit(golden, switch, operator, as_user):
     key = SshKey.objects.create(user=operator, name="laptop", text=KEY, fingerprint="SHA256:x")
     data = filled(
@@ -131,6 +138,15 @@ def test_what_is_wrong_stands_beside_its_field(golden, switch, vm, operator, wro
     assert not Task.objects.exists()
 
 
+def test_many_that_are_all_refused_leave_the_form_as_it_was_filled_in(golden, switch, operator, as_user):
+    data = filled(operator, name="fresh{1..3}", script="touch /root/x", notes="kept")
+    answer = as_user(operator).post("/vms/deploy/", data)
+    form = answer.context["form"]
+    assert (answer.status_code, list(form.errors), len(form.errors["script"])) == (422, ["script"], 1)
+    assert "kept" in answer.content.decode()
+    assert not VM.objects.exists()
+
+
 def test_many_have_names_and_addresses_in_a_row(golden, switch, operator, as_user):
     data = filled(operator, name="web{08..10}", address="10.77.0.20/24", start="")
     answer = as_user(operator).post("/vms/deploy/", data)
@@ -159,10 +175,7 @@ def test_who_may_not_create_sees_none_of_it(golden, viewer, stranger, operator, 
     assert "template" in form.errors
 
 
-def test_a_new_vm_comes_of_a_template_where_there_is_one(host, golden, operator, as_user):
-    assert 'href="/vms/deploy/" data-key-new' in as_user(operator).get("/vms/").content.decode()
-    Template.objects.all().delete()
-    assert 'href="/vms/new/" data-key-new' in as_user(operator).get("/vms/").content.decode()
+def test_who_has_no_template_is_told_what_they_are(host, operator, as_user):
     assert "no template yet" in as_user(operator).get("/vms/deploy/").content.decode()
 
 

@@ -82,10 +82,10 @@ def test_it_changes_nothing_by_get(as_user, admin, vm):
 
 
 def test_an_empty_list_tells_the_next_step(as_user, admin, stranger):
-    assert "/vms/new/" in as_user(admin).get("/vms/").content.decode()
+    assert "/vms/_new/" in as_user(admin).get("/vms/").content.decode()
     html = as_user(stranger).get("/vms/").content.decode()
     assert "names you as its owner" in html
-    assert "/vms/new/" not in html
+    assert "/vms/_new/" not in html
 
 
 @pytest.mark.parametrize(
