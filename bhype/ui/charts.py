@@ -66,8 +66,8 @@ def draw(
     top: float = 0,
     base: int = 10,
 ) -> Chart:
-    """Lines between two moments. words: how a value is written; top: where the axis ends, unless a value is higher; base: 2 for
-    bytes, whose round numbers are powers of two."""
+    """Lines between two moments. words: how a value is written; top: where the axis ends, unless a value is higher;
+    base: 2 for bytes, whose round numbers are powers of two."""
     found = [(label, _buckets(points, start, end)) for label, points in series]
     highest = max((value for _, values in found for value in values if value is not None), default=0.0)
     ceiling = top if top >= max(highest, 1) else nice(highest, base)
