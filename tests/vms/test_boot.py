@@ -43,7 +43,8 @@ def host_of_vms(ready, monkeypatch) -> list[str]:
     monkeypatch.setattr(power, "is_on", lambda host, name: name in on)
     monkeypatch.setattr(operations.place, "check", lambda host, vm: None)
     monkeypatch.setattr(operations.parts, "write_config", lambda run, vm, document=None: None)
-    monkeypatch.setattr(operations, "mark_seen", lambda run, vm: operations.mark(vm, "running"))
+    for module in (operations, starting):
+        monkeypatch.setattr(module, "mark_seen", lambda run, vm: operations.mark(vm, "running"))
     return done
 
 
