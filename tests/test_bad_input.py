@@ -194,7 +194,7 @@ def test_no_api_operation_breaks_on_hostile_json(world, program):  # noqa: F811
     for path, item in schema["paths"].items():
         address = re.sub(r"\{(\w+)\}", lambda match: str(world[match.group(1)]), path)
         for method, operation in item.items():
-            if method == "get":
+            if method in {"get", "head", "options"}:
                 continue
             sent = [json.dumps(body).encode() for body in bodies(schema, operation)]
             # One parser reads them all: the largest ones are sent to one of each kind.
