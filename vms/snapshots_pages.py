@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from bhype.accounts.models import User
 from storage import policies, snapshots
-from storage.models import Dataset, SnapshotPolicy
+from storage.models import Dataset, Snapshot, SnapshotPolicy
 from storage.snapshots import MANUAL, Moment
 from storage.snapshots_pages import Door
 
@@ -64,6 +64,11 @@ def listing(vm: VM, user: User) -> Listing:
     return Listing(
         lines, max(0, len(found) - MOST), origin or "", covering(vm) if user.can("storage.view") else []
     )
+
+
+def newest(vm: VM) -> Snapshot | None:
+    """The last snapshot of the whole VM, as observed; its disks have one of the same name."""
+    return Snapshot.objects.filter(dataset__pool=vm.pool_id, dataset__name=vm.dataset).last()
 
 
 def obstacle(moment: Moment, *, may_all: bool) -> str:

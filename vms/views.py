@@ -20,7 +20,7 @@ from bhype.tasks.models import Task
 from bhype.ui.respond import toast
 
 from . import bulk as many
-from . import lineage, locking, pages, plan
+from . import lineage, locking, pages, plan, snapshots_pages
 from .forms import EditVMForm, VMForm
 from .models import VM, OsPreset
 from .small_forms import BulkForm, NotesForm
@@ -118,6 +118,7 @@ def detail(request: HttpRequest, vm: VM) -> HttpResponse:
         tasks=pages.tasks_of(vm, user, 5),
         family=lineage.family(user, loaded),
         key=locking.key_of(loaded),
+        snapshot=snapshots_pages.newest(loaded),
         ports=lineage.ports(user, loaded),
     )
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from bhype.accounts.models import AuditEntry
 from bhype.console.models import Viewer
 from bhype.tasks.models import Task
-from vms.models import VM, Disk
+from storage.models import Dataset, Snapshot
+from vms.models import VM, Disk, Template
 
 GIB = 2**30
 TABS = ["", "hardware/", "tasks/", "access/", "raw/"]
@@ -56,13 +59,31 @@ def test_a_tab_asks_a_constant_number_of_questions(as_user, admin, vm, tab):
                 for _ in range(40)
             ]
         )
-    assert counts[0] == counts[1] <= 14
+    assert counts[0] == counts[1] <= 15
 
 
 def test_the_overview_is_live(as_user, alice, vm):
     html = as_user(alice).get("/vms/web1/").content.decode()
-    assert html.count(f'data-live="vm:{vm.pk}"') >= 3
+    assert html.count(f'data-live="vm:{vm.pk}') >= 3
     assert "/console/vm/web1/" in html
+
+
+def test_the_overview_tells_of_the_last_snapshot_and_the_template(as_user, admin, alice, vm, pool):
+    row = Dataset.objects.create(pool=pool, name=vm.dataset, kind="filesystem", bhype_id=str(vm.uuid))
+    for number, name in enumerate(("first", "second")):
+        Snapshot.objects.create(
+            dataset=row,
+            name=name,
+            guid=str(number),
+            txg=number,
+            created_at=timezone.now() + timedelta(number),
+        )
+    vm.template = Template.objects.create(host=vm.host, pool=pool, name="golden", version=1)
+    vm.save()
+    html = as_user(alice).get("/vms/web1/").content.decode()
+    assert "second</a>" in html and "first</a>" not in html and "golden v1" in html
+    assert f"/vms/_templates/{vm.template.pk}/" not in html
+    assert f"/vms/_templates/{vm.template.pk}/" in as_user(admin).get("/vms/web1/").content.decode()
 
 
 def test_hardware_names_every_part(as_user, alice, vm):
