@@ -1,10 +1,11 @@
 """What the worker does to the install media of the library: files in POOL/bhype/isos, which appear there whole.
 
-What is being written has a hidden name, `.NAME.new`, that no VM and no list takes for a medium.
+What is being written has a hidden name, `.DIGEST.new`, that no VM and no list takes for a medium.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -134,7 +135,8 @@ def _key(params: NewIsoParams) -> str:
 
 
 def _new_path(pool: Pool, name: str) -> str:
-    return _path(pool, f".{name[:100]}.new")
+    # Not its beginning: two long names may have the same.
+    return _path(pool, f".{hashlib.sha256(name.encode()).hexdigest()[:40]}.new")
 
 
 @contextmanager

@@ -67,7 +67,8 @@ def make(template: Template, order: Order, user: User, *, pool: tuple[str, int] 
     with transaction.atomic():
         vm = wanted.apply(row, document, user, create=True, sizes=sizes).vm
         if vm.cloud_init:
-            cloud_init.require_usable(user, seeds.settings_of(vm).snippets)
+            settings = seeds.settings_of(vm)
+            cloud_init.require_usable(user, {*settings.snippets, *filter(None, [settings.answers])})
             seeds.medium(vm)
         if order.tags:
             Tag.objects.bulk_create([Tag(name=name) for name in order.tags], ignore_conflicts=True)

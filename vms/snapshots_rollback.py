@@ -224,6 +224,7 @@ def finish(run: Run, vm: VM, *, keep_config: bool) -> None:
         # Nobody can go there any more; its disks are as whole as they can be.
         _note(vm, "")
         raise
+    _require_ours(run, vm, raw, moment)
     # The filesystem with vm.json last.
     for number, part in enumerate(reversed(moment.parts)):
         run.stage(f"Rolling back {part.dataset}", percent=10 + 70 * number // len(moment.parts))
@@ -237,6 +238,18 @@ def finish(run: Run, vm: VM, *, keep_config: bool) -> None:
     snapshots_observe.refresh(run.host, vm.pool, vm.dataset)
     run.stage("Bringing the configuration back", percent=85)
     _follow(run, vm, {part.dataset for part in moment.parts}, keep_config=keep_config)
+
+
+def _require_ours(run: Run, vm: VM, raw: list[SnapshotDetail], moment: Moment) -> None:
+    """Raise OperationFailed when something newer would go that may not: the row may be older than that, and the web
+    process can write it."""
+    inside = {part.dataset for part in moment.parts}
+    newer = (one for one in raw if one.dataset in inside and one.txg > moment.root.txg)
+    blocked = [f"{one.name}: {why}" for one in newer if (why := _obstacle(one))]
+    if blocked:
+        if not _is_resumed(run):
+            _note(vm, "")
+        raise OperationFailed(f"{vm.name} cannot go back to {moment.name}. " + " ".join(blocked))
 
 
 def _is_resumed(run: Run) -> bool:

@@ -103,7 +103,7 @@ def test_a_worker_killed_while_it_writes(ready, admin, web, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(operations_isos, "_keep", die)
         run(ready, "storage.fetch_iso", admin, **params)
-    (ready.root / "tank/bhype/isos/.x.iso.new").write_bytes(b"half")
+    (ready.root / operations_isos._new_path(pool, "x.iso").lstrip("/")).write_bytes(b"half")
     ready.sweep()
     assert not Iso.objects.exists(), "half a medium is none"
     ready.interrupt()
