@@ -387,7 +387,11 @@ class SnippetQuerySet(models.QuerySet["Snippet"]):
         """Those that ``user`` may use: own and shared ones. With another right those that the user may change: own
         ones, and all with that right by role."""
         if right == "self":
-            return self.filter(models.Q(owner=user) | models.Q(is_shared=True)) if user.can(right) else self.none()
+            return (
+                self.filter(models.Q(owner=user) | models.Q(is_shared=True))
+                if user.can(right)
+                else self.none()
+            )
         if user.can(right):
             return self.filter(models.Q(owner=user) | models.Q(is_shared=True))
         return self.filter(owner=user) if user.can("self") and user.scope in {None, "full"} else self.none()

@@ -156,7 +156,9 @@ def test_admins_change_the_catalogue(root, pool):
     answer = root.post("/storage/catalogue/new/", data | {"minimum_disk": "much"})
     assert answer.context["form"].errors.keys() == {"os", "minimum_disk"}
     assert "The catalogue has an entry of this word already." in answer.content.decode()
-    assert root.post("/storage/catalogue/new/", data | {"os": "ours", "minimum_disk": "10G"}).status_code == 302
+    assert (
+        root.post("/storage/catalogue/new/", data | {"os": "ours", "minimum_disk": "10G"}).status_code == 302
+    )
     root.post(f"/storage/catalogue/{entry.pk}/reset/")
     entry.refresh_from_db()
     assert (entry.title, entry.is_own) == ("Debian 12", False)

@@ -111,7 +111,8 @@ def test_lists_of_vendors(text, found):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "<html>not found</html>", f"{HASH}  b.img", f"{HASH}  a.img\n{OTHER}  a.img", "d41d8cd98f00b204e9800998ecf8427e a",
+    ["", "<html>not found</html>", f"{HASH}  b.img", f"{HASH}  a.img\n{OTHER}  a.img",
+     "d41d8cd98f00b204e9800998ecf8427e a",
      f"SHA256 (a.img) = {STRONG}", f"{HASH}\n{OTHER}\n", f"SHA1 (a.img) = {'a' * 40}", f"{HASH[:-1]}  a.img",
      f"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n{HASH}  a.img\n"],
 )  # fmt: skip
