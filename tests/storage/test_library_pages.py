@@ -7,6 +7,7 @@ import json
 
 import pytest
 from django.core.management import call_command
+from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ from bhype.outside.signature import dearmor
 from bhype.tasks.models import Task
 from storage import adding, catalogue
 from storage.fetching import problem_of
-from storage.models import CatalogueEntry, Dataset, Image, Iso, Pool
+from storage.models import CatalogueEntry, Dataset, Image, Iso, Pool, Snapshot
 
 SEED_SYSTEMS = {
     "ready": "debian11 debian12 almalinux8 almalinux9 rockylinux8 rockylinux9 ubuntu2004 ubuntu2204 ubuntu2404",
@@ -197,6 +198,17 @@ def test_images_and_what_lives_on_them(
     seen = html(as_user(viewer).get(f"/storage/images/{image.pk}/"))
     assert "Delete" not in seen and "Make a template" not in seen
     assert as_user(viewer).post(f"/storage/images/{image.pk}/delete/").status_code == 404
+
+
+def test_the_snapshot_of_an_image_is_said_to_be_its_own(root, image):
+    volume = Dataset.objects.create(
+        pool=image.pool, name=image.dataset, kind="volume", bhype_id=str(image.uuid)
+    )
+    row = Snapshot.objects.create(
+        dataset=volume, name="base", guid="1", created_at=timezone.now(), bhype_id=str(image.uuid)
+    )
+    for address in ("/storage/snapshots/", f"/storage/snapshots/{row.pk}/"):
+        assert "the image's own" in html(root.get(address)), address
 
 
 def test_an_image_is_added_by_its_url(root, pool):
