@@ -9,7 +9,7 @@ import pytest
 from bhype.hosts.models import Host
 from bhype.tasks import ask
 from bhype.tasks.models import Task
-from storage import datasets
+from storage import datasets, observe_datasets
 from storage.models import Dataset, Image, Pool
 from vms.models import VM, Disk
 
@@ -18,12 +18,10 @@ MIB = 1 << 20
 
 @pytest.fixture
 def look(ready):
-    """Observe storage, and find a dataset's row by the end of its name."""
+    """Observe datasets, and find one's row by the end of its name."""
 
     def look(name: str = "") -> Dataset:
-        from bhype.hosts.observer import Observer
-
-        Observer(ready.host).sweep()
+        observe_datasets.refresh(ready.host, Pool.objects.get(name="tank"))
         return Dataset.objects.select_related("pool").get(name=f"tank/bhype{name}")
 
     return look

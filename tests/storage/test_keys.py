@@ -10,8 +10,8 @@ from bhype.freebsd import zfs_keys
 from bhype.hosts.observer import Observer
 from bhype.tasks import ask
 from bhype.tasks.models import Task
-from storage import passphrases
-from storage.models import Dataset
+from storage import observe_datasets, passphrases
+from storage.models import Dataset, Pool
 
 FIRST, OTHER, WRONG = "the first words", "quite other words", "not these words"
 MIB = 1 << 20
@@ -34,7 +34,7 @@ def do(ready):
 @pytest.fixture
 def safe(ready, do) -> Dataset:
     """An encrypted filesystem with a volume and a file in it."""
-    Observer(ready.host).sweep()
+    observe_datasets.refresh(ready.host, Pool.objects.get(name="tank"))
     home = Dataset.objects.get(name="tank/bhype")
     made = do("storage.create_dataset", home, name="safe", secret=FIRST)
     assert made.status == "succeeded", made.error
