@@ -179,7 +179,8 @@ def require_ours(run: Run, pool: Pool, dataset: str) -> None:
         raise OperationFailed(str(error)) from error
     if not dataset.startswith(f"{pool.home}/"):
         raise OperationFailed(f"{dataset} is not in {pool.home}.")
-    if run.host.query(zfs.get_property(dataset, zfs.ID_PROPERTY)).value is None:
+    # Of one that is to be nobody's the mark may be empty.
+    if not run.host.query(zfs.get_property(dataset, zfs.ID_PROPERTY)).value:
         raise OperationFailed(f"{dataset} was not made by bHype.")
 
 

@@ -26,7 +26,7 @@ from bhype.host import CommandFailed, LocalHost
 from bhype.tasks import OperationFailed, Run
 from bhype.tasks.models import Task
 
-from . import transfers
+from . import transfers, uploads
 from .models import Dataset, Pool, Snapshot
 
 # Entries that a task's result holds.
@@ -165,6 +165,8 @@ def fetch(run: Run, row: Snapshot, path: str) -> None:
             status = os.fstat(source)
             if not stat.S_ISREG(status.st_mode):
                 raise OperationFailed(f"/{'/'.join(parts)} is not a plain file.")
+            if shutil.disk_usage(place).free - status.st_size < uploads.SPARE:
+                raise OperationFailed(f"{pool.name} has not enough room for a copy of it.")
             _copy(run, source, place / name, status.st_size)
         finally:
             os.close(source)

@@ -29,6 +29,8 @@ LIMIT = 512 * GIB
 # What stays free in the pool, whatever is sent.
 SPARE = 4 * GIB
 PART = ".part"
+# Of one person: each is a row and a file, however small.
+MOST_AT_ONCE = 100
 
 
 class BadUpload(Exception):
@@ -95,6 +97,8 @@ def check_room(user: User, place: Path, size: int) -> None:
     if not 0 < size <= LIMIT:
         raise BadUpload(f"A file has to tell its size, which is at most {human(LIMIT)}.")
     coming = Upload.objects.filter(finished_at=None).exclude(size=0)
+    if coming.filter(user=user).count() >= MOST_AT_ONCE:
+        raise BadUpload(f"{MOST_AT_ONCE} files of yours are on their way. Finish some, or give them up.")
     own = sum(coming.filter(user=user).values_list("size", flat=True))
     own += sum(one.size for one in files(user))
     if own + size > settings.UPLOAD_QUOTA:

@@ -22,7 +22,8 @@ STORED = r"^[^\x00]*$"
 
 
 class TaskOut(Schema):
-    """percent: 0 to 100; error: a sentence, "" while all is well; subject: what it is about, "vm:12"."""
+    """percent: 0 to 100; error: a sentence, "" while all is well; subject: what it is about, "vm:12"; result: what came
+    of it, for who asked and for those who may do the same everywhere."""
 
     id: int
     operation: str
@@ -38,6 +39,10 @@ class TaskOut(Schema):
     started_at: datetime | None
     finished_at: datetime | None
     retry_of: int | None = Field(None, alias="retry_of_id")
+
+    @staticmethod
+    def resolve_result(task: Task, context: dict[str, Any]) -> dict[str, Any]:
+        return task.result if asking.may_read(signed_in(context["request"]), task) else {}
 
     @staticmethod
     def resolve_user(task: Task) -> str | None:

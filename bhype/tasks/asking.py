@@ -110,6 +110,13 @@ def may_change(user: User, task: Task) -> bool:
     )
 
 
+def may_read(user: User, task: Task) -> bool:
+    """Whether ``user`` may read what came of a task, such as the names of files: one's own, and those of operations
+    that one may do on everything. That a task was is seen by more."""
+    found = registry.find(task.operation)
+    return task.user_id == user.pk or found is None or found.right is None or user.can(found.right)
+
+
 def cancel(task: Task, user: User) -> Task:
     """Take a waiting task from the queue, or have a running one stopped. Raises Refused when it is over."""
     from .models import Task

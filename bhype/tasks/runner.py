@@ -60,7 +60,7 @@ def run_queued(limit: int = 1000) -> list[Task]:
 
 
 def _execute(task: Task, run: Run, *, threaded: bool) -> None:
-    status, error = Task.Status.FAILED, ""
+    status, error, is_broken_off = Task.Status.FAILED, "", False
     if threaded:
         run.tick_by_thread()
     try:
@@ -73,16 +73,16 @@ def _execute(task: Task, run: Run, *, threaded: bool) -> None:
     except (OperationFailed, Refused, CommandError) as failure:
         error = str(failure)
     except TimeoutException:
-        error = "It ran longer than a task may and was stopped."
+        error, is_broken_off = "It ran longer than a task may and was stopped.", True
     except Exception as failure:
         # An error in the operation itself must end the task, not the worker.
         logger.exception("Task %s (%s) failed", task.pk, task.operation)
         run.tell("error", traceback.format_exc().rstrip())
-        error = f"Unexpected error: {type(failure).__name__}: {failure}"
+        error, is_broken_off = f"Unexpected error: {type(failure).__name__}: {failure}", True
     if status == Task.Status.FAILED and (run.cancelled or Stop.worker_ends):
         # What is told to stop fails in all kinds of ways.
         status = Task.Status.CANCELLED if run.cancelled else Task.Status.INTERRUPTED
-    _end(task, run, status, error)
+    _end(task, run, status, error, is_broken_off=is_broken_off)
 
 
 def _checked(task: Task) -> tuple[Operation[Any], Any]:
@@ -102,12 +102,13 @@ def _checked(task: Task) -> tuple[Operation[Any], Any]:
     return operation, params
 
 
-def _end(task: Task, run: Run, status: str, error: str) -> None:
+def _end(task: Task, run: Run, status: str, error: str, *, is_broken_off: bool) -> None:
+    """is_broken_off: it failed where its operation could do nothing about it."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
             run.close()
-            _write_end(task, run, status, error)
+            _write_end(task, run, status, error, is_broken_off=is_broken_off)
         except (DatabaseError, InterfaceError):
             if time.monotonic() > deadline or connection.in_atomic_block:
                 # The row says "running" still; once this process has ended it is marked as interrupted.
@@ -119,7 +120,7 @@ def _end(task: Task, run: Run, status: str, error: str) -> None:
             return
 
 
-def _write_end(task: Task, run: Run, status: str, error: str) -> None:
+def _write_end(task: Task, run: Run, status: str, error: str, *, is_broken_off: bool) -> None:
     if status == Task.Status.INTERRUPTED:
         queue.interrupt(task, "The worker was stopped before this task was done.")
         return
@@ -133,6 +134,12 @@ def _write_end(task: Task, run: Run, status: str, error: str) -> None:
     with transaction.atomic():
         if Task.objects.filter(pk=task.pk, worker=task.worker, status__in=Task.STARTED).update(**values):
             announce(task)
-            if status == Task.Status.CANCELLED:
+            if status == Task.Status.CANCELLED or (is_broken_off and not _recovers_itself(task)):
                 # It stopped half-way, just as an interrupted one does.
                 queue.ask_recovery(task)
+
+
+def _recovers_itself(task: Task) -> bool:
+    """Whether it would be asked again and again: the observer does that, and not at once (repeat_recoveries)."""
+    found = registry.find(task.operation)
+    return found is not None and found.recover == found.name
