@@ -22,5 +22,5 @@ def images(uuids: Collection[str] | None) -> Iterator[Owner]:
             host_id=image.pool.host_id,
             pool_id=image.pool_id,
             datasets=(image.dataset,),
-            is_whole=image.state not in {Image.State.MAKING, Image.State.DELETING},
+            is_whole=image.state == Image.State.READY,
         )

@@ -51,5 +51,5 @@ def templates(uuids: Collection[str] | None) -> Iterator[Owner]:
             host_id=row.host_id,
             pool_id=row.pool_id,
             datasets=(row.dataset, *(f"{row.dataset}/disk{index}" for index in range(len(row.disks)))),
-            is_whole=row.state not in {Template.State.MAKING, Template.State.DELETING},
+            is_whole=row.state == Template.State.READY,
         )

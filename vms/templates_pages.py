@@ -11,7 +11,7 @@ from bhype.accounts.models import User
 from bhype.hosts.models import Host
 from bhype.tasks.models import Task
 
-from . import templates_rows
+from . import sizes, templates_rows
 from .deploy_forms import defaults
 from .models import VM, Template
 
@@ -25,8 +25,13 @@ class Row:
     users: int
 
     @property
-    def sizes(self) -> dict[str, Any]:
-        return defaults(self.template)
+    def cpus(self) -> int:
+        return int(defaults(self.template)["cpus"])
+
+    @property
+    def memory(self) -> int:
+        """Bytes of each VM of it."""
+        return sizes.parse(defaults(self.template)["memory"])
 
 
 def missing() -> Http404:

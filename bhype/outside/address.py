@@ -38,8 +38,9 @@ def resolve(host: str, port: int, allowed: Sequence[Network]) -> list[tuple[int,
             continue
         text = str(place[0])
         if not is_allowed(text, allowed):
+            what = f"{host} is" if host == text else f"{host} is {text},"
             raise Refused(
-                f"{host} is {text}, an address of this host's own networks. An admin of the host can allow it: "
+                f"{what} an address of this host's own networks. An admin of the host can allow it: "
                 "BHYPE_FETCH_ALLOW."
             )
         if (family, (text, port)) not in places:

@@ -87,6 +87,7 @@
         part("pause").hidden = part("resume").hidden = part("end").hidden = true;
         area.dispatchEvent(new CustomEvent("arrived", { bubbles: true }));
         if (area.dataset.purpose === "file") window.location.reload();
+        else if (area.dataset.after && !area.querySelector("[data-pause]:not([hidden]), [data-resume]:not([hidden])")) window.location.assign(area.dataset.after);
         else setTimeout(() => item.remove(), 4000);
       },
       onError: (error) => {

@@ -256,6 +256,7 @@ def test_orphans_are_given_kept_or_destroyed(as_user, admin, viewer, rows, vm, p
 def test_what_has_lost_its_data_is_reported(as_user, viewer, rows, pool, vm):
     Image.objects.create(pool=pool, name="deb", state="ready")
     Image.objects.create(pool=pool, name="soon", state="making")
+    Image.objects.create(pool=pool, name="never", state="failed")
     assert [owner.name for owner in datasets.missing()] == ["deb"]
     VM.objects.filter(pk=vm.pk).update(state="lost")
     assert {owner.name for owner in datasets.missing()} == {"deb", "web1"}

@@ -214,6 +214,7 @@ def test_the_snapshot_of_an_image_is_said_to_be_its_own(root, image):
 def test_an_image_is_added_by_its_url(root, pool):
     data = {"url": "https://example.com/Some%20Image.qcow2.xz?x=1", "pool": pool.pk, "checksum": "https://example.com/S",
             "firmware": "uefi", "cloud_init": "cloud-init", "os": "debian12"}  # fmt: skip
+    assert 'data-after="/storage/images/"' in html(root.get("/storage/images/add/"))
     for field, value in {
         "url": "gopher://x", "checksum": "zz", "signature_url": "https://example.com/s", "name": "Bad/Name",
         "cloud_init": "magic", "pool": "77",
