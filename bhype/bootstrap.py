@@ -80,6 +80,7 @@ DEBIAN_TEST = {
     "fdisk": "the cloud image of make test-long",
     "gcc": "the OpenZFS of make test-long",
     "libc6-dev": "the OpenZFS of make test-long",
+    "zfs-fuse": "the quick test with another ZFS of make test-long",
 }
 FREEBSD_RUN = {
     "edk2-bhyve": "virtual machines with UEFI",
@@ -117,7 +118,8 @@ def install_packages(wanted: dict[str, str]) -> None:
         install = ["pkg", "install", "-y"]
     elif shutil.which("dpkg-query"):
         missing = {p: why for p, why in wanted.items() if not _debian_has(p)}
-        install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends"]
+        # zfs-fuse would take the place of zfsutils-linux, and with it this machine's pools.
+        install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "--no-remove"]
     else:
         say("neither Debian nor FreeBSD: install by hand what is missing of " + ", ".join(wanted))
         return

@@ -63,6 +63,22 @@ def test_missing_packages_are_named_with_what_will_not_work(monkeypatch, capsys)
     assert "not installed: no-such-package-here; without it there is no flying" in capsys.readouterr().out
 
 
+def test_nothing_that_is_installed_is_taken_away_for_a_test(monkeypatch, tmp_path, capsys):
+    """zfs-fuse and zfsutils-linux exclude each other, and somebody's pools may need the latter."""
+    assert "zfs-fuse" in bootstrap.DEBIAN_TEST
+    calls = tmp_path / "calls"
+    for name, code in {"apt-get": f'echo "$@" >> {calls}; [ "$1" = update ]', "dpkg-query": "exit 1"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{code}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(bootstrap, "IS_ROOT", True)
+    bootstrap.install_packages({"zfs-fuse": "quick test"})
+    installs = [line for line in calls.read_text().splitlines() if line.startswith("install")]
+    assert installs
+    assert all("--no-remove" in line.split() for line in installs)
+    assert "could not install zfs-fuse; without it there is no quick test" in capsys.readouterr().out
+
+
 @pytest.fixture
 def layout(tmp_path, monkeypatch):
     monkeypatch.setenv("BHYPE_STATE", str(tmp_path / "state"))
