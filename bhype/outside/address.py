@@ -16,7 +16,9 @@ from bhype.outside.cage import Refused
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-_NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Of a network's own translator, which may have the IPv4 address anywhere in it (RFC 8215).
+_LOCAL_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")
 _COMPATIBLE = ipaddress.ip_network("::/96")
 
 
@@ -66,7 +68,7 @@ def carried(address: Address) -> list[Address]:
     if address.ipv4_mapped is not None:
         return [address.ipv4_mapped]
     low = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    if any(address in network for network in _NAT64):
+    if address in _NAT64:
         return [low]
     if address.sixtofour is not None:
         return [address, address.sixtofour]
@@ -87,4 +89,5 @@ def _is_public(address: Address) -> bool:
         and not address.is_link_local
         and not address.is_private
         and not (isinstance(address, ipaddress.IPv6Address) and address.is_site_local)
+        and address not in _LOCAL_NAT64
     )
