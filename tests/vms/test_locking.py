@@ -218,6 +218,16 @@ def test_list_page_and_start_say_that_it_is_locked(as_user, alice, safe):
     assert "web1" in client.get("/vms/?state=locked").content.decode()
 
 
+def test_a_passphrase_that_was_wrong_is_told_where_the_vm_waits(as_user, alice, safe):
+    lock(safe)
+    Task.objects.create(
+        host="lab", operation="vms.unlock", title="Unlock web1", subject=safe.subject, user=alice, status="failed",
+        error="The passphrase is not that of web1.",
+    )  # fmt: skip
+    page = as_user(alice).get("/vms/web1/").content.decode()
+    assert "could not be unlocked: The passphrase is not that of web1." in page
+
+
 def test_its_owner_unlocks_locks_and_changes_its_key(as_user, alice, viewer, stranger, safe):
     client = as_user(alice)
     assert "Another passphrase" in client.get("/vms/web1/key/").content.decode()
