@@ -30,8 +30,8 @@ T = TypeVar("T")
 pytestmark = pytest.mark.root
 
 SBIN = "/usr/sbin:/sbin"
-INSTALL = "apt-get install --no-install-recommends zfs-fuse"
-PATIENCE = 20.0
+INSTALL = "apt-get install --no-install-recommends --no-remove zfs-fuse"
+PATIENCE = 60.0
 # Its socket, lock and cache of pools have fixed places. In a mount namespace of its own these are empty, and it meets
 # no zfs-fuse that this machine may run. No fork: the process that is started becomes the daemon.
 START = """
