@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import ProtectedError
 from pydantic import BaseModel, Field
@@ -55,15 +56,22 @@ def words(params: BaseModel) -> dict[str, str]:
     return {"pool": pool.name if pool else f"pool {getattr(params, 'pool_id', '')}"}
 
 
+def check_name(name: str) -> None:
+    """Whether a command may be given this name, and this host leaves the pool to bHype. Raises OperationFailed."""
+    try:
+        names.pool(name)
+    except names.BadName as error:
+        raise OperationFailed(str(error)) from error
+    if settings.POOLS and name not in settings.POOLS:
+        raise OperationFailed(f"This host keeps bHype off the pool {name}: add it to its BHYPE_POOLS.")
+
+
 def the_pool(params: BaseModel) -> Pool:
-    """The pool, with a name that may reach a command. Raises OperationFailed."""
+    """The pool, with a name that may reach a command, and left to bHype. Raises OperationFailed."""
     pool = find_pool(params)
     if pool is None:
         raise OperationFailed("The pool is not on this host any more.")
-    try:
-        names.pool(pool.name)
-    except names.BadName as error:
-        raise OperationFailed(str(error)) from error
+    check_name(pool.name)
     return pool
 
 
@@ -206,6 +214,7 @@ class CreateParams(BaseModel):
 )
 def create(run: Run, params: CreateParams) -> None:
     """Make a pool of free disks and adopt it. After a kill it may be repeated: a pool of these disks is adopted."""
+    check_name(params.name)
     groups = [group.group() for group in params.groups]
     properties = {"ashift": str(params.ashift), "autotrim": "on" if params.autotrim else "off"}
     filesystem = {"compression": params.compression, "atime": "off"}
@@ -359,6 +368,7 @@ class ImportParams(BaseModel):
 )
 def import_(run: Run, params: ImportParams) -> None:
     """Take in a pool that lies on this host's disks. One that was bHype's is bHype's again. May be repeated."""
+    check_name(params.name)
     try:
         # Nothing is mounted by zpool(8): what comes on a disk says itself where it wants to be, be it /etc.
         command = zpool.import_(

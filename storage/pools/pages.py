@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from django.conf import settings
 from django.db.models import Model, QuerySet
 from django.utils import timezone
 
@@ -76,6 +77,11 @@ class Card:
     @property
     def is_sick(self) -> bool:
         return bool(self.advice)
+
+    @property
+    def is_left_to_us(self) -> bool:
+        """Whether this host lets bHype adopt and change it."""
+        return not settings.POOLS or self.pool.name in settings.POOLS
 
     @property
     def is_usable(self) -> bool:

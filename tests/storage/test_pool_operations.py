@@ -321,6 +321,17 @@ def test_a_pool_that_bhype_did_not_make_is_left_alone(ready):
     assert "theirs" in names(ready)
 
 
+def test_a_host_may_keep_bhype_off_its_pools(ready, settings):
+    zpool(ready, "create", "theirs", "da3")
+    pool = Pool.objects.create(host=Host.objects.get(), name="theirs", is_adopted=False)
+    settings.POOLS = ["tank"]
+    for operation in ("storage.adopt", "storage.scrub", "storage.clear_errors"):
+        assert "BHYPE_POOLS" in failed(ready, operation, pool_id=pool.pk)
+    groups = [{"role": "data", "kind": "stripe", "disks": ["da4"]}]
+    assert "BHYPE_POOLS" in failed(ready, "storage.create_pool", name="more", groups=groups)
+    assert names(ready) == {"tank", "theirs"} | ({"data"} & names(ready))
+
+
 def test_levels_are_told(ready):
     sweep(ready)
     pool = Pool.objects.get(name="tank")
