@@ -12,7 +12,7 @@ from . import (
     snapshots_operations,
 )
 from .pools import operations as operations_pools
-from .pools import operations_members
+from .pools import operations_import, operations_members
 from .pools.operations import adopt
 
 __all__ = ["adopt"]
@@ -24,6 +24,7 @@ OTHERS = (
     operations_keys,
     operations_transfers,
     operations_pools,
+    operations_import,
     operations_members,
     policies_operations,
     snapshots_operations,
