@@ -268,8 +268,8 @@ def test_any_text_is_a_url_or_refused(text):
         assert parts.scheme in {"http", "https"} and parts.hostname and "@" not in parts.netloc
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="who is not root stays who they are")
-def test_it_gives_up_being_root(tmp_path):
+def test_it_gives_up_being_root():
+    assert os.geteuid() == 0, "only root can give it up: run the tests as root"
     from tests.storage.inside import IDENTITY
 
     command = outside.command("fetch", {}, timeout=20)
