@@ -101,6 +101,28 @@ def page(browser, panel) -> Iterator[Page]:
     assert not errors, errors
 
 
+@pytest.fixture
+def window(browser, panel, session):
+    """Opens windows of the person whose ``session`` the test's module has. Fails on an error in a script."""
+    contexts, errors = [], []
+
+    def open_window(width: int = 1440, scheme: str = "light") -> Page:
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, base_url=panel.url, color_scheme=scheme, bypass_csp=True
+        )
+        context.add_cookies([{"name": "bhype_session", "value": session, "url": panel.url}])
+        context.set_default_timeout(20_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        return page
+
+    yield open_window
+    for context in contexts:
+        context.close()
+    assert not errors, errors
+
+
 @pytest.fixture(scope="session")
 def shot():
     """``shot(page, name)`` keeps a screenshot among the test artifacts."""

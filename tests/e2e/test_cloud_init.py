@@ -6,7 +6,7 @@ import json
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.cloudinit.examples import key
 from tests.e2e.panel import wait_until
@@ -40,28 +40,6 @@ def vm(panel, session) -> str:
     assert status == 202, task
     assert panel.finish(task["id"], secret)["status"] == "succeeded", panel.log
     return NAME
-
-
-@pytest.fixture
-def window(browser, panel, session):
-    """Opens windows of the admin. Fails the test on an error in a page's scripts."""
-    contexts, errors = [], []
-
-    def open_window(width: int = 1440, scheme: str = "light") -> Page:
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, base_url=panel.url, color_scheme=scheme, bypass_csp=True
-        )
-        context.add_cookies([{"name": "bhype_session", "value": session, "url": panel.url}])
-        context.set_default_timeout(15_000)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        return page
-
-    yield open_window
-    for context in contexts:
-        context.close()
-    assert not errors, errors
 
 
 def test_a_person_tells_a_guest_who_it_is(panel, vm, window):

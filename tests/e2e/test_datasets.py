@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from tests.e2e.panel import wait_until
 from tests.e2e.test_console_sharing import SIGN_IN
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("panel")]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("panel"), pytest.mark.usefixtures("secret")]
 
 NAME, HOME = "sealed", "/storage/datasets/tank/bhype"
 WORDS, OTHER = "correct horse battery", "staple and so on"
@@ -38,28 +38,6 @@ def secret(panel, session) -> str:
         "the observer to see the datasets",
     )
     return token
-
-
-@pytest.fixture
-def window(browser, panel, session, secret):
-    """Opens windows of the admin. Fails the test on an error in a page's scripts."""
-    contexts, errors = [], []
-
-    def open_window(width: int = 1440, scheme: str = "light") -> Page:
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, base_url=panel.url, color_scheme=scheme, bypass_csp=True
-        )
-        context.add_cookies([{"name": "bhype_session", "value": session, "url": panel.url}])
-        context.set_default_timeout(15_000)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        return page
-
-    yield open_window
-    for context in contexts:
-        context.close()
-    assert not errors, errors
 
 
 def succeeded(page: Page) -> None:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.e2e.panel import wait_until
 from tests.e2e.test_console_sharing import SIGN_IN
@@ -60,28 +60,6 @@ def guest(panel, secret) -> str:
     act(panel, secret, "start")
     yield NAME
     panel.api("POST", f"/vms/{NAME}/poweroff", secret)
-
-
-@pytest.fixture
-def window(browser, panel, session):
-    """Opens windows of the admin. Fails the test on an error in a page's scripts."""
-    contexts, errors = [], []
-
-    def open_window(width: int = 1440, scheme: str = "light") -> Page:
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, base_url=panel.url, color_scheme=scheme, bypass_csp=True
-        )
-        context.add_cookies([{"name": "bhype_session", "value": session, "url": panel.url}])
-        context.set_default_timeout(15_000)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        return page
-
-    yield open_window
-    for context in contexts:
-        context.close()
-    assert not errors, errors
 
 
 def test_changes_wait_are_put_back_and_apply_at_the_next_start(panel, guest, secret, window, shot):

@@ -7,13 +7,13 @@ import re
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from bhype.lab import tree
 from tests.e2e.panel import wait_until
 from tests.e2e.test_console_sharing import SIGN_IN
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("panel")]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("panel"), pytest.mark.usefixtures("secret")]
 
 PAGES = [
     "", "disks/", "pools/new/?role_da3=data&role_da4=data", "pools/import/", "pools/tank/", "pools/tank/usage/",
@@ -50,28 +50,6 @@ def secret(panel, session) -> str:
     secret = panel.manage("token", "root3").strip()
     wait_until(lambda: panel.api("GET", "/disks", secret)[1], 60, "the observer to see the disks")
     return secret
-
-
-@pytest.fixture
-def window(browser, panel, session, secret):
-    """Opens windows of the admin. Fails the test on an error in a page's scripts."""
-    contexts, errors = [], []
-
-    def open_window(width: int = 1440, scheme: str = "light") -> Page:
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, base_url=panel.url, color_scheme=scheme, bypass_csp=True
-        )
-        context.add_cookies([{"name": "bhype_session", "value": session, "url": panel.url}])
-        context.set_default_timeout(15_000)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        return page
-
-    yield open_window
-    for context in contexts:
-        context.close()
-    assert not errors, errors
 
 
 def test_a_pool_is_made_loses_a_disk_and_is_mended(panel, secret, window, shot):

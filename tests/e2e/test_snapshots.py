@@ -63,28 +63,6 @@ def read(panel) -> bytes:
     return (panel.root / f"dev/zvol/tank/bhype/vms/{NAME}/disk0").read_bytes()[:5]
 
 
-@pytest.fixture
-def window(browser, panel, session):
-    """Opens windows of the admin. Fails the test on an error in a page's scripts."""
-    contexts, errors = [], []
-
-    def open_window(width: int = 1440, scheme: str = "light") -> Page:
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, base_url=panel.url, color_scheme=scheme, bypass_csp=True
-        )
-        context.add_cookies([{"name": "bhype_session", "value": session, "url": panel.url}])
-        context.set_default_timeout(20_000)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        return page
-
-    yield open_window
-    for context in contexts:
-        context.close()
-    assert not errors, errors
-
-
 def take(page: Page, name: str, note: str = "") -> None:
     page.get_by_label("Name").fill(name)
     page.get_by_label("Note").fill(note)
