@@ -10,7 +10,6 @@ from playwright.sync_api import Page, expect
 
 from tests.e2e.panel import wait_until
 from tests.e2e.test_console_sharing import SIGN_IN
-from tests.e2e.test_hardware import window  # noqa: F401
 from tests.lab import efi
 
 pytestmark = [pytest.mark.browser, pytest.mark.guest, pytest.mark.xdist_group("panel")]
@@ -69,7 +68,7 @@ def image(panel, secret) -> str:
     return "golden"
 
 
-def test_a_vm_from_a_template(panel, image, secret, window, shot):  # noqa: F811
+def test_a_vm_from_a_template(panel, image, secret, window, shot):
     page = window()
     page.goto("/vms/_templates/")
     page.get_by_role("link", name="New template").first.click()
@@ -89,7 +88,7 @@ def test_a_vm_from_a_template(panel, image, secret, window, shot):  # noqa: F811
     panel.api("POST", "/vms/quick/poweroff", secret)
 
 
-def test_a_batch_shows_its_progress(panel, image, secret, window, shot):  # noqa: F811
+def test_a_batch_shows_its_progress(panel, image, secret, window, shot):
     page = window()
     page.goto("/vms/")
     page.get_by_role("link", name="New VM").click()
@@ -106,7 +105,7 @@ def test_a_batch_shows_its_progress(panel, image, secret, window, shot):  # noqa
         expect(page.get_by_role("link", name=f"node0{number}")).to_be_visible()
 
 
-def test_another_identity(panel, image, secret, window, shot):  # noqa: F811
+def test_another_identity(panel, image, secret, window, shot):
     page = window()
     page.goto("/vms/node01/identity/")
     page.get_by_label("New name").fill("other")
@@ -125,7 +124,7 @@ PAGES = [
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "dark"), (360, "light")])
-def test_pages_fit_and_have_no_serious_accessibility_fault(panel, image, window, shot, width, scheme):  # noqa: F811
+def test_pages_fit_and_have_no_serious_accessibility_fault(panel, image, window, shot, width, scheme):
     page: Page = window(width, scheme)
     for path in PAGES:
         page.goto(f"/vms/{path}")
