@@ -14,20 +14,15 @@ class StorageConfig(AppConfig):
         from bhype.tasks import links
         from bhype.ui import search
 
-        from . import (
-            catalogue,
-            dataset_pages,
-            library_pages,
-            observe,
-            owned,
-            owners,
-            policies,
-            snapshots_observe,
-            views,
-        )
-        from .operations_transfers import observe as observe_uploads
+        from . import observe, owned, owners, views
+        from .datasets import pages as dataset_pages
+        from .library import catalogue
+        from .library import pages as library_pages
+        from .policies import plan as policies
         from .pools import observe as observe_pools
         from .pools import samples
+        from .snapshots import observe as snapshots_observe
+        from .uploads.operations import observe as observe_uploads
 
         post_migrate.connect(catalogue.sync, sender=self)
         observer.register(observe.observe, slow=True)

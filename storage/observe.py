@@ -13,7 +13,9 @@ from bhype.hosts.models import Host
 from bhype.hosts.observer import Sweep, ask_once
 from bhype.live import publish
 
-from . import observe_datasets, passphrases, plan
+from . import plan
+from .datasets import observe as observe_datasets
+from .datasets import passphrases
 from .models import Dataset, Image, Iso, Pool
 from .pools import observe as observe_pools
 

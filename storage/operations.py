@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from . import (
-    operations_datasets,
-    operations_images,
-    operations_isos,
-    operations_keys,
-    operations_transfers,
-    policies_operations,
-    snapshots_operations,
-)
-from .pools import operations as operations_pools
+from .datasets import operations as datasets
+from .datasets import operations_keys
+from .library import operations_images, operations_isos
+from .policies import operations as policies
+from .pools import operations as pools
 from .pools import operations_import, operations_members
 from .pools.operations import adopt
+from .snapshots import operations as snapshots
+from .uploads import operations as uploads
 
 __all__ = ["adopt"]
 
 OTHERS = (
-    operations_datasets,
+    datasets,
+    operations_keys,
     operations_images,
     operations_isos,
-    operations_keys,
-    operations_transfers,
-    operations_pools,
+    policies,
+    pools,
     operations_import,
     operations_members,
-    policies_operations,
-    snapshots_operations,
+    snapshots,
+    uploads,
 )

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
-from . import urls_datasets, urls_library, urls_snapshots
+from .datasets import urls as datasets
+from .library import urls as library
+from .policies import urls as policies
 from .pools import urls as pools
+from .snapshots import urls as snapshots
+from .uploads import urls as uploads
 
 app_name = "storage"
 urlpatterns = [
     *pools.urlpatterns,
-    *urls_snapshots.urlpatterns,
-    *urls_datasets.urlpatterns,
-    *urls_library.urlpatterns,
+    *snapshots.urlpatterns,
+    *policies.urlpatterns,
+    *datasets.urlpatterns,
+    *library.urlpatterns,
+    *uploads.urlpatterns,
 ]

@@ -74,7 +74,7 @@ def program(world, admin):  # noqa: F811
 def form_fields() -> list[str]:
     """Every name that any form reads."""
     from bhype.accounts import forms as accounts
-    from storage import forms_datasets
+    from storage.datasets import forms as forms_datasets
     from vms import forms as vms
     from vms import small_forms
 

@@ -35,7 +35,8 @@ from bhype.host import LocalHost
 from bhype.outside import address as addressing
 from bhype.tasks import OperationFailed, ask, broker, runner
 from bhype.tasks.models import Task
-from storage import fetching, passphrases
+from storage.datasets import passphrases
+from storage.library import fetching
 from tests.console.line import Line
 from tests.test_routes import fill, operations, pages, world  # noqa: F401
 from vms import parts, place, plan

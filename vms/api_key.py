@@ -17,7 +17,7 @@ from bhype.tasks import ask
 from bhype.tasks.api import TaskOut
 from bhype.tasks.errors import not_found
 from bhype.tasks.models import Task
-from storage import passphrases
+from storage.datasets import passphrases
 
 from . import locking
 from .models import VM

@@ -14,7 +14,8 @@ class VmsConfig(AppConfig):
         from bhype.hosts import observer, pci
         from bhype.tasks import links
         from bhype.ui import search
-        from storage import keys, owners
+        from storage import owners
+        from storage.datasets import keys
 
         from . import doors, finder, locking, observe, owned, passthru, presets
 

@@ -14,7 +14,7 @@ from bhype.cloudinit import Invalid
 from bhype.tasks import Refused, ask
 from bhype.tasks.errors import not_found
 from bhype.tasks.models import Task
-from storage import passphrases
+from storage.datasets import passphrases
 
 from . import cloud_init, seeds, templates_plan, wanted
 from .models import VM, Tag, Template

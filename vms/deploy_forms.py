@@ -17,7 +17,7 @@ from bhype.freebsd import names
 from bhype.hosts.models import Host
 from bhype.tasks import Refused
 from network.models import Switch
-from storage.forms_datasets import OptionalPassphrase
+from storage.datasets.forms import OptionalPassphrase
 from storage.models import Dataset
 
 from . import deploy, plan, sizes, templates_plan, templates_rows

@@ -9,8 +9,8 @@ from bhype.freebsd import names
 from bhype.hosts.models import Host
 from bhype.tasks import Refused, ask
 from bhype.tasks.models import Task
-from storage import uploads
-from storage.uploads import File
+from storage.uploads import store as uploads
+from storage.uploads.store import File
 
 from . import operations_transfer, ova
 from .forms import Data, new_name

@@ -18,7 +18,7 @@ from bhype.tasks import Refused, ask
 from bhype.tasks.models import Task
 from bhype.vmrun.devices import DISK, NETWORK_GROUP
 from network.models import Switch
-from storage.forms_datasets import OptionalPassphrase, seal
+from storage.datasets.forms import OptionalPassphrase, seal
 from storage.models import Dataset, Iso, Pool
 
 from . import plan, presets, sizes, wanted

@@ -7,7 +7,7 @@ import os
 from bhype.freebsd import qemu_img, zfs
 from bhype.freebsd.qemu_img import ImageInfo
 from bhype.tasks import OperationFailed, Run
-from storage.images import convert, examine, rounded
+from storage.library.images import convert, examine, rounded
 
 from . import plan
 from .models import Disk

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from bhype.hosts.models import Host
 from bhype.tasks import OperationFailed, Refused, Run, ask
-from storage import keys
+from storage.datasets import keys
+from storage.datasets.operations_keys import taken
+from storage.datasets.passphrases import Secret
 from storage.models import Dataset, Pool
-from storage.operations_keys import taken
-from storage.passphrases import Secret
 
 from . import power
 from .models import VM

@@ -17,10 +17,10 @@ from bhype.live import publish
 from bhype.tasks import Cancelled, OperationFailed, Refused, Run, ask, operation
 from bhype.tasks.models import Schedule
 from storage import plan as storage
+from storage.datasets.observe import refresh
+from storage.datasets.operations_keys import taken
+from storage.datasets.passphrases import Secret
 from storage.models import Iso
-from storage.observe_datasets import refresh
-from storage.operations_keys import taken
-from storage.passphrases import Secret
 
 from . import (
     boot,

@@ -9,9 +9,9 @@ from __future__ import annotations
 from bhype.freebsd import zfs, zfs_keys
 from bhype.host import CommandError
 from bhype.tasks import Cancelled, OperationFailed, Run, ask
-from storage.observe_datasets import refresh
-from storage.operations_keys import taken
-from storage.passphrases import Secret
+from storage.datasets.observe import refresh
+from storage.datasets.operations_keys import taken
+from storage.datasets.passphrases import Secret
 
 from . import parts, place, plan, starting
 from . import templates_build as build

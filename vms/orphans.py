@@ -8,7 +8,7 @@ from django.db import transaction
 from bhype.freebsd import names, zfs
 from bhype.hosts.models import Host
 from bhype.tasks import OperationFailed, Run
-from storage import datasets
+from storage.datasets import uses
 from storage.models import Dataset
 
 from . import edited, parts, place, plan, wanted
@@ -27,7 +27,7 @@ class GiveParams(VmParams):
 
 def orphans(host: Host) -> list[Dataset]:
     """What was kept of VMs on ``host`` that are no more, by name: see `storage.datasets.left`."""
-    found = [use.dataset for use in datasets.left() if use.kind == datasets.ORPHAN]
+    found = [use.dataset for use in uses.left() if use.kind == uses.ORPHAN]
     return [row for row in found if row.pool.host_id == host.pk and _is_vms(row)]
 
 

@@ -16,7 +16,7 @@ from bhype.freebsd import bhyvectl, ifconfig, zfs, zfs_destroy, zfs_keys
 from bhype.freebsd.zfs import DatasetInfo
 from bhype.host import CommandFailed
 from bhype.tasks import OperationFailed, Run
-from storage import destroying
+from storage.datasets import destroying
 
 from . import edited, place, plan, power, seeds, transfers
 from .models import VM, Disk

@@ -27,8 +27,8 @@ from bhype.vmrun.keys import KEYS
 from bhype.vmrun.options import Option
 from bhype.vmrun.problems import Unfit, tree
 from bhype.vmrun.rundir import RUN_DIR
-from storage import keys
 from storage import plan as storage
+from storage.datasets import keys
 from storage.models import Pool
 
 from . import plan

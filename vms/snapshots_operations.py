@@ -8,8 +8,10 @@ from pydantic import Field
 from bhype.freebsd import zfs_snapshots
 from bhype.host import CommandFailed, CommandTimeout
 from bhype.tasks import OperationFailed, Run, ask
-from storage import snapshots, snapshots_files, snapshots_operations
 from storage.models import Snapshot
+from storage.snapshots import files as snapshots_files
+from storage.snapshots import moments
+from storage.snapshots import operations as snapshots_operations
 
 from . import parts, snapshots_rollback
 from .models import VM
@@ -91,8 +93,8 @@ def take_snapshot(run: Run, params: TakeParams) -> None:
     """Take a snapshot of all disks and vm.json at one moment, also while the guest runs."""
     vm = vm_of(params)
     _ours(run, vm)
-    name = params.name or snapshots.automatic_name(timezone.now())
-    if not snapshots.take(run, vm.pool, vm.dataset, name, note=params.note):
+    name = params.name or moments.automatic_name(timezone.now())
+    if not moments.take(run, vm.pool, vm.dataset, name, note=params.note):
         raise OperationFailed(f"{vm.name} has a snapshot called {name} already.")
     run.result(snapshot=name)
 
@@ -103,8 +105,8 @@ def delete_snapshots(run: Run, params: ManyParams) -> None:
     vm = vm_of(params)
     choice = _chosen(run, vm, params)
     if choice.goes:
-        snapshots.drop(run, vm.pool, choice)
-    run.result(**snapshots.told([choice]))
+        moments.drop(run, vm.pool, choice)
+    run.result(**moments.told([choice]))
     for name, why in choice.stays.items():
         run.log(f"{name} stays: {why}.")
     if not choice.goes:
@@ -117,14 +119,14 @@ def delete_snapshots(run: Run, params: ManyParams) -> None:
 def preview_deletion(run: Run, params: ManyParams) -> None:
     """Tell what would be destroyed, and the bytes that would come free. Changes nothing."""
     choice = _chosen(run, vm_of(params), params)
-    run.result(**snapshots.told([choice], snapshots.loss(run, choice) if choice.goes else 0))
+    run.result(**moments.told([choice], moments.loss(run, choice) if choice.goes else 0))
 
 
-def _chosen(run: Run, vm: VM, params: ManyParams) -> snapshots.Choice:
+def _chosen(run: Run, vm: VM, params: ManyParams) -> moments.Choice:
     _ours(run, vm)
     may_all = run.user is None or run.user.can("storage.change")
-    kinds = None if may_all else {snapshots.MANUAL}
-    return snapshots.choose(run, vm.dataset, set(params.names), kinds=kinds)
+    kinds = None if may_all else {moments.MANUAL}
+    return moments.choose(run, vm.dataset, set(params.names), kinds=kinds)
 
 
 @vm_operation(

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from django.urls import reverse
 
 from bhype.accounts.models import User
-from storage import policies, snapshots
 from storage.models import Dataset, Snapshot, SnapshotPolicy
-from storage.snapshots import MANUAL, Moment
-from storage.snapshots_pages import Door
+from storage.policies import plan as policies
+from storage.snapshots import moments
+from storage.snapshots.moments import MANUAL, Moment
+from storage.snapshots.pages import Door
 
 from . import copies
 from .models import VM
@@ -45,7 +46,7 @@ class Listing:
 
 def listing(vm: VM, user: User) -> Listing:
     """The snapshots of a VM as this user sees them, in a constant number of queries."""
-    found = snapshots.known(vm.pool, vm.dataset)[::-1]
+    found = moments.known(vm.pool, vm.dataset)[::-1]
     home = f"{vm.pool.home}/vms"
     clones = {name for moment in found for name in copies.names_of(moment.clones, home)}
     seen = set(
@@ -73,7 +74,7 @@ def newest(vm: VM) -> Snapshot | None:
 
 def obstacle(moment: Moment, *, may_all: bool) -> str:
     """Why a person cannot destroy a snapshot, as a sentence's end."""
-    if why := snapshots.obstacle(moment):
+    if why := moments.obstacle(moment):
         return why
     is_own = may_all or moment.root.kind == MANUAL
     return "" if is_own else "a policy took it: only who may change storage destroys it"

@@ -26,8 +26,9 @@ from bhype.vmrun.config import load as load_json
 from bhype.vmrun.devices import KINDS, NETWORK_GROUP
 from bhype.vmrun.problems import Unfit
 from bhype.vmrun.rundir import RUN_DIR
-from storage import snapshots, snapshots_observe
-from storage.snapshots import Moment
+from storage.snapshots import moments
+from storage.snapshots import observe as snapshots_observe
+from storage.snapshots.moments import Moment
 
 from . import edited, parts, pending, place, plan, power, wanted
 from .models import VM, Disk
@@ -98,7 +99,7 @@ def look(run: Run, vm: VM, name: str, user: User | None) -> Plan:
 
 
 def _moment(vm: VM, raw: list[SnapshotDetail], name: str) -> Moment:
-    moment = next((one for one in snapshots.moments(vm.dataset, raw) if one.name == name), None)
+    moment = next((one for one in moments.moments(vm.dataset, raw) if one.name == name), None)
     if moment is None:
         raise OperationFailed(f"{vm.name} has no snapshot called {name} any more.")
     return moment

@@ -10,10 +10,10 @@ from django.shortcuts import redirect, render
 
 from bhype.accounts.access import allow, signed_in
 from bhype.tasks.models import Task
-from storage import snapshots_pages as storage
 from storage.models import Snapshot
-from storage.snapshots_forms import DoForm, TakeForm
-from storage.snapshots_views import agreed, asked
+from storage.snapshots import pages as storage
+from storage.snapshots.forms import DoForm, TakeForm
+from storage.snapshots.views import agreed, asked
 
 from . import pages
 from . import snapshots_pages as shown

@@ -13,7 +13,7 @@ from django.conf import settings
 
 from bhype import live
 from bhype.tasks import OperationFailed, Run
-from storage.transfers import EXPORTS, folder, is_file, is_made, ready, take, workspace
+from storage.uploads.transfers import EXPORTS, folder, is_file, is_made, ready, take, workspace
 
 from .models import VM
 

@@ -16,7 +16,7 @@ from bhype.accounts.models import User
 from bhype.foreign import Imported
 from bhype.hosts.models import Host
 from bhype.tasks import Refused, ask
-from storage import uploads
+from storage.uploads import store as uploads
 
 from . import importing, ova, pages_import, plan
 from .file_forms import FileForm, machine_of

@@ -14,7 +14,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.tasks import Refused, ask
-from storage.forms_datasets import ChangeKeyForm, UnlockForm, seal
+from storage.datasets.forms import ChangeKeyForm, UnlockForm, seal
 
 from . import locking, pages
 from .models import VM

@@ -17,8 +17,9 @@ from django.test.utils import CaptureQueriesContext  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from bhype.accounts.models import User  # noqa: E402
-from storage import policies, snapshots_observe  # noqa: E402
 from storage.models import Dataset, Pool, Snapshot, SnapshotPolicy  # noqa: E402
+from storage.policies import plan as policies  # noqa: E402
+from storage.snapshots import observe as snapshots_observe  # noqa: E402
 from tests.bench.pages import visits, with_datasets  # noqa: E402
 from tests.bench.report import best, show, spread  # noqa: E402
 from tests.rows import fill  # noqa: E402

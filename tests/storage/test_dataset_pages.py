@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from bhype.accounts.models import AuditEntry
 from bhype.tasks.models import Task
-from storage import datasets
+from storage.datasets import uses
 from storage.models import Dataset, Image, Pool, Snapshot
 from vms.models import VM
 
@@ -257,8 +257,8 @@ def test_what_has_lost_its_data_is_reported(as_user, viewer, rows, pool, vm):
     Image.objects.create(pool=pool, name="deb", state="ready")
     Image.objects.create(pool=pool, name="soon", state="making")
     Image.objects.create(pool=pool, name="never", state="failed")
-    assert [owner.name for owner in datasets.missing()] == ["deb"]
+    assert [owner.name for owner in uses.missing()] == ["deb"]
     VM.objects.filter(pk=vm.pk).update(state="lost")
-    assert {owner.name for owner in datasets.missing()} == {"deb", "web1"}
+    assert {owner.name for owner in uses.missing()} == {"deb", "web1"}
     page = text(as_user(viewer).get("/storage/orphans/"))
     assert "Without their data" in page and "tank/bhype/images/deb" in page

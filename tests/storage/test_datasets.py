@@ -9,7 +9,8 @@ import pytest
 from bhype.hosts.models import Host
 from bhype.tasks import ask
 from bhype.tasks.models import Task
-from storage import datasets, observe_datasets
+from storage.datasets import observe as observe_datasets
+from storage.datasets import uses
 from storage.models import Dataset, Image, Pool
 from vms.models import VM, Disk
 
@@ -79,7 +80,7 @@ def test_each_dataset_is_somebodys_or_an_orphan(ready, look, vm):
     look()
     found = {
         use.name.removeprefix("tank/bhype"): use.kind
-        for use in datasets.uses(Dataset.objects.select_related("pool"))
+        for use in uses.uses(Dataset.objects.select_related("pool"))
     }
     assert found == {
         **dict.fromkeys(
@@ -88,7 +89,7 @@ def test_each_dataset_is_somebodys_or_an_orphan(ready, look, vm):
         "/vms/web1": "owned", "/vms/web1/disk0": "owned", "/vms/web1/disk1": "stray", "/images/deb": "owned",
         "/vms/old": "orphan", "/vms/old/disk0": "orphan", "/data": "data", "/hers": "foreign",
     }  # fmt: skip
-    assert [use.short for use in datasets.left()] == ["old", "disk1"]
+    assert [use.short for use in uses.left()] == ["old", "disk1"]
 
 
 def test_a_filesystem_is_made_with_its_settings_and_changed(ready, look, do):
@@ -219,10 +220,10 @@ def test_an_orphan_can_be_kept(ready, look, do, vm):
     vm.delete()
     row = look("/vms/web1")
     assert do("storage.keep_dataset", row).status == "succeeded"
-    (use,) = datasets.left()
+    (use,) = uses.left()
     assert use.is_kept and prop(ready, "/vms/web1", "org.bhype:kept") == "yes\tlocal"
     assert do("storage.keep_dataset", row, keep=False).status == "succeeded"
-    assert not datasets.left()[0].is_kept
+    assert not uses.left()[0].is_kept
     assert "no orphan" in do("storage.keep_dataset", look("/isos")).error
 
 

@@ -10,7 +10,8 @@ from bhype.freebsd import zfs_keys
 from bhype.hosts.observer import Observer
 from bhype.tasks import ask
 from bhype.tasks.models import Task
-from storage import observe_datasets, passphrases
+from storage.datasets import observe as observe_datasets
+from storage.datasets import passphrases
 from storage.models import Dataset, Pool
 
 FIRST, OTHER, WRONG = "the first words", "quite other words", "not these words"

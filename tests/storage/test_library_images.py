@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bhype.tasks import Refused, ask
-from storage import adding, images, library, operations_images
+from storage.library import adding, arriving, images, operations_images
 from storage.models import Image, Pool
 from tests.conftest import make_user
 from tests.storage.web import serving
@@ -188,9 +188,9 @@ def test_a_worker_killed_at_any_step(ready, admin, image, web, monkeypatch, step
         raise Killed
 
     places = {
-        "fetch": (library, "unpacked"), "unpack": (images, "examine"), "create": (images, "wait_for_device"),
+        "fetch": (arriving, "unpacked"), "unpack": (images, "examine"), "create": (images, "wait_for_device"),
         "convert": (operations_images.zfs, "snapshot"), "snapshot": (operations_images, "mark_ready"),
-        "ready": (library.fetching, "forget"),
+        "ready": (arriving.fetching, "forget"),
     }  # fmt: skip
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(*places[step], die)

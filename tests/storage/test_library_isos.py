@@ -9,7 +9,7 @@ import os
 import pytest
 
 from bhype.tasks import ask
-from storage import operations_isos
+from storage.library import operations_isos
 from storage.models import Iso, Pool
 from tests.conftest import make_user
 from tests.storage.web import serving

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from bhype.accounts.models import ApiToken, AuditEntry
 from bhype.outside.signature import dearmor
 from bhype.tasks.models import Task
-from storage import adding, catalogue
-from storage.fetching import problem_of
+from storage.library import adding, catalogue
+from storage.library.fetching import problem_of
 from storage.models import CatalogueEntry, Dataset, Image, Iso, Pool, Snapshot
 
 SEED_SYSTEMS = {

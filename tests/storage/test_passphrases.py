@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bhype.freebsd.names import BadName
 from bhype.tasks import OperationFailed
-from storage import passphrases
+from storage.datasets import passphrases
 
 
 @pytest.fixture(autouse=True)

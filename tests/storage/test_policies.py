@@ -10,8 +10,9 @@ from django.utils import timezone
 from bhype.hosts.models import Host
 from bhype.tasks import Refused, ask
 from bhype.tasks.models import Task
-from storage import policies, snapshots_observe
 from storage.models import Dataset, Pool, Snapshot, SnapshotPolicy, SnapshotTier
+from storage.policies import plan as policies
+from storage.snapshots import observe as snapshots_observe
 from tests.conftest import make_user
 from vms.models import VM, Tag
 

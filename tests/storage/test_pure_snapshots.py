@@ -13,7 +13,7 @@ from bhype.freebsd import zfs_snapshots
 from bhype.freebsd.command import ParseError
 from bhype.freebsd.names import BadName
 from bhype.freebsd.zfs_snapshots import SnapshotDetail
-from storage import snapshots
+from storage.snapshots import moments
 
 
 def detail(name: str, txg: int = 1, **more: object) -> SnapshotDetail:
@@ -125,7 +125,7 @@ def test_a_note_is_a_line_that_a_property_can_hold_or_is_refused(note):
 
 
 def test_what_was_taken_together_is_one():
-    found = snapshots.moments(
+    found = moments.moments(
         "t/vm",
         [
             detail("t/vm@a", 5), detail("t/vm/disk0@a", 5), detail("t/vm/disk1@a", 9), detail("t/vm/disk0@only", 7),
@@ -135,8 +135,8 @@ def test_what_was_taken_together_is_one():
     assert [(moment.name, len(moment.parts), moment.strays) for moment in found] == [
         ("b", 1, ()), ("a", 2, ("t/vm/disk1@a",)),
     ]  # fmt: skip
-    assert "another moment" in snapshots.obstacle(found[1])
-    assert snapshots.obstacle(found[0]) == ""
+    assert "another moment" in moments.obstacle(found[1])
+    assert moments.obstacle(found[0]) == ""
 
 
 @pytest.mark.parametrize(
@@ -149,11 +149,11 @@ def test_what_was_taken_together_is_one():
     ],
 )  # fmt: skip
 def test_what_is_needed_is_told(more, why):
-    (moment,) = snapshots.moments("t/a", [detail("t/a@s", **more)])
-    assert why in snapshots.obstacle(moment)
+    (moment,) = moments.moments("t/a", [detail("t/a@s", **more)])
+    assert why in moments.obstacle(moment)
 
 
 def test_a_name_has_room_below_too():
     with pytest.raises(BadName):
-        snapshots.check_name("tank/a", "x" * 240, ["tank/a/" + "y" * 20])
-    assert snapshots.check_name("tank/a", "x" * 200) == "x" * 200
+        moments.check_name("tank/a", "x" * 240, ["tank/a/" + "y" * 20])
+    assert moments.check_name("tank/a", "x" * 200) == "x" * 200

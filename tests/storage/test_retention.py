@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage import policies
-from storage.retention import Candidate, decide
+from storage.policies import plan as policies
+from storage.policies.retention import Candidate, decide
 
 KINDS = ("frequent", "hourly", "daily", "weekly", "monthly", "yearly")
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca")

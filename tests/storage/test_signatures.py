@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from bhype import outside
 from bhype.host import LocalHost
 from bhype.outside.signature import dearmor
-from storage import checksums
-from storage.checksums import BadChecksum
+from storage.library import checksums
+from storage.library.checksums import BadChecksum
 
 SIGNED = Path(__file__).with_name("signed")
 KEY = (SIGNED / "key.asc").read_text()

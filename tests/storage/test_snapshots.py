@@ -9,8 +9,8 @@ import pytest
 from bhype.hosts.observer import Observer
 from bhype.tasks import Refused, ask
 from bhype.tasks.models import Task
-from storage import snapshots_observe
 from storage.models import Dataset, Pool, Snapshot
+from storage.snapshots import observe as snapshots_observe
 from tests.conftest import make_user
 from tests.storage.test_pure_snapshots import detail
 

@@ -11,8 +11,11 @@ from bhype.host import LocalHost, Result
 from bhype.hosts.observer import Observer
 from bhype.tasks import ask, registry
 from bhype.tasks.models import Task
-from storage import destroying, snapshots_files, transfers, tus, uploads
+from storage.datasets import destroying
 from storage.models import Dataset, Image, Pool, Snapshot
+from storage.snapshots import files as snapshots_files
+from storage.uploads import store as uploads
+from storage.uploads import transfers, tus
 from tests.conftest import make_user
 
 
@@ -222,7 +225,7 @@ def test_what_breaks_off_in_a_way_that_nobody_thought_of_leaves_nothing_half_mad
     def die(*words, **more):
         raise error
 
-    monkeypatch.setattr("storage.operations_images.mark_ready", die)
+    monkeypatch.setattr("storage.library.operations_images.mark_ready", die)
     task = do(seen, "make_image", admin, image_id=image.pk, file="a.img")
     assert task.status == "failed"
     image.refresh_from_db()

@@ -13,8 +13,9 @@ from django.utils import timezone
 from bhype.accounts.models import ApiToken, AuditEntry
 from bhype.tasks import ask
 from bhype.tasks.models import Task
-from storage import tus, uploads
 from storage.models import Image, Iso, Pool, Upload
+from storage.uploads import store as uploads
+from storage.uploads import tus
 from tests.conftest import make_user
 from tests.storage.tusclient import TYPE, Sender
 

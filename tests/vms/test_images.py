@@ -13,7 +13,7 @@ import pytest
 
 from bhype.accounts.models import User
 from bhype.tasks import Refused, ask
-from storage import transfers
+from storage.uploads import transfers
 from storage.models import Pool
 from tests.conftest import make_user
 from tests.vms import packages

@@ -10,7 +10,7 @@ from bhype.accounts.models import User
 from bhype.hosts.observer import Observer
 from bhype.tasks import ask
 from bhype.tasks.models import Task
-from storage import passphrases
+from storage.datasets import passphrases
 from storage.models import Dataset
 from tests.conftest import make_user
 from tests.test_routes import snapshot

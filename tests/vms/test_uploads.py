@@ -6,7 +6,7 @@ import pytest
 
 from bhype.tasks import ask
 from bhype.tasks.models import Task
-from storage import uploads
+from storage.uploads import store as uploads
 from tests.conftest import make_user
 from tests.storage.tusclient import Sender
 from tests.vms import packages

@@ -1,0 +1,1 @@
+"""The library: install media, images, and the catalogue that they are fetched from."""

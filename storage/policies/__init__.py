@@ -1,0 +1,1 @@
+"""Policies: of what snapshots are taken, when, and which go again."""
