@@ -1,7 +1,7 @@
 """No request has a body that is larger than any page or door of this panel takes (SECURITY.md T27).
 
 Django writes the whole body of a request to a temporary file before anything looks at whom it is from; files come in
-pieces instead (storage/tus.py).
+pieces instead (storage/uploads/tus.py).
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ class Upload(models.Model):
 
 
 class CatalogueEntry(models.Model):
-    """Where an image of an operating system can be had. Seeded from storage/library/catalogue.json, changed by admins."""
+    """Where an image of an operating system can be had. Seeded from library/catalogue.json, changed by admins."""
 
     class State(models.TextChoices):
         """As in the OS list of HosterCore."""
