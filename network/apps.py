@@ -11,9 +11,9 @@ class NetworkConfig(AppConfig):
         from bhype.hosts import checklist, observer
         from bhype.ui import search
 
-        from . import observe, views
+        from .switches import observe, views
 
-        observer.register(observe.observe)
+        observer.register(observe.observe, "switches")
         checklist.register(observe.checklist)
         for prefix in ("switch", "switches", "network"):
             live.register(prefix, lambda user, _topic: bool(user.can("network.view")))

@@ -7,7 +7,7 @@ import uuid
 from django.db import models
 
 from bhype.hosts.models import Host
-from network.plan import Wanted
+from network.switches.plan import Wanted
 
 
 class Switch(models.Model):

@@ -171,7 +171,7 @@ def token(page: Page) -> str:
 
 PAGES = ["/vms/", "/vms/new/", "/vms/sample/", "/vms/sample/hardware/", "/vms/sample/raw/",
          "/vms/sample/edit/", "/vms/sample/delete/", "/console/vm/sample/", "/tasks/",
-         "/tasks/1/", "/storage/", "/storage/isos/", "/network/", "/network/nat/", "/hosts/",
+         "/tasks/1/", "/storage/", "/storage/isos/", "/network/", "/network/switches/nat/", "/hosts/",
          "/hosts/lab/", "/accounts/profile/", "/accounts/users/", "/accounts/audit/"]  # fmt: skip
 
 

@@ -13,8 +13,9 @@ from django.urls import reverse
 from bhype.accounts.access import allow, signed_in
 from bhype.accounts.models import User
 from bhype.ui.search import Hit
+from network.models import Switch
 
-from .models import Switch
+from . import pages
 
 # Ports shown at once.
 PAGE = 100
@@ -23,24 +24,23 @@ PAGE = 100
 @allow("network.view")
 def switches(request: HttpRequest) -> HttpResponse:
     rows = Switch.objects.select_related("host").annotate(ports=Count("nics"))
-    fragment = request.headers.get("HX-Target") == "switches"
-    return render(
-        request, "network/_switches.html" if fragment else "network/switches.html", {"switches": rows}
-    )
+    template = "_list" if request.headers.get("HX-Target") == "switches" else "list"
+    return render(request, f"network/switches/{template}.html", {"switches": rows, "tab": "switches"})
 
 
 @allow("network.view", Switch)
 def detail(request: HttpRequest, switch: Switch) -> HttpResponse:
     nics = switch.nics.select_related("vm").order_by("vm__name", "index")
     ports = {nic.tap for nic in nics}
-    context = {
-        "switch": switch,
+    context = pages.section(request, switch, "ports") | {
         "nics": Paginator(nics, PAGE).get_page(request.GET.get("page")),
         "others": [member for member in switch.members if member not in ports],
         "may_see_vms": signed_in(request).can("vms.view"),
     }
     fragment = request.headers.get("HX-Target") == "switch"
-    return render(request, "network/_switch.html" if fragment else "network/switch.html", context)
+    return render(
+        request, "network/switches/_ports.html" if fragment else "network/switches/ports.html", context
+    )
 
 
 def find(user: User, query: str) -> Iterator[Hit]:

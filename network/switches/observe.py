@@ -11,9 +11,9 @@ from bhype.hosts.models import Host
 from bhype.hosts.observer import Sweep, ask_once
 from bhype.live import publish
 from bhype.vmrun.nics import tap_of
+from network.models import Switch
 
 from . import plan
-from .models import Switch
 
 
 def observe(sweep: Sweep) -> None:

@@ -5,9 +5,9 @@ import pytest
 from bhype.freebsd.ifconfig import Interface
 from bhype.hosts.models import Host
 from bhype.hosts.observer import Observer
-from network import operations, plan
 from network.models import Switch
-from network.plan import Conflict, Wanted
+from network.switches import operations, plan
+from network.switches.plan import Conflict, Wanted
 from vms.models import Nic
 
 NAT = Wanted("nat", "sw-nat", "10.77.0.1/24")
@@ -128,12 +128,12 @@ def test_a_set_up_that_was_killed_is_finished_by_the_next(ready, when):
 
 def test_its_pages_show_ports(as_user, viewer, stranger, vm, switch):
     Switch.objects.update(members=[Nic.objects.get().tap, "em0"])
-    page = as_user(viewer).get("/network/nat/").content.decode()
+    page = as_user(viewer).get("/network/switches/nat/").content.decode()
     assert "web1" in page and "58:9c:fc:00:00:01" in page and "em0" in page
-    assert "/network/nat/" in as_user(viewer).get("/network/").content.decode()
-    for path in ("/network/", "/network/nat/"):
+    assert "/network/switches/nat/" in as_user(viewer).get("/network/").content.decode()
+    for path in ("/network/", "/network/switches/nat/"):
         assert as_user(stranger).get(path).status_code == 404
-    assert as_user(viewer).get("/network/nosuch/").status_code == 404
+    assert as_user(viewer).get("/network/switches/nosuch/").status_code == 404
 
 
 def test_the_api_tells_of_switches(as_user, viewer, stranger, switch):
