@@ -10,7 +10,7 @@ from django.utils import timezone
 from bhype.accounts.models import AuditEntry
 from bhype.tasks.models import Task
 from storage.models import ArcSample, PhysicalDisk, PoolSample
-from tests.storage.test_pool_pages import disks, sick  # noqa: F401
+from tests.storage.pools.test_pool_pages import disks, sick  # noqa: F401
 
 GIB = 2**30
 

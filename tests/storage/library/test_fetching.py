@@ -270,7 +270,7 @@ def test_any_text_is_a_url_or_refused(text):
 
 def test_it_gives_up_being_root():
     assert os.geteuid() == 0, "only root can give it up: run the tests as root"
-    from tests.storage.inside import IDENTITY
+    from tests.storage.library.inside import IDENTITY
 
     command = outside.command("fetch", {}, timeout=20)
     program = f"import sys; sys.path.insert(0, {str(os.getcwd())!r}); {IDENTITY}"

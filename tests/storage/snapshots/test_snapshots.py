@@ -12,7 +12,7 @@ from bhype.tasks.models import Task
 from storage.models import Dataset, Pool, Snapshot
 from storage.snapshots import observe as snapshots_observe
 from tests.conftest import make_user
-from tests.storage.test_pure_snapshots import detail
+from tests.storage.snapshots.test_pure_snapshots import detail
 
 ISOS = "tank/bhype/isos"
 KINDS = ("daily", "manual")
