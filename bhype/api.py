@@ -26,19 +26,19 @@ from bhype.tasks.errors import Refused
 from network.api import router as network_router
 from storage.api import router as storage_router
 from vms.api import router as vms_router
-from vms.api_cloud_init import library as snippets_router
-from vms.api_cloud_init import router as cloud_init_router
-from vms.api_consoles import router as consoles_router
-from vms.api_deploy import router as deploy_router
-from vms.api_export import router as export_router
-from vms.api_hardware import router as hardware_router
-from vms.api_import import router as import_router
-from vms.api_key import router as key_router
-from vms.api_life import boot as boot_router
-from vms.api_life import router as life_router
-from vms.api_snapshots import router as vm_snapshots_router
-from vms.api_templates import preset_router
-from vms.api_templates import router as templates_router
+from vms.cloud_init.api import library as snippets_router
+from vms.cloud_init.api import router as cloud_init_router
+from vms.deploy.api import router as deploy_router
+from vms.hardware.api import router as hardware_router
+from vms.keys.api import router as key_router
+from vms.life.api import boot as boot_router
+from vms.life.api import router as life_router
+from vms.life.api_consoles import router as consoles_router
+from vms.os_templates.api import preset_router
+from vms.os_templates.api import router as templates_router
+from vms.snapshots.api import router as vm_snapshots_router
+from vms.transfer.api_export import router as export_router
+from vms.transfer.api_import import router as import_router
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 

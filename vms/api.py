@@ -24,8 +24,9 @@ from bhype.tasks.models import Task
 from network.models import Switch
 from storage.models import Iso, Pool
 
-from . import bulk, pages
+from . import pages
 from .forms import EditVMForm, VMForm, values
+from .life import bulk
 from .models import VM, VMQuerySet
 
 router = Router()

@@ -17,7 +17,9 @@ class VmsConfig(AppConfig):
         from storage import owners
         from storage.datasets import keys
 
-        from . import doors, finder, locking, observe, owned, passthru, presets
+        from . import doors, finder, observe, owned, passthru
+        from .keys import locking
+        from .os_templates import presets
 
         observer.register(observe.observe)
         observer.on_boot(observe.on_boot)

@@ -21,8 +21,9 @@ from network.models import Switch
 from storage.datasets.forms import OptionalPassphrase, seal
 from storage.models import Dataset, Iso, Pool
 
-from . import plan, presets, sizes, wanted
+from . import plan, sizes, wanted
 from .models import VM, Device, Disk, Nic, OsPreset, Tag, new_serial
+from .os_templates import presets
 from .wanted import STALE, WantedError
 
 _TAG = re.compile(r"[a-z0-9][a-z0-9._:-]{0,31}")

@@ -286,7 +286,7 @@ class Device(models.Model):
 
 
 class OsPreset(models.Model):
-    """Which devices an operating system wants. Seeded from vms/presets.json, changed by admins."""
+    """Which devices an operating system wants. Seeded from vms/os_templates/presets.json, changed by admins."""
 
     name = models.CharField(max_length=40, unique=True)
     title = models.CharField(max_length=100)

@@ -19,7 +19,8 @@ from bhype.tasks import OperationFailed, ask
 from bhype.tasks.models import Task
 from bhype.vmrun import client
 
-from . import edited, locking, place, plan
+from . import edited, place, plan
+from .keys import locking
 from .models import VM
 
 State = VM.State

@@ -13,7 +13,7 @@ from bhype.live import publish
 from bhype.tasks import Operation, OperationFailed, Run, operation
 from bhype.vmrun import client
 
-from . import power
+from .life import power
 from .models import VM
 
 State = VM.State

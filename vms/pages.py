@@ -16,7 +16,8 @@ from bhype.accounts.models import User
 from bhype.hosts.models import Host
 from bhype.tasks.models import Task
 
-from . import hardware_pages, plan, sizes
+from . import plan, sizes
+from .hardware import pages as hardware_pages
 from .models import VM, Nic, Tag, VMQuerySet
 
 PAGE_SIZE = 50

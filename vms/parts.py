@@ -18,9 +18,12 @@ from bhype.host import CommandFailed
 from bhype.tasks import OperationFailed, Run
 from storage.datasets import destroying
 
-from . import edited, place, plan, power, seeds, transfers
+from . import edited, place, plan
+from .cloud_init import seeds
+from .life import power
 from .models import VM, Disk
 from .sizes import human
+from .transfer import folders
 
 # /dev/zvol nodes appear a moment after zfs(8) has ended, and GEOM holds them a moment after the last close.
 ZVOL_SECONDS = 10.0
@@ -157,7 +160,7 @@ def forget(run: Run, vm: VM) -> None:
     # Before the disks, as the observer would take the state file for news of a VM that could not be removed.
     shutil.rmtree(run.host.path(power.run_folder(vm.name)), ignore_errors=True)
     remove_taps(run, [nic.tap for nic in vm.nics.all()])
-    transfers.withdraw(run, vm)
+    folders.withdraw(run, vm)
 
 
 def datasets(run: Run, vm: VM) -> dict[str, DatasetInfo]:

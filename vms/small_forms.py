@@ -11,8 +11,8 @@ from django.http import QueryDict
 from bhype.accounts.models import User
 
 from . import pages
-from .bulk import LABELS, LIMIT
 from .forms import TagsField
+from .life.bulk import LABELS, LIMIT
 from .models import VM, VMQuerySet
 from .wanted import STALE
 

@@ -19,11 +19,14 @@ from bhype.hosts.models import Host
 from bhype.tasks.models import Task
 from bhype.ui.respond import toast
 
-from . import bulk as many
-from . import lineage, locking, pages, plan, snapshots_pages
+from . import pages, plan
 from .forms import EditVMForm, VMForm
+from .keys import locking
+from .life import bulk as many
 from .models import VM, OsPreset
 from .small_forms import BulkForm, NotesForm
+from .snapshots import pages as snapshots_pages
+from .transfer import lineage
 
 # What is kept when the operating system is chosen anew.
 CREATE_KEPT = ("preset", "name", "iso", "switch", "owner", "pool", "tags", "notes")

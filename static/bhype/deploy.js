@@ -23,7 +23,7 @@
     dd.textContent = text;
     return [dt, dd];
   };
-  // As vms/deploy_names.py has it; what it refuses, the server tells.
+  // As vms/deploy/names.py has it; what it refuses, the server tells.
   const names = (pattern, count) => {
     const match = /\{(\d{1,6})\.\.(\d{1,6})\}/.exec(pattern);
     if (!match) return count > 1 ? Array.from({ length: count }, (_, n) => `${pattern}${n + 1}`) : [pattern];

@@ -1,7 +1,7 @@
 """From the request to bhyve: one deployment, and a hundred at once; what they take of the pool.
 
 Times are those of the lab, where each command of FreeBSD is a program of some 50 ms; how many there are, and that there
-are no more, tests/vms/test_deploy.py tells. BHYPE_BENCH_VMS sets another number of VMs.
+are no more, tests/vms/deploy/test_deploy.py tells. BHYPE_BENCH_VMS sets another number of VMs.
 """
 
 from __future__ import annotations

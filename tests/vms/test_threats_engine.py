@@ -17,20 +17,14 @@ from bhype.vmrun.problems import Unfit
 from network.models import Switch
 from storage.models import Pool
 from tests.vms import packages
-from vms import (
-    edited,
-    guard,
-    hardware_pages,
-    operating,
-    operations_transfer,
-    ova,
-    pending,
-    place,
-    plan,
-    wanted,
-)
+from vms import edited, operating, place, plan, wanted
+from vms.hardware import pages as hardware_pages
+from vms.hardware import pending
+from vms.life import guard
 from vms.models import VM, Disk, Nic
 from vms.sizes import GIB
+from vms.transfer import operations as transfer_operations
+from vms.transfer import ova
 
 
 @pytest.fixture
@@ -259,9 +253,9 @@ def test_t20_what_root_does_is_what_root_has_looked_at(ready, rows, settings):
     assert list(vm.disks.all()) == []
     rows.disks.create(index=4, size=2**20, backing="file")
     VM.objects.update(pool=Pool.objects.create(host=vm.host, name="tmp"))
-    params = operations_transfer.DiskParams(vm_id=vm.pk, index=4)
-    assert operations_transfer._disk(vm, params).path == "/tank/bhype/vms/web1/disk4.img"
-    assert operations_transfer._disk(vm, params).vm is vm
+    params = transfer_operations.DiskParams(vm_id=vm.pk, index=4)
+    assert transfer_operations._disk(vm, params).path == "/tank/bhype/vms/web1/disk4.img"
+    assert transfer_operations._disk(vm, params).vm is vm
 
 
 @pytest.mark.parametrize(

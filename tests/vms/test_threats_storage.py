@@ -10,10 +10,11 @@ from bhype.cloudinit import Invalid
 from bhype.hosts.models import Host
 from storage.models import Pool
 from tests.conftest import make_user
-from tests.vms.test_snapshots import do, tails, take, vm  # noqa: F401
-from vms import deploy, templates_plan
-from vms.deploy import Order
+from tests.vms.snapshots.test_snapshots import do, tails, take, vm  # noqa: F401
+from vms.deploy import orders
+from vms.deploy.orders import Order
 from vms.models import VM, Snippet, Template
+from vms.os_templates import documents
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def template(db) -> Template:
     """A template of which VMs get a seed; rows only."""
     host = Host.objects.create(name="lab", cpus=8, memory=2**35)
     pool = Pool.objects.create(host=host, name="tank", is_adopted=True, size=2**40, free=2**40)
-    draft = templates_plan.of_image(None, size=2**30, firmware="uefi", cpus=1, memory=2**30)
+    draft = documents.of_image(None, size=2**30, firmware="uefi", cpus=1, memory=2**30)
     return Template.objects.create(
         host=host, pool=pool, name="debian", document=draft.document, disks=draft.disks, state="ready",
         is_published=True, cloud_init_kind="cloud-init",
@@ -52,7 +53,7 @@ def test_t13_nobody_deploys_what_another_keeps_in_the_library(template, alice, k
     base = {"kind": "cloud-init", "user": "debian", "password_hash": "$6$salt$" + "x" * 86}
     more = {"snippets": [snippet.pk]} if kind == "user-data" else {"installer": kind, "answers": snippet.pk}
     with pytest.raises(Invalid, match="no snippet"):
-        deploy.make(template, Order("web1", alice, cloud_init={**base, **more}), alice)
+        orders.make(template, Order("web1", alice, cloud_init={**base, **more}), alice)
     assert not VM.objects.exists()
     Snippet.objects.update(is_shared=True)
-    assert deploy.make(template, Order("web1", alice, cloud_init={**base, **more}), alice)[0].pk
+    assert orders.make(template, Order("web1", alice, cloud_init={**base, **more}), alice)[0].pk

@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from bhype.tasks import ask
 from bhype.tasks.models import Task
 from bhype.tasks.runner import run_queued
-from vms import bulk
+from vms.life import bulk
 
 # A worker that is there takes a task within its poll interval.
 TAKEN_SECONDS = 5.0

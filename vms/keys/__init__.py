@@ -1,0 +1,1 @@
+"""VMs in encrypted datasets: locked and unlocked."""

@@ -1,0 +1,1 @@
+"""Templates, of whose disks VMs are cloned, and the presets of operating systems."""

@@ -1,0 +1,1 @@
+"""Snapshots of whole VMs, and going back to them."""

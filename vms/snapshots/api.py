@@ -1,0 +1,179 @@
+"""The API of a VM's snapshots, below /api/v1/vms. What takes time is a task; its result has what was asked for."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.http import HttpRequest
+from ninja import Router, Schema
+from ninja.responses import Status
+from pydantic import ConfigDict, Field
+
+from bhype.accounts import audit
+from bhype.accounts.access import lookup, signed_in
+from bhype.freebsd.zfs_snapshots import NOTE_MAX
+from bhype.tasks import ask
+from bhype.tasks.api import TaskOut
+from bhype.tasks.models import Task
+from vms.models import VM
+
+from . import pages
+from .operations import MOST
+
+router = Router()
+
+
+class SnapshotOut(Schema):
+    """vms: those that live on it, as far as one may see them; parts: its datasets; why: it cannot be destroyed."""
+
+    name: str
+    kind: str
+    note: str
+    created_at: datetime
+    used: int
+    written: int
+    holds: int
+    parts: list[str]
+    vms: list[str]
+    why: str
+
+
+class TakeIn(Schema):
+    """name: "" for one by the time."""
+
+    name: str = Field("", max_length=200)
+    note: str = Field("", max_length=NOTE_MAX)
+
+
+class NamesIn(Schema):
+    names: list[str] = Field(min_length=1, max_length=MOST)
+
+
+class NameIn(Schema):
+    name: str = Field(max_length=200)
+
+
+class RollbackIn(NameIn):
+    """goes: the newer snapshots that may be lost, by full name, as the preview lists them; left out: whatever there is.
+    keep_config: only the disks go back."""
+
+    model_config = ConfigDict(extra="forbid")
+    goes: list[str] | None = None
+    keep_config: bool = False
+
+
+class TagIn(NameIn):
+    tag: str = Field("", max_length=64)
+
+
+class NoteIn(NameIn):
+    note: str = Field("", max_length=NOTE_MAX)
+
+
+class PathIn(NameIn):
+    path: str = Field("", max_length=1000)
+
+
+class UntilIn(NameIn):
+    """until: a later snapshot; "" for now."""
+
+    until: str = Field("", max_length=200)
+
+
+def _find(request: HttpRequest, name: str, right: str = "vms.change") -> VM:
+    vm = lookup(signed_in(request), VM, right, name=name)
+    return VM.objects.select_related("host", "pool").get(pk=vm.pk)
+
+
+def _ask(request: HttpRequest, name: str, operation: str, payload: Schema) -> Status[Task]:
+    vm = _find(request, name)
+    params = {"vm_id": vm.pk, **payload.model_dump(exclude_unset=True)}
+    task = ask(f"vms.{operation}", params, signed_in(request))
+    audit.record(request, f"vms.{operation}", f"vm {name}", params, task=task)
+    return Status(202, task)
+
+
+@router.get("/{name}/snapshots", response=list[SnapshotOut], summary="Snapshots of a VM, the newest first")
+def list_snapshots(request: HttpRequest, name: str) -> list[dict[str, Any]]:
+    vm = _find(request, name, "vms.view")
+    found = pages.listing(vm, signed_in(request))
+    return [
+        {
+            "name": line.moment.name, "kind": line.moment.root.kind, "note": line.moment.root.note,
+            "created_at": line.moment.root.created, "used": line.moment.used, "written": line.moment.written,
+            "holds": line.moment.holds, "parts": [part.dataset for part in line.moment.parts],
+            "vms": [word for word in line.branches if word], "why": line.why,
+        }
+        for line in found.lines
+    ]  # fmt: skip
+
+
+@router.post("/{name}/snapshots", response={202: TaskOut}, summary="Take a snapshot of a VM")
+def take_snapshot(request: HttpRequest, name: str, payload: TakeIn) -> Status[Task]:
+    return _ask(request, name, "take_snapshot", payload)
+
+
+@router.post("/{name}/snapshots/preview", response={202: TaskOut}, summary="What goes with snapshots of a VM")
+def preview_deletion(request: HttpRequest, name: str, payload: NamesIn) -> Status[Task]:
+    return _ask(request, name, "preview_deletion", payload)
+
+
+@router.post("/{name}/snapshots/delete", response={202: TaskOut}, summary="Destroy snapshots of a VM")
+def delete_snapshots(request: HttpRequest, name: str, payload: NamesIn) -> Status[Task]:
+    return _ask(request, name, "delete_snapshots", payload)
+
+
+@router.post(
+    "/{name}/snapshots/preview-rollback",
+    response={202: TaskOut},
+    summary="What going back to a snapshot means",
+)
+def preview_rollback(request: HttpRequest, name: str, payload: NameIn) -> Status[Task]:
+    """The task's result has ``goes``, ``blocked``, ``warnings``, ``changes`` of the configuration, and ``faults``."""
+    return _ask(request, name, "preview_rollback", payload)
+
+
+@router.post("/{name}/snapshots/rollback", response={202: TaskOut}, summary="Go back to a snapshot")
+def rollback(request: HttpRequest, name: str, payload: RollbackIn) -> Status[Task]:
+    return _ask(request, name, "rollback", payload)
+
+
+@router.post(
+    "/{name}/snapshots/finish", response={202: TaskOut}, summary="Go on with a rollback that was broken off"
+)
+def finish(request: HttpRequest, name: str, payload: RollbackIn) -> Status[Task]:
+    return _ask(request, name, "finish_rollback", payload)
+
+
+@router.post(
+    "/{name}/snapshots/hold", response={202: TaskOut}, summary="Keep a snapshot from being destroyed"
+)
+def hold_snapshot(request: HttpRequest, name: str, payload: TagIn) -> Status[Task]:
+    return _ask(request, name, "hold_snapshot", payload)
+
+
+@router.post("/{name}/snapshots/release", response={202: TaskOut}, summary="Take a hold back")
+def release_snapshot(request: HttpRequest, name: str, payload: TagIn) -> Status[Task]:
+    return _ask(request, name, "release_snapshot", payload)
+
+
+@router.post("/{name}/snapshots/note", response={202: TaskOut}, summary="Give a snapshot another note")
+def annotate_snapshot(request: HttpRequest, name: str, payload: NoteIn) -> Status[Task]:
+    return _ask(request, name, "annotate_snapshot", payload)
+
+
+@router.post("/{name}/snapshots/diff", response={202: TaskOut}, summary="Which files have changed since")
+def diff_snapshot(request: HttpRequest, name: str, payload: UntilIn) -> Status[Task]:
+    return _ask(request, name, "diff_snapshot", payload)
+
+
+@router.post("/{name}/snapshots/list", response={202: TaskOut}, summary="Which files a snapshot has")
+def list_files(request: HttpRequest, name: str, payload: PathIn) -> Status[Task]:
+    return _ask(request, name, "list_snapshot", payload)
+
+
+@router.post("/{name}/snapshots/fetch", response={202: TaskOut}, summary="Copy a file out of a snapshot")
+def fetch_file(request: HttpRequest, name: str, payload: PathIn) -> Status[Task]:
+    """Once the task has succeeded, POST /snapshots/files/TASK gives the file to whoever asked."""
+    return _ask(request, name, "fetch_from_snapshot", payload)

@@ -1,0 +1,49 @@
+"""The disks of VMs from and to disk images."""
+
+from __future__ import annotations
+
+import os
+
+from bhype.freebsd import qemu_img, zfs
+from bhype.freebsd.qemu_img import ImageInfo
+from bhype.tasks import OperationFailed, Run
+from storage.library.images import convert, examine, rounded
+from vms import plan
+from vms.models import Disk
+
+__all__ = ["convert", "examine", "grow", "read", "rounded", "write"]
+
+
+def grow(run: Run, disk: Disk, size: int) -> None:
+    """Make the disk large enough for ``size`` bytes, and write that into its row."""
+    wanted = rounded(size)
+    if wanted <= disk.size:
+        return
+    if wanted > plan.DISK_MAX:
+        raise OperationFailed("The disk in it is larger than bHype's disks can be.")
+    if problem := plan.disk_problem(wanted, disk.vm.pool.size):
+        raise OperationFailed(problem)
+    if disk.backing == Disk.Backing.VOLUME:
+        run.host.run(zfs.set_property(disk.dataset, "volsize", str(wanted)))
+    else:
+        os.truncate(run.host.path(disk.path), wanted)
+    Disk.objects.filter(pk=disk.pk).update(size=wanted)
+    disk.size = wanted
+
+
+def write(run: Run, disk: Disk, path: str, info: ImageInfo, span: tuple[float, float] = (0, 100)) -> None:
+    """Write the image over the disk, which belongs to the VM and is not in use. span: where the percentage of the
+    stage begins and ends."""
+    grow(run, disk, info.size)
+    if not run.host.exists(disk.path):
+        raise OperationFailed(f"{disk.path} is not there.")
+    told = f"Writing the image to disk {disk.index}"
+    convert(run, qemu_img.convert_in(path, info.kind, disk.path), told, span)
+
+
+def read(run: Run, disk: Disk, path: str, kind: str, *, stream_optimized: bool = False) -> None:
+    """Write the disk, which nothing changes meanwhile, as a new image to ``path``."""
+    if not run.host.exists(disk.path):
+        raise OperationFailed(f"{disk.path} is not there.")
+    command = qemu_img.convert_out(disk.path, path, kind, stream_optimized=stream_optimized)
+    convert(run, command, f"Reading disk {disk.index}")
