@@ -24,7 +24,7 @@ FAILURES = (CommandError, OperationFailed, Cancelled, OSError)
 
 
 class DeployParams(VmParams):
-    """vm_id: a row in state "creating" that has its template (`deploy.make`); secret: of the passphrase
+    """vm_id: a row in state "creating" that has its template (`orders.make`); secret: of the passphrase
     (storage.datasets.passphrases) of one that is to be encrypted."""
 
     start: bool = False

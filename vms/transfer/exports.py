@@ -1,5 +1,5 @@
 """What was exported of a VM: asked for, listed, taken along. The files are root's; the web process reads them by its
-group (`transfers.publish`)."""
+group (`folders.publish`)."""
 
 from __future__ import annotations
 
