@@ -43,6 +43,8 @@ class Allocation(models.Model):
     # Of a guest: its port as `network.ports` names it ("nic:12"); of another machine: its MAC address.
     port = models.CharField(max_length=40, blank=True, db_index=True)
     mac = models.CharField(max_length=17, blank=True)
+    # Of a static lease of IPv6: the DUID that the client was seen with; FreeBSD's dnsmasq knows it by no MAC there.
+    client_id = models.CharField(max_length=255, blank=True)
     hostname = models.CharField(max_length=63, blank=True)
     note = models.CharField(max_length=200, blank=True)
 

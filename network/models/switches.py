@@ -64,6 +64,8 @@ class Switch(models.Model):
     has_dns = models.BooleanField(default=False)
     # Guests are VM.DOMAIN; empty for NAME.internal.
     domain = models.CharField(max_length=100, blank=True)
+    # The router that guests are told of; empty for this host on NAT-ed switches, and for none on others.
+    gateway = models.GenericIPAddressField(null=True, blank=True, protocol="IPv4")
     # Servers that are asked for other names; [] for those of the host.
     upstreams = models.JSONField(default=list, blank=True)
     # What happens to packets that no rule tells of: to its guests and from them.
@@ -103,6 +105,13 @@ class Switch(models.Model):
     def guest_domain(self) -> str:
         """The domain below which its guests have their names."""
         return self.domain or f"{self.name}.internal"
+
+    @property
+    def router(self) -> str:
+        """The IPv4 address that guests send to what is elsewhere; empty for none."""
+        if self.gateway:
+            return str(self.gateway)
+        return self.address.partition("/")[0] if self.kind == self.Kind.NAT else ""
 
     @property
     def wanted(self) -> Wanted:
