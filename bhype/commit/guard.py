@@ -43,14 +43,24 @@ def _background(host: Host, name: str, told: int) -> int:
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
-    # Who waited for it may have been killed; that changes nothing.
-    with contextlib.suppress(BrokenPipeError):
-        os.write(told, b"ok")
-    os.close(told)
+    try:
+        with record.locked(host, name, "guard", wait=False):
+            _say_ok(told)
+            guard(host, name)
+            return 0
+    except BlockingIOError:
+        _say_ok(told)
     # The last change's guard may need a moment to see that it is over, or goes on with this one.
     with record.locked(host, name, "guard"):
         guard(host, name)
     return 0
+
+
+def _say_ok(told: int) -> None:
+    # Who waited for it may have been killed; that changes nothing.
+    with contextlib.suppress(BrokenPipeError):
+        os.write(told, b"ok")
+    os.close(told)
 
 
 def guard(host: Host, name: str) -> None:

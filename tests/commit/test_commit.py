@@ -11,7 +11,7 @@ import pytest
 
 from bhype import commit
 from bhype.commit import __main__ as program
-from bhype.commit import clock, guard, record
+from bhype.commit import changes, clock, guard
 from bhype.commit.record import State
 from bhype.freebsd.command import Command
 from bhype.host import CommandFailed
@@ -321,15 +321,10 @@ def test_the_console_of_the_host_lists_and_decides(world, capsys):
     assert "over" in capsys.readouterr().err
 
 
-def test_one_guard_is_enough(world):
-    world.begin()
+def test_more_guards_than_one_do_no_harm(world):
+    world.begin(1)
     for _ in range(2):
-        assert record.read(world.host, "firewall") is not None
-        world.host.run(Command(tuple(guard_argv(world)), native=True))
-    assert len(world.guards()) <= 1
-
-
-def guard_argv(world) -> list[str]:
-    from bhype.commit.changes import _guard
-
-    return list(_guard(world.host, "firewall").argv)
+        world.host.run(changes._guard(world.host, "firewall"))
+    world.wait(State.REVERTED)
+    assert world.rules == "old"
+    until(lambda: not world.guards())
