@@ -1,4 +1,4 @@
-"""``python -m bhype.lab create|stop|fault|clear|disk DIR``: the lab host from outside."""
+"""``python -m bhype.lab create|stop|fault|clear|disk|wires DIR``: the lab host from outside."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from bhype.lab import disks, tree
+from bhype.lab import disks, tree, wires
 
 
 def main() -> int:
@@ -31,6 +31,9 @@ def main() -> int:
     disk.add_argument("happens", choices=disks.VERBS)
     disk.add_argument("name", help="such as da1")
     disk.add_argument("amount", type=int, nargs="?", default=0, help="degrees (heat), bytes (rot, add)")
+    wire = verbs.add_parser("wires", help="let frames move: network namespaces with real interfaces (root)")
+    wire.add_argument("folder", metavar="DIR")
+    wire.add_argument("what", choices=("on", "off", "status"))
     asked = parser.parse_args()
     if asked.verb == "create":
         numbers = {"cpus": asked.cpus, "memory": asked.memory, "size": asked.size}
@@ -38,6 +41,8 @@ def main() -> int:
             print(sentence, file=sys.stderr)
     elif asked.verb == "stop":
         print(f"{tree.stop(asked.folder, grace=asked.grace)} guests ended")
+    elif asked.verb == "wires":
+        return _wires(asked.folder, asked.what)
     elif asked.verb == "disk":
         try:
             tree.disk(asked.folder, asked.happens, asked.name, asked.amount)
@@ -49,6 +54,19 @@ def main() -> int:
         except ValueError as error:
             parser.error(str(error))
     return 0
+
+
+def _wires(folder: str, what: str) -> int:
+    """Status 1 when wires cannot be, or (status) are not. What is simulated goes to stdout, a line each."""
+    try:
+        is_on = tree.wire(folder, what)
+    except wires.Unwired as error:
+        print(error, file=sys.stderr)
+        return 1
+    print("on" if is_on else "off")
+    for sentence in wires.simulated():
+        print(sentence)
+    return 0 if is_on or what == "off" else 1
 
 
 if __name__ == "__main__":

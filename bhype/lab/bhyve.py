@@ -19,7 +19,7 @@ from bhype.lab import bhyve_grammar, bhyve_state, core
 def main(argv: list[str]) -> int:
     core.fault(" ".join(["bhyve", *argv]))
     config = bhyve_grammar.parse(argv)
-    from bhype.lab import bhyve_devices, bhyve_lpc, bhyve_machine, netgraph, pci
+    from bhype.lab import bhyve_devices, bhyve_lpc, bhyve_machine, netgraph, pci, wires
 
     machine = bhyve_machine.basics(config)
     try:
@@ -38,6 +38,7 @@ def main(argv: list[str]) -> int:
         netgraph.leave(machine.nodes)
         pci.release(machine.name)
         bhyve_state.release(machine.name)
+        wires.carry()
 
 
 def _lost() -> int:

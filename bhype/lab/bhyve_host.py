@@ -30,6 +30,11 @@ def has_tap(device: str) -> bool:
     return any(interface["device"] == device for interface in _interfaces().values())
 
 
+def index_of(device: str) -> int:
+    """The index of the interface of ``/dev/DEVICE``, 0 when there is none."""
+    return next((each["index"] for each in _interfaces().values() if each["device"] == device), 0)
+
+
 def has_interface(name: str) -> bool:
     return name in _interfaces()
 

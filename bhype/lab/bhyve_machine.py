@@ -41,7 +41,7 @@ class Machine:
     loaded: what a loader has put into the VM (`bhyve_state.load`) when there is no boot ROM.
     items: fw_cfg items that the guest can see. tpm: the connection to the TPM's emulator.
     smbios: the variables system.*, bios.*, board.* and chassis.* that were set. gdb: address, port, wait.
-    nodes: the netgraph sockets that this bhyve holds (netgraph.py).
+    nodes: the netgraph sockets that this bhyve holds (netgraph.py). wires: descriptors of taps (wires_tap.py).
     """
 
     name: str
@@ -71,6 +71,7 @@ class Machine:
     taps: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     nodes: list[str] = field(default_factory=list)
+    wires: list[int] = field(default_factory=list)
 
 
 def real(path: str) -> str:

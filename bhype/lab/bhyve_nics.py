@@ -3,7 +3,8 @@
 
 A guest at a tap or vmnet reaches what its bridge reaches in the lab (qemu_devices.py), also through an ng_pipe(4)
 and an ng_eiface(4) behind the tap; slirp is QEMU's own. Netgraph, netmap and VALE are checked, and the guest has
-a device whose cable ends nowhere.
+a device whose cable ends nowhere. With wires on (`wires`) a guest holds a real tap instead, also at a bridge of
+netgraph and at a VALE switch.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from bhype.lab import bhyve_host, bhyve_state, core, netgraph
+from bhype.lab import bhyve_host, bhyve_state, core, netgraph, wires
 from bhype.lab.bhyve_config import Config, Node
 from bhype.lab.bhyve_machine import Device, Machine, Place, init_error
 
@@ -45,8 +46,10 @@ def init(machine: Machine, place: Place, node: Node, config: Config) -> None:
         if prefix in ("tap", "vmnet"):
             _open_tap(machine, backend)
             values |= {"tap": backend, "bridge": bhyve_host.bridge_of(backend)}
+            _plug(machine, values, str(bhyve_host.index_of(backend)))
         elif prefix == "netgraph":
             _join_netgraph(machine, config, node)
+            _plug(machine, values, f"s{machine.nodes[-1]}")
         elif prefix in ("netmap", "vale"):
             _open_netmap(backend)
         elif prefix == "slirp":
@@ -55,6 +58,18 @@ def init(machine: Machine, place: Place, node: Node, config: Config) -> None:
             core.warn(f'Unable to find network backend "{backend}"')
             init_error("Invalid argument")
     machine.devices.append(Device("nic", place, values))
+
+
+def _plug(machine: Machine, values: dict[str, Any], key: str) -> None:
+    """Give the device its end of the wire, where the lab has wires (`wires_plan` for the key)."""
+    if wires.namespace() is None:
+        return
+    from bhype.lab import wires_tap
+
+    handle = wires_tap.open_wire(key)
+    if handle is not None:
+        machine.wires.append(handle)
+        values["wire"] = handle
 
 
 def _open_tap(machine: Machine, tap: str) -> None:

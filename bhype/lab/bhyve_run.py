@@ -97,8 +97,11 @@ class _Run:
             command.append("-S")
         handles = [monitor.fileno(), *(end for _, end in serials.values())]
         handles += [tpm.theirs.fileno()] if tpm else []
+        handles += self.machine.wires
         self.child = spawn(command, handles)
         monitor.close()
+        for wire in self.machine.wires:
+            os.close(wire)
         for _, end in serials.values():
             os.close(end)
         self.monitor = qmp.Monitor(ours)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 
-from bhype.lab import bhyve_state, core
+from bhype.lab import bhyve_state, core, wires
 from bhype.lab.ifconfig_run import CLONERS, FAMILIES, Run, Trouble, forget
 
 TYPE_CHECKING = False
@@ -55,6 +55,7 @@ def main(argv: list[str]) -> int:
             trouble = None
     if run.doomed:
         _destroy_when_closed(run.doomed)
+    wires.carry()
     if run.printed:
         print(run.name)
     if trouble:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 
-from bhype.lab import core, netgraph
+from bhype.lab import core, netgraph, wires
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def main(argv: list[str]) -> int:
             _VERBS[verb](graph, me, words[1:])
         finally:
             graph.drop(me)
+    wires.carry()
     return 0
 
 

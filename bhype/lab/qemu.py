@@ -10,7 +10,8 @@ Kinds of `Device` and their values (`qemu_devices`):
   virtio-scsi       the same as virtio-blk
   ahci              ports: [{"port", "type": "hd"|"cd", "serial", "model", "rev", "ssd", and for a drive that is not
                     empty what virtio-blk has}]
-  nic               model, mac, mtu?, tap or None, bridge?: {"name", "inet"} or None, forward?: QEMU's hostfwd rules
+  nic               model, mac, mtu?, tap or None, bridge?: {"name", "inet"} or None, forward?: QEMU's hostfwd rules,
+                    wire?: the descriptor of a tap
   fbuf              width, height            xhci            tablets: how many
   virtio-9p         path, tag, read_only     virtio-console  ports: [{"name", "path"}]
   uart              path (its chardev is made by the caller)

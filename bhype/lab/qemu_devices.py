@@ -158,9 +158,12 @@ class Devices:
         values = device.values
         name = self._next("net")
         bridge = values.get("bridge")
-        if "forward" in values:
+        backend: dict[str, Any]
+        if "wire" in values:
+            backend = {"type": "tap", "fd": str(values["wire"])}
+        elif "forward" in values:
             # Guests reach nobody, but may be reached ("inbound only").
-            backend: dict[str, Any] = {"type": "user", "restrict": True}
+            backend = {"type": "user", "restrict": True}
             backend["hostfwd"] = [{"str": rule} for rule in values["forward"]]
         elif bridge is None:
             backend = {"type": "hubport", "hubid": self.count}

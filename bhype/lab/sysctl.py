@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 
-from bhype.lab import core, disks
+from bhype.lab import core, disks, wires
 from bhype.lab.uname import HOSTNAME, RELEASE, VERSION
 
 TYPE_CHECKING = False
@@ -95,6 +95,7 @@ def _write(name: str, new: str, values: dict[str, Callable[[], str]], letters: s
         return 1
     with core.state("sysctl") as data:
         data[name] = new
+    wires.carry()
     if "q" not in letters:
         print(f"{old} -> {new}" if "n" in letters else f"{name}: {old} -> {new}")
     return 0

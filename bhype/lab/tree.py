@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 
-from bhype.lab import bhyve_state, core, disks
+from bhype.lab import bhyve_state, core, disks, wires
 
 PROGRAMS = {
     **{f"sbin/{name}": name for name in ("zfs", "zpool", "ifconfig", "kldload", "kldstat", "sysctl")},
@@ -78,6 +78,9 @@ def create(folder: str, *, cpus: int, memory: int, pool: str, size: int) -> list
             pools.make(store, pool, spec.Spec(["da0"]), {}, filesystem={})
     with core.state("ifconfig") as data:
         ifconfig_run.boot(data)
+    with core.state("route") as data:
+        data.setdefault("routes", {"default": wires.OUTSIDE})
+    wires.carry()
     return _firmware(f"{folder}/root/{FIRMWARE}")
 
 
@@ -146,6 +149,14 @@ def disk(folder: str, happens: str, name: str, amount: int = 0) -> None:
     disks.change(happens, name, amount)
     with changing() as store:
         pools.refresh(store, keep=True)
+
+
+def wire(folder: str, what: str) -> bool:
+    """Put the lab's wires "on" or "off", or ask for their "status"; whether they are on. Raises wires.Unwired."""
+    os.environ["BHYPE_LAB"] = os.path.realpath(folder)
+    if what != "status":
+        wires.on() if what == "on" else wires.off()
+    return wires.namespace() is not None
 
 
 def set_faults(folder: str, text: str) -> None:
