@@ -12,6 +12,8 @@ from django.utils import timezone
 WIDTH, HEIGHT = 600.0, 150.0
 # More points than that are not seen.
 BUCKETS = 120
+# A limit so many times above everything is told, not drawn.
+NEAR = 3.0
 
 Points = Iterable[tuple[datetime, float]]
 
@@ -26,6 +28,15 @@ class Line:
     areas: tuple[str, ...]
     now: str
     highest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A value that a line cannot pass. y: where its line lies in the chart's own units, None for far above."""
+
+    label: str
+    words: str
+    y: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,7 @@ class Chart:
     spots: tuple[Spot, ...]
     heights: tuple[str, ...]
     times: tuple[str, ...]
+    limits: tuple[Limit, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -65,12 +77,15 @@ def draw(
     *,
     top: float = 0,
     base: int = 10,
+    limits: Sequence[tuple[str, float]] = (),
 ) -> Chart:
     """Lines between two moments. words: how a value is written; top: where the axis ends, unless a value is higher;
-    base: 2 for bytes, whose round numbers are powers of two."""
+    base: 2 for bytes, whose round numbers are powers of two; limits: what the values cannot pass, with labels."""
     found = [(label, _buckets(points, start, end)) for label, points in series]
     highest = max((value for _, values in found for value in values if value is not None), default=0.0)
-    ceiling = top if top >= max(highest, 1) else nice(highest, base)
+    # A limit is shown where the lines come near it.
+    near = max((value for _, value in limits if value <= NEAR * highest), default=0.0)
+    ceiling = top if top >= max(highest, 1) else nice(max(highest, near * 1.02), base)
     lines = tuple(_line(label, values, ceiling, words) for label, values in found)
     return Chart(
         title=title,
@@ -78,7 +93,17 @@ def draw(
         spots=tuple(_spots(found, start, end, words)),
         heights=tuple(words(ceiling * part) for part in (1, 0.5, 0)),
         times=_times(start, end),
+        limits=tuple(_limit(label, value, ceiling, words) for label, value in limits),
     )
+
+
+def spark(values: Sequence[float]) -> str:
+    """The points of a <polyline> in a box of 100 by 20, for a table's cell; "" for less than two values."""
+    if len(values) < 2:
+        return ""
+    highest = max(*values, 1e-9)
+    step = 100 / (len(values) - 1)
+    return _text((number * step, 19 - 18 * value / highest) for number, value in enumerate(values))
 
 
 def nice(value: float, base: int = 10) -> float:
@@ -127,6 +152,11 @@ def _line(label: str, values: list[float | None], ceiling: float, words: Callabl
         now=words(known[-1]) if known else "",
         highest=words(max(known)) if known else "",
     )
+
+
+def _limit(label: str, value: float, ceiling: float, words: Callable[[float], str]) -> Limit:
+    y = round(HEIGHT - HEIGHT * value / ceiling, 1) if value <= ceiling else None
+    return Limit(label, words(value), y)
 
 
 def _gap(values: list[float | None]) -> int:

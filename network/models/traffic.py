@@ -11,7 +11,7 @@ class TrafficSample(models.Model):
     """Rates of one interface over a span. In and out are the host's view: what a tap receives, its guest has sent."""
 
     host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="traffic")
-    # As `network.ports` names it ("nic:12"), or "switch:UUID", or "uplink:em0".
+    # As `network.guests` names it ("nic:12"), or "switch:UUID", "uplink:em0" or "mesh:NAME".
     port = models.CharField(max_length=48)
     at = models.DateTimeField(help_text="the span's begin")
     seconds = models.PositiveIntegerField(help_text="its length")
@@ -26,6 +26,8 @@ class TrafficSample(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["host", "port", "seconds", "at"], name="traffic_once_per_span"),
         ]
+        # What is too old is found by this.
+        indexes = [models.Index(fields=["host", "seconds", "at"], name="traffic_by_age")]
 
     def __str__(self) -> str:
         return f"{self.port} at {self.at}"

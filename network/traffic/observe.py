@@ -1,0 +1,77 @@
+"""How much goes through ports, switches, uplinks and meshes: measured every ten seconds by one command."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from django.db import transaction
+
+from bhype.freebsd import netstat
+from bhype.hosts.models import Host
+from bhype.hosts.observer import Sweep
+from bhype.live import publish
+from network import guests
+from network.models import MeshPeer, Switch, TrafficSample
+
+from .spans import SPANS, Meter, Rates
+
+# In looks, of which there are six a minute: what is too old goes every ten minutes.
+FORGET_EVERY = 60
+BATCH = 500
+
+# What this process has counted, by host.
+_meters: dict[int, Meter] = {}
+_looks: dict[int, int] = {}
+
+
+def observe(sweep: Sweep) -> bool:
+    """Write the samples of the spans that are over. False when it was not the time."""
+    host = sweep.row
+    meter = _meters.setdefault(host.pk, Meter())
+    if not meter.is_due(sweep.now):
+        return False
+    counters = {one.name: one for one in sweep.ask(netstat.interfaces())}
+    there = {port: counters[name] for port, name in ports(host).items() if name in counters}
+    write(host, meter.look(sweep.now, there))
+    _looks[host.pk] = _looks.get(host.pk, 0) + 1
+    if _looks[host.pk] % FORGET_EVERY == 1:
+        forget(sweep)
+    return True
+
+
+def ports(host: Host) -> dict[str, str]:
+    """The interfaces that are counted, by their ports as TrafficSample names them."""
+    found = {
+        port.key: port.interface
+        for guest in guests.find(host_id=host.pk)
+        for port in guest.ports
+        if port.interface
+    }
+    for switch in Switch.objects.filter(host=host):
+        found[f"switch:{switch.uuid}"] = switch.interface
+        if switch.uplink:
+            found[f"uplink:{switch.uplink}"] = switch.uplink
+    for peer in MeshPeer.objects.filter(host=host).select_related("mesh"):
+        found[f"mesh:{peer.mesh.name}"] = peer.mesh.interface
+    return found
+
+
+def write(host: Host, rates: list[Rates]) -> None:
+    """Add samples. Those of a span that is there already, from before a restart, are left as they are."""
+    if not rates:
+        return
+    with transaction.atomic():
+        TrafficSample.objects.bulk_create(
+            [TrafficSample(host=host, **asdict(one)) for one in rates],
+            ignore_conflicts=True,
+            batch_size=BATCH,
+        )
+        publish("traffic")
+
+
+def forget(sweep: Sweep) -> None:
+    """Drop the samples of this host that are too old."""
+    for span in SPANS:
+        TrafficSample.objects.filter(
+            host=sweep.row, seconds=span.seconds, at__lt=sweep.now - span.kept
+        ).delete()
