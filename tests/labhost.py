@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ from django.test import override_settings
 from bhype.host import LocalHost
 from bhype.hosts.models import Host
 from bhype.hosts.observer import Observer
-from bhype.lab import tree
+from bhype.lab import tree, wires
 from bhype.lab.openzfs import files
 from bhype.tasks import ask, queue, runner
 from bhype.tasks.models import Task
@@ -89,8 +90,33 @@ class Lab:
         tree.stop(str(self.folder), grace=0)
         del os.environ["BHYPE_LAB"]
 
+    def wire(self, what: str = "on") -> None:
+        """Put the wires up: interfaces are real ones in network namespaces (docs/lab-network.md). Needs root."""
+        with self._named():
+            wires.on() if what == "on" else wires.off()
+
+    def inside(self, *argv: str, **options: object) -> subprocess.CompletedProcess[str]:
+        """Run a program of this machine in the network namespace of the wired lab."""
+        with self._named():
+            return wires.run(list(argv), **options)
+
+    def outside(self, *argv: str, **options: object) -> subprocess.CompletedProcess[str]:
+        """Run a program of this machine in the namespace that the lab's uplinks lead to."""
+        with self._named():
+            return wires.outside(list(argv), **options)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        os.environ["BHYPE_LAB"] = str(self.folder.resolve())
+        try:
+            yield
+        finally:
+            del os.environ["BHYPE_LAB"]
+
     def end(self) -> None:
         self.stop()
+        if (self.folder / "state/wires.json").exists():
+            self.wire("off")
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -156,3 +182,10 @@ def ready(settings, db) -> Iterator[Lab]:
     settings.BHYPE_ROOT = str(made.root)
     yield made
     made.end()
+
+
+@pytest.fixture
+def wired(ready) -> Lab:
+    """A prepared lab whose frames move: its switch is a real bridge, its uplink leads to a router outside."""
+    ready.wire()
+    return ready

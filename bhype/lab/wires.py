@@ -92,6 +92,8 @@ def on() -> None:
 
 def off() -> None:
     """Take the wires down, with all that runs in their namespaces."""
+    if not os.path.exists(f"{core.folder()}/state/wires.json"):
+        return
     with core.state("wires") as data:
         pid = namespace()
         data.clear()
@@ -154,9 +156,9 @@ def _start() -> dict[str, object]:
     assert holder.stdout is not None
     answer = holder.stdout.readline().strip()
     holder.stdout.close()
+    holder.wait()
     pid, _, outside = answer.partition(" ")
     if not (pid.isdigit() and outside.isdigit()):
-        holder.wait()
         raise Unwired(f"This machine lets nobody have network namespaces: {answer or 'no answer'}.")
     from bhype.lab import bhyve_state
 

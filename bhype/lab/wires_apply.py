@@ -24,6 +24,9 @@ _KERNEL = {
     **{f"net/ipv6/conf/{each}/keep_addr_on_down": "1" for each in ("all", "default")},
     **{f"net/ipv6/conf/{each}/addr_gen_mode": "1" for each in ("all", "default")},
     **{f"net/ipv4/conf/{each}/rp_filter": "0" for each in ("all", "default")},
+    # As FreeBSD: who gets an address tells its neighbours, see _set.
+    **{f"net/ipv4/conf/{each}/arp_notify": "1" for each in ("all", "default")},
+    **{f"net/ipv6/conf/{each}/ndisc_notify": "1" for each in ("all", "default")},
     **{f"net/bridge/bridge-nf-call-{each}": "0" for each in ("iptables", "ip6tables", "arptables")},
 }
 _OUTSIDE = {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"}
@@ -129,7 +132,9 @@ def _made(old: Table, new: Table, outside: int) -> list[str]:
 
 def _set(old: Table, new: Table, made: set[str], *, anew: bool) -> list[str]:
     """What has changed at each device. made: names of devices that were made just now, as others' other ends."""
-    links, mtus, addresses = [], [], []
+    links: list[str] = []
+    mtus: list[str] = []
+    addresses: list[str] = []
     for key, link in new.items():
         is_new = _is_fresh(key, old, new) or link["name"] in made
         was = {} if is_new else old[key]
@@ -151,7 +156,11 @@ def _set(old: Table, new: Table, made: set[str], *, anew: bool) -> list[str]:
             links.append(f"addr flush {dev}")
         there = was.get("inet", [])
         links += [f"addr del {each} {dev}" for each in there if each not in link["inet"]]
-        addresses += [f"addr add {each} {dev}{_more(each)}" for each in link["inet"] if each not in there]
+        added = [each for each in link["inet"] if each not in there]
+        addresses += [f"addr add {each} {dev}{_more(each)}" for each in added]
+        if added and link["ether"]:
+            # To be given its own address is the sign for Linux to announce those of the next layer.
+            addresses.append(f"link set {dev} address {link['ether']}")
     return links + mtus + addresses
 
 

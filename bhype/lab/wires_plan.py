@@ -193,7 +193,7 @@ def _link(name: str, make: list[str] | None) -> Link:
 
 def _segment(interface: Any) -> str:
     """The network that a NIC of the host is plugged into: out0 for em0."""
-    return "out" + interface["device"].removeprefix(interface["kind"])
+    return "out" + str(interface["device"]).removeprefix(interface["kind"])
 
 
 def _linux(name: str, interface: Any) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from bhype.lab import wires
 from bhype.lab.openzfs.store import changing
 from tests import labfolder
 
@@ -87,16 +88,36 @@ class Lab:
     def path(self, path: str) -> Path:
         return Path(f"{self.root}{path}")
 
+    def wire(self) -> None:
+        """Let frames move; needs root."""
+        with named(self):
+            wires.on()
+
+    def inside(self, *argv: str, **options: object) -> subprocess.CompletedProcess[str]:
+        """Run a program of this machine in the wired lab's network namespace."""
+        with named(self):
+            return wires.run(list(argv), **options)
+
+    def outside(self, *argv: str, **options: object) -> subprocess.CompletedProcess[str]:
+        """Run a program of this machine in the namespace that the lab's uplinks lead to."""
+        with named(self):
+            return wires.outside(list(argv), **options)
+
+
+@contextlib.contextmanager
+def named(lab: Lab):
+    os.environ["BHYPE_LAB"] = lab.folder
+    try:
+        yield
+    finally:
+        del os.environ["BHYPE_LAB"]
+
 
 @contextlib.contextmanager
 def lab_store(lab: Lab):
     """The lab's datasets as its zfs(8) has them, to change."""
-    os.environ["BHYPE_LAB"] = lab.folder
-    try:
-        with changing() as store:
-            yield store
-    finally:
-        del os.environ["BHYPE_LAB"]
+    with named(lab), changing() as store:
+        yield store
 
 
 def make_lab(**options: int) -> Lab:
@@ -108,12 +129,23 @@ def make_lab(**options: int) -> Lab:
 def drop_lab(lab: Lab) -> None:
     if os.path.exists(f"{lab.folder}/state/bhyve.json"):
         lab.admin("stop", "--grace", "0", lab.folder)
+    with named(lab):
+        wires.off()
     shutil.rmtree(lab.folder)
 
 
 @pytest.fixture
 def lab():
     lab = make_lab()
+    yield lab
+    drop_lab(lab)
+
+
+@pytest.fixture
+def wired():
+    """A lab whose frames move."""
+    lab = make_lab()
+    lab.wire()
     yield lab
     drop_lab(lab)
 

@@ -1,3 +1,3 @@
 from __future__ import annotations
 
-from tests.labhost import lab, ready  # noqa: F401
+from tests.labhost import lab, ready, wired  # noqa: F401

@@ -1,0 +1,250 @@
+"""A lab with wires: its interfaces are real ones in network namespaces, and guests reach each other through them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+
+import pytest
+
+from bhype.lab import bhyve_state, wires
+from tests.guest import build
+from tests.guest.console import Console
+from tests.lab.conftest import drop_lab, make_lab, named
+from tests.lab.guests import ROM
+
+
+def links(lab):
+    found = json.loads(lab.inside("ip", "-j", "-d", "addr", "show").stdout)
+    return {each["ifname"]: each for each in found}
+
+
+def addresses(lab, name):
+    return [f"{each['local']}/{each['prefixlen']}" for each in links(lab)[name]["addr_info"]]
+
+
+def test_the_host_reaches_its_router_outside(wired):
+    assert addresses(wired, "em0") == ["192.0.2.10/24"]
+    assert "default via 192.0.2.1 dev em0" in wired.inside("ip", "route").stdout
+    assert wired.inside("busybox", "ping", "-c", "1", "-W", "5", "192.0.2.1").returncode == 0
+    assert wired.admin("wires", wired.folder, "status").out.startswith("on\n")
+
+
+def test_what_ifconfig_says_is_what_the_namespace_has(wired):
+    wired.ok("kldload", "if_bridge")
+    wired.ok("ifconfig", "bridge", "create", "name", "sw-lan", "group", "bhype", "up")
+    wired.ok("ifconfig", "sw-lan", "inet", "10.7.0.1/24")
+    wired.ok("ifconfig", "sw-lan", "inet6", "fd00:7::1", "prefixlen", "64")
+    wired.ok("ifconfig", "tap7", "create", "up")
+    wired.ok("ifconfig", "sw-lan", "addm", "tap7", "private", "tap7", "mtu", "9000")
+    wired.ok("ifconfig", "sw-lan", "ether", "58:9c:fc:10:00:01")
+    found = links(wired)
+    assert addresses(wired, "sw-lan") == ["10.7.0.1/24", "fd00:7::1/64"]
+    assert found["sw-lan"]["address"] == "58:9c:fc:10:00:01"
+    assert (found["tap7"]["master"], found["tap7"]["mtu"]) == ("sw-lan", 9000)
+    assert found["tap7"]["linkinfo"]["info_slave_data"]["isolated"] is True
+    wired.ok("ifconfig", "sw-lan", "-private", "tap7")
+    wired.ok("ifconfig", "sw-lan", "inet", "10.7.0.1", "-alias")
+    wired.ok("ifconfig", "sw-lan", "name", "sw-new")
+    wired.ok("ifconfig", "tap7", "down")
+    found = links(wired)
+    assert addresses(wired, "sw-new") == ["fd00:7::1/64"]
+    assert found["tap7"]["linkinfo"]["info_slave_data"]["isolated"] is False
+    assert "UP" not in found["tap7"]["flags"]
+    wired.ok("ifconfig", "sw-new", "destroy")
+    wired.ok("ifconfig", "tap7", "destroy")
+    assert set(links(wired)) == {"lo0", "em0"}
+
+
+def test_an_address_at_a_member_is_reached_through_the_bridge(wired):
+    wired.ok("ifconfig", "bridge", "create", "name", "sw-public", "addm", "em0", "up")
+    assert wired.outside("busybox", "ping", "-c", "1", "-W", "5", "192.0.2.10").returncode == 0
+    assert "default via 192.0.2.1 dev sw-public" in wired.inside("ip", "route").stdout
+    wired.ok("ifconfig", "sw-public", "deletem", "em0")
+    assert wired.outside("busybox", "ping", "-c", "1", "-W", "5", "192.0.2.10").returncode == 0
+
+
+def test_nothing_is_forwarded_until_the_host_is_a_router(wired):
+    forwarding = ("cat", "/proc/sys/net/ipv4/ip_forward")
+    assert wired.inside(*forwarding).stdout == "0\n"
+    wired.ok("sysctl", "net.inet.ip.forwarding=1")
+    assert wired.inside(*forwarding).stdout == "1\n"
+
+
+def test_a_rate_is_a_pair_behind_the_tap(wired):
+    wired.ok("kldload", "ng_ether", "ng_pipe", "ng_eiface")
+    wired.ok("ifconfig", "tap5", "create", "up")
+    for words in (
+        "mkpeer tap5: pipe lower lower", "name tap5:lower tap5_pipe", "mkpeer tap5_pipe: eiface upper ether",
+    ):  # fmt: skip
+        wired.ok("ngctl", *words.split())
+    cfg = "{ downstream={ bandwidth=20000000 } upstream={ bandwidth=1000000 } }"
+    wired.ok("ngctl", "msg", "tap5_pipe:", "setcfg", cfg)
+    wired.ok("ifconfig", "ngeth0", "name", "rtap5", "up")
+    wired.ok("ifconfig", "bridge0", "create", "addm", "rtap5", "up")
+    found = links(wired)
+    assert found["rtap5"]["master"] == "bridge0"
+    middle = found["tap5"]["master"]
+    peer = next(each for each, link in found.items() if each != "tap5" and link.get("master") == middle)
+    rates = {
+        each["dev"]: each["options"]["rate"] * 8
+        for each in json.loads(wired.inside("tc", "-j", "qdisc", "show").stdout)
+        if each["kind"] == "tbf"
+    }
+    assert rates == {"tap5": 20_000_000, peer: 1_000_000}
+    wired.ok("ngctl", "shutdown", "tap5_pipe:")
+    wired.ok("ngctl", "shutdown", "ngeth0:")
+    assert set(links(wired)) == {"lo0", "em0", "tap5", "bridge0"}
+
+
+def test_a_change_that_was_broken_off_is_made_up_for(wired):
+    wired.ok("ifconfig", "bridge0", "create", "inet", "10.7.0.1/24", "up")
+    path = f"{wired.folder}/state/wired.json"
+    with open(path) as file:
+        state = json.load(file)
+    with open(path, "w") as file:
+        json.dump(state | {"dirty": True}, file)
+    wired.inside("ip", "link", "del", "dev", "bridge0")
+    wired.inside("ip", "link", "add", "name", "leftover", "type", "bridge")
+    wired.ok("ifconfig", "tap0", "create")
+    assert set(links(wired)) == {"lo0", "em0", "bridge0", "tap0"}
+    assert addresses(wired, "bridge0") == ["10.7.0.1/24"]
+
+
+def gone(pid):
+    deadline = time.monotonic() + 10
+    while bhyve_state.ticks(pid) is not None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return bhyve_state.ticks(pid) is None
+
+
+def test_nothing_is_left_when_the_folder_is_gone():
+    lab = make_lab()
+    lab.wire()
+    with open(f"{lab.folder}/state/wires.json") as file:
+        holders = json.load(file)
+    sleeper = subprocess.Popen(
+        ["nsenter", f"--net=/proc/{holders['outside']}/ns/net", "sleep", "600"], start_new_session=True
+    )
+    os.rename(lab.folder, lab.folder + ".gone")
+    assert gone(holders["pid"]) and gone(holders["outside"])
+    assert sleeper.wait(5) != 0
+    os.rename(lab.folder + ".gone", lab.folder)
+    assert lab.admin("wires", lab.folder, "status").code == 1
+    drop_lab(lab)
+
+
+def test_a_copy_of_a_lab_has_no_wires(wired):
+    copied = make_lab()
+    with (
+        open(f"{wired.folder}/state/wires.json") as source,
+        open(f"{copied.folder}/state/wires.json", "w") as copy,
+    ):
+        copy.write(source.read())
+    answer = copied.admin("wires", copied.folder, "status")
+    assert answer.code == 1 and answer.out.startswith("off\nNo frame leaves a guest")
+    drop_lab(copied)
+    assert wired.admin("wires", wired.folder, "status").code == 0
+
+
+class Guest:
+    """The small Linux guest with one NIC at a tap, as bhyve starts it."""
+
+    def __init__(self, lab, number, *nic):
+        self.mac = f"58:9c:fc:00:00:0{number}"
+        nic = nic or (f"tap{number}",)
+        self.process = subprocess.Popen(
+            lab.argv(
+                "bhyve", "-AHPu", "-c", "1", "-m", "192M", "-s", "0,hostbridge", "-s", "31,lpc",
+                "-l", f"bootrom,{ROM}", "-l", f"com1,/dev/nmdm-g{number}.1A", "-s", "4,virtio-blk,/vm/boot,ro",
+                "-s", f"5,virtio-net,{','.join(nic)},mac={self.mac}", f"g{number}",
+            ),
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        path = lab.path(f"/dev/nmdm-g{number}.1B")
+        self.console = Console.open(path, lambda: "" if self.process.poll() is None else "bhyve has ended")
+
+    def ready(self):
+        self.console.report()
+        return self
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+
+
+SCRIPT = "[ $1 = bound ] && ip addr add $ip/$mask dev $interface && echo $ip $router $dns > /tmp/lease"
+DNSMASQ = """port=53
+domain=lan
+no-resolv
+no-hosts
+interface=sw-lan
+bind-interfaces
+dhcp-authoritative
+dhcp-range=10.7.0.100,10.7.0.100,255.255.255.0,12h
+dhcp-host=58:9c:fc:00:00:01,web1,10.7.0.50
+"""
+
+
+@pytest.fixture(scope="module")
+def guests():
+    """Two guests at taps of one switch, which serves addresses and names, and the lab."""
+    lab = make_lab()
+    lab.wire()
+    lab.ok("kldload", "vmm", "nmdm", "if_bridge")
+    lab.path("/vm").mkdir()
+    lab.path("/vm/boot").symlink_to(build.image())
+    lab.ok("ifconfig", "bridge", "create", "name", "sw-lan", "up")
+    lab.ok("ifconfig", "sw-lan", "inet", "10.7.0.1/24")
+    for tap in ("tap1", "tap2"):
+        lab.ok("ifconfig", tap, "create", "up")
+        lab.ok("ifconfig", "sw-lan", "addm", tap)
+    lab.path("/vm/dnsmasq.conf").write_text(DNSMASQ + f"dhcp-leasefile={lab.path('/vm/leases')}\n")
+    with named(lab):
+        argv = wires.inside(
+            ["dnsmasq", "--keep-in-foreground", "--user=root", f"--conf-file={lab.path('/vm/dnsmasq.conf')}"]
+        )
+    server = subprocess.Popen(argv, stderr=subprocess.PIPE)
+    started = [Guest(lab, number) for number in (1, 2)]
+    yield lab, [each.ready() for each in started]
+    for each in started:
+        each.close()
+    server.terminate()
+    server.communicate()
+    drop_lab(lab)
+
+
+def lease(guest):
+    guest.console.run(
+        f"(echo '#!/bin/sh'; echo '{SCRIPT}') > /tmp/script; chmod +x /tmp/script; ip link set eth0 up"
+    )
+    guest.console.run("udhcpc -i eth0 -n -q -f -t 5 -T 2 -s /tmp/script > /tmp/udhcpc 2>&1")
+    return guest.console.run("cat /tmp/lease").split()
+
+
+def reaches(guest, address):
+    return guest.console.run(f"ping -c 1 -W 2 {address} > /dev/null 2>&1; echo $?").strip() == "0"
+
+
+@pytest.mark.guest
+@pytest.mark.xdist_group("wired-guests")
+def test_guests_of_a_switch_get_addresses_and_reach_each_other(guests):
+    lab, (one, two) = guests
+    assert lease(one) == ["10.7.0.50", "10.7.0.1", "10.7.0.1"]
+    assert lease(two) == ["10.7.0.100", "10.7.0.1", "10.7.0.1"]
+    assert "10.7.0.50" in one.console.run("nslookup web1.lan 10.7.0.1")
+    assert reaches(one, "10.7.0.1") and reaches(one, "10.7.0.100")
+    assert lab.inside("busybox", "ping", "-c", "1", "-W", "5", "10.7.0.50").returncode == 0
+    # Private ports reach the host, and not each other.
+    lab.ok("ifconfig", "sw-lan", "private", "tap1", "private", "tap2")
+    one.console.run("ip neigh flush dev eth0")
+    assert not reaches(one, "10.7.0.100") and reaches(one, "10.7.0.1")
+    lab.ok("ifconfig", "sw-lan", "-private", "tap1")
+    assert reaches(one, "10.7.0.100")
+    # Another switch is another network.
+    lab.ok("ifconfig", "bridge", "create", "name", "sw-b", "up")
+    lab.ok("ifconfig", "sw-lan", "deletem", "tap2")
+    lab.ok("ifconfig", "sw-b", "addm", "tap2")
+    assert not reaches(one, "10.7.0.100")
