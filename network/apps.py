@@ -11,10 +11,13 @@ class NetworkConfig(AppConfig):
         from bhype.hosts import checklist, observer
         from bhype.ui import search
 
+        from .dhcp import observe as dhcp
         from .switches import observe, views
 
         observer.register(observe.observe, "switches")
+        observer.register(dhcp.observe, "dhcp")
         checklist.register(observe.checklist)
-        for prefix in ("switch", "switches", "network"):
+        checklist.register(dhcp.checklist)
+        for prefix in ("switch", "switches", "network", "leases"):
             live.register(prefix, lambda user, _topic: bool(user.can("network.view")))
         search.register("Switches", views.find)

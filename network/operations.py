@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .dhcp import operations as dhcp
 from .switches import operations as switches
 
-OTHERS = (switches,)
+OTHERS = (dhcp, switches)

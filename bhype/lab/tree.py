@@ -54,6 +54,8 @@ def create(folder: str, *, cpus: int, memory: int, pool: str, size: int) -> list
     programs = PROGRAMS
     if shutil.which("swtpm"):  # a package that a host may lack
         programs = programs | {"usr/local/bin/swtpm": "swtpm"}
+    if shutil.which("dnsmasq", path=os.environ.get("PATH", "") + ":/usr/sbin"):
+        programs = programs | {"usr/local/sbin/dnsmasq": "dnsmasq"}
     for path, program in programs.items():
         _wrapper(f"{folder}/root/{path}", program, folder)
     for path, text in (("boot/loader.conf", LOADER_CONF), ("dev/dsp0", ""), *_layouts()):

@@ -206,10 +206,9 @@ class _Builder:
         yield "dhcp-authoritative"
 
     def _most(self) -> int:
-        """How many leases there may be; dnsmasq's own limit is 1000."""
-        ends = [(self._pool_end(first), self._pool_end(last)) for first, last in self.service.pools]
-        count = sum(int(last) - int(first) + 1 for first, last in ends if first and last)
-        return max(1, min(MOST_LEASES, count + len(self.service.clients)))
+        """How many leases there may be: all that fit; dnsmasq's own limit is 1000. A new guest changes nothing here."""
+        sizes = [min(MOST_LEASES, own.network.num_addresses) for own in (self.own4, self.own6) if own]
+        return min(MOST_LEASES, sum(sizes))
 
     @staticmethod
     def _pool_end(word: str) -> Address | None:

@@ -1,0 +1,187 @@
+"""Rows in, what each switch's dnsmasq is to do out. In a constant number of queries, whatever the number of guests."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from ipaddress import ip_interface
+
+from bhype.hosts.models import Host
+from network import guests
+from network.models import AddressPool, Allocation, DnsRecord, Switch
+
+from . import words
+from .config import Client, Peer, Service
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """service: None where dnsmasq is not to run; problems: who has no name, as sentences."""
+
+    switch: Switch
+    service: Service | None
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plugged:
+    """A port of a guest, with the name by which it is found on its switch; "" where it has none."""
+
+    guest: guests.Guest
+    port: guests.Port
+    name: str
+
+
+def is_served(switch: Switch) -> bool:
+    """Whether the switch wants a dnsmasq. A VALE switch has no interface on the host."""
+    asks = switch.has_dhcp or switch.has_dns or switch.ipv6 != Switch.Ipv6.OFF
+    return asks and not switch.is_deleting and switch.technology != Switch.Technology.VALE
+
+
+def of(host: Host) -> list[Wanted]:
+    """For every switch of a host."""
+    switches = list(Switch.objects.filter(host=host))
+    served = [switch for switch in switches if is_served(switch)]
+    keys = [switch.pk for switch in served]
+    rows = _rows(keys, ports(keys))
+    found = []
+    for switch in switches:
+        if switch.pk not in keys:
+            found.append(Wanted(switch, None))
+            continue
+        mine = rows[switch.pk]
+        mine.plugged, problems = _named(mine.plugged)
+        found.append(Wanted(switch, _service(switch, mine, served), tuple(problems)))
+    return found
+
+
+def ports(switches: Iterable[int]) -> dict[int, list[Plugged]]:
+    """The ports on each of these switches, by guest. A guest's first is called as it is, others NAME-nicNUMBER."""
+    found: dict[int, list[Plugged]] = defaultdict(list)
+    for guest in guests.find(switches=switches):
+        seen: set[int] = set()
+        for port in sorted(guest.ports, key=lambda port: port.index):
+            if port.switch_id is None:
+                continue
+            name = guest.name if port.switch_id not in seen else f"{guest.name}-nic{port.index}"
+            seen.add(port.switch_id)
+            found[port.switch_id].append(Plugged(guest, port, name))
+    return found
+
+
+@dataclass(slots=True)
+class _Rows:
+    """What belongs to one switch."""
+
+    plugged: list[Plugged] = field(default_factory=list)
+    pools: list[AddressPool] = field(default_factory=list)
+    given: list[Allocation] = field(default_factory=list)
+    records: list[DnsRecord] = field(default_factory=list)
+
+
+def _rows(keys: list[int], plugged: dict[int, list[Plugged]]) -> dict[int, _Rows]:
+    found = {key: _Rows(plugged.get(key, [])) for key in keys}
+    for pool in AddressPool.objects.filter(switch__in=keys, purpose=AddressPool.Purpose.DHCP).order_by("pk"):
+        found[pool.switch_id].pools.append(pool)
+    for given in Allocation.objects.filter(switch__in=keys).order_by("pk"):
+        found[given.switch_id].given.append(given)
+    for record in DnsRecord.objects.filter(switch__in=keys).order_by("pk"):
+        found[record.switch_id].records.append(record)
+    return found
+
+
+def _named(plugged: list[Plugged]) -> tuple[list[Plugged], list[str]]:
+    """Those whose names can stand in DNS, once each; the others are left without."""
+    found, problems, taken = [], [], set()
+    for one in plugged:
+        try:
+            name = words.label(one.name)
+            if name in taken:
+                raise words.BadWord(f"Two guests are called {name}: the second is not found by it.")
+        except words.BadWord as error:
+            problems.append(str(error))
+            name = ""
+        taken.add(name)
+        found.append(Plugged(one.guest, one.port, name))
+    return found, problems
+
+
+def _service(switch: Switch, rows: _Rows, served: list[Switch]) -> Service:
+    plugged, given = rows.plugged, rows.given
+    by_port = {one.port.key: one for one in plugged}
+    leases: dict[str, list[Allocation]] = defaultdict(list)
+    others = []
+    for row in given:
+        if row.kind == Allocation.Kind.LEASE and row.port in by_port:
+            leases[row.port].append(row)
+        elif row.kind == Allocation.Kind.LEASE and not row.port:
+            others.append(row)
+    clients: list[Client] = []
+    for one in plugged:
+        clients += _clients(leases[one.port.key], one.port.mac, one.name)
+    by_mac: dict[str, list[Allocation]] = defaultdict(list)
+    for row in others:
+        by_mac[row.mac].append(row)
+    for mac, mine in by_mac.items():
+        clients += _clients(mine, mac, next((row.hostname for row in mine if row.hostname), ""))
+    return Service(
+        switch=switch.name,
+        interface=switch.interface,
+        domain=switch.guest_domain,
+        address=switch.address,
+        address6=switch.address6,
+        gateway=switch.router,
+        mtu=switch.mtu,
+        lease_seconds=switch.lease_seconds,
+        has_dhcp=switch.has_dhcp,
+        ipv6=switch.ipv6,
+        has_dns=switch.has_dns,
+        pools=tuple((pool.first, pool.last) for pool in rows.pools),
+        kept=tuple(row.address for row in given if row.kind != Allocation.Kind.LEASE),
+        clients=tuple(clients),
+        names=tuple(_names(by_port, plugged, given)),
+        records=tuple((row.kind, row.name, row.value) for row in rows.records),
+        upstreams=tuple(str(word) for word in switch.upstreams),
+        peers=tuple(_peers(switch, served)),
+    )
+
+
+def _clients(rows: list[Allocation], mac: str, name: str) -> list[Client]:
+    """One who always gets these addresses. What is bound to a number of DHCPv6 stands in a line of its own."""
+    addresses = [row.address for row in rows if not row.client_id]
+    found = [Client(mac, "", name, tuple(addresses))] if addresses or name else []
+    return found + [Client("", row.client_id, name, (row.address,)) for row in rows if row.client_id]
+
+
+def _names(
+    by_port: dict[str, Plugged], plugged: list[Plugged], given: list[Allocation]
+) -> Iterable[tuple[str, str]]:
+    """Names of addresses that DHCP does not give: told to guests by cloud-init, allocated, reserved."""
+    for one in plugged:
+        yield from ((one.name, address) for address in one.port.static if one.name)
+    for row in given:
+        if row.kind == Allocation.Kind.LEASE:
+            continue
+        name = by_port[row.port].name if row.port in by_port else row.hostname
+        if name:
+            yield name, row.address
+
+
+def _peers(switch: Switch, served: list[Switch]) -> Iterable[Peer]:
+    """The switches whose guests can be reached from this one: this host routes between all but private ones."""
+    if switch.kind == Switch.Kind.PRIVATE:
+        return
+    for other in served:
+        address = other.address or other.address6
+        if other.pk == switch.pk or not other.has_dns or other.kind == Switch.Kind.PRIVATE or not address:
+            continue
+        networks = tuple(one for one in (other.address, other.address6) if one)
+        yield Peer(other.guest_domain, str(ip_interface(address).ip) if _is_one(address) else "", networks)
+
+
+def _is_one(address: str) -> bool:
+    try:
+        return bool(ip_interface(address))
+    except ValueError:
+        return False
