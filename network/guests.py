@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 @dataclass(frozen=True, slots=True)
 class Port:
     """A network port of a guest. key: "nic:12"; interface: on the host, such as tap1012; may_spoof: it may send with
-    addresses that are not its own; static: the addresses that it was told to take, without prefix lengths."""
+    addresses that are not its own; static: the addresses that it was told to take, without prefix lengths; is_linked:
+    its cable is plugged in; is_private, vlan, tagged: as `network.switches.wanted.Port` has them."""
 
     key: str
     index: int
@@ -18,6 +19,10 @@ class Port:
     interface: str
     may_spoof: bool = False
     static: tuple[str, ...] = ()
+    is_linked: bool = True
+    is_private: bool = False
+    vlan: int | None = None
+    tagged: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from bhype.lab import tree, wires
 from bhype.lab.openzfs import files
 from bhype.tasks import ask, queue, runner
 from bhype.tasks.models import Task
-from network.models import Switch
+from network.models import Predefined, Switch
 from storage.models import Pool
 from tests import labfolder
 
@@ -155,6 +155,8 @@ def rows() -> tuple[Host, Pool, Switch]:
     """What the panel knows of a lab before its first task."""
     host = Host.objects.create(name="lab", cpus=8, memory=32 * GIB)
     pool = Pool.objects.create(host=host, name="tank", size=100 * GIB, free=100 * GIB)
+    # The one switch below is enough for tests: this host has had its first start.
+    Predefined.objects.bulk_create(Predefined(host=host, name=name) for name in ("public", "nat", "private"))
     return host, pool, Switch.objects.create(host=host, name="nat", kind="nat", address="10.77.0.1/24")
 
 

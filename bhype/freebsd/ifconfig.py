@@ -1,4 +1,6 @@
-"""ifconfig(8): interfaces, bridges and taps. It has no machine-readable output on FreeBSD 13 to 15.
+"""ifconfig(8): interfaces, bridges, VLANs, tunnels and taps. It has no machine-readable output on FreeBSD 13 to 15.
+
+What only switches need, VLANs, tunnels and aggregations, is in `ifconfig_switch`.
 
 Its parameters work from left to right, each at once. A refused name, mtu or description is only a warning
 with status 0, so callers read back what they have set.
@@ -7,7 +9,7 @@ with status 0, so callers read back what they have set.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bhype.freebsd import names
@@ -24,10 +26,26 @@ _IPV4 = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?")
 _IPV6 = re.compile(r"[0-9a-f:]+(\.[0-9.]+)?(%\S+)?(/[0-9]{1,3})?")
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What a bridge says of one of its members. untagged, tagged: VLANs on a bridge that filters them (15.0), as 10 and
+    "20,30-40"."""
+
+    name: str
+    is_private: bool = False
+    untagged: int | None = None
+    tagged: str = ""
+
+
 @dataclass(slots=True)
 class Interface:
     """One interface. flags: as "UP", "RUNNING"; addresses: as "10.10.0.1/24" and "fe80::1%em0/64"; members:
-    of a bridge; opened_by: the process that has a tap open."""
+    of a bridge, ports of a lagg; opened_by: the process that has a tap open; media: in words.
+
+    details: of each member; filters_vlans: a bridge's flag VLANFILTER (15.0). vlan, parent: of a VLAN its number and
+    what it is on. vni, tunnel: of a vxlan its number, and its (local, remote or group) addresses. protocol: a lagg's.
+    nd6: flags of IPv6, such as "IFDISABLED".
+    """
 
     name: str
     flags: frozenset[str] = frozenset()
@@ -39,6 +57,19 @@ class Interface:
     ether: str | None = None
     opened_by: int | None = None
     status: str = ""
+    media: str = ""
+    details: tuple[Member, ...] = ()
+    filters_vlans: bool = False
+    vlan: int | None = None
+    parent: str = ""
+    vni: int | None = None
+    tunnel: tuple[str, str] = ("", "")
+    protocol: str = ""
+    nd6: frozenset[str] = frozenset()
+
+    def member(self, name: str) -> Member | None:
+        """What is known of a member of this bridge."""
+        return next((one for one in self.details if one.name == name), None)
 
     @property
     def is_up(self) -> bool:
@@ -89,7 +120,27 @@ def _detail(interface: Interface, line: str) -> None:
         case "inet6":
             interface.addresses += (_inet6(rest.split()),)
         case "member:":
+            _member(interface, rest.split())
+        case "ifmaxaddr" | "port":
+            # The second line of a member; 15.0 leaves ifmaxaddr out where it is 0.
+            _member_vlans(interface, rest.split())
+        case "bridge":
+            # 15.0: "bridge flags=1<VLANFILTER> defuntagged=1" (ifbridge.c)
+            interface.filters_vlans = "VLANFILTER" in rest
+        case "vlan:":
+            words = rest.split()
+            parent = words[words.index("interface:") + 1] if "interface:" in words else ""
+            interface.vlan, interface.parent = int(words[0]), parent.replace("<none>", "")
+        case "vxlan":
+            _vxlan(interface, rest.split())
+        case "laggproto":
+            interface.protocol = rest.split()[0]
+        case "laggport:":
             interface.members += (rest.split()[0],)
+        case "media:":
+            interface.media = rest
+        case "nd6":
+            interface.nd6 = frozenset(rest.partition("<")[2].strip(">").split(",")) - {""}
         case "groups:":
             interface.groups = tuple(rest.split())
         case "status:":
@@ -99,6 +150,38 @@ def _detail(interface: Interface, line: str) -> None:
             if (by, pid_word) != ("by", "PID"):
                 raise ValueError("Opened by PID expected")
             interface.opened_by = int(pid)
+
+
+def _member(bridge: Interface, words: list[str]) -> None:
+    """``tap0 flags=943<LEARNING,DISCOVER,AUTOEDGE,AUTOPTP,PRIVATE>``"""
+    bridge.members += (words[0],)
+    flags = words[1] if len(words) > 1 else ""
+    bridge.details += (
+        Member(words[0], is_private="PRIVATE" in flags.partition("<")[2].strip(">").split(",")),
+    )
+
+
+def _member_vlans(bridge: Interface, words: list[str]) -> None:
+    """``... path cost 2000000 untagged 10 tagged 20,30-40``; on STP the words stand on a line of their own."""
+    if not bridge.details:
+        return
+    untagged = int(words[words.index("untagged") + 1]) if "untagged" in words else None
+    tagged = words[words.index("tagged") + 1] if "tagged" in words else ""
+    last = bridge.details[-1]
+    bridge.details = (*bridge.details[:-1], replace(last, untagged=untagged, tagged=tagged))
+
+
+def _vxlan(interface: Interface, words: list[str]) -> None:
+    """``vni 42 local 10.0.0.1:4789 group 239.0.0.42:4789``; IPv6 in brackets (ifvxlan.c)."""
+    pairs = dict(zip(words[::2], words[1::2], strict=False))
+    remote = pairs.get("remote") or pairs.get("group") or ""
+    interface.vni = int(pairs["vni"])
+    interface.tunnel = (_bare(pairs.get("local", "")), _bare(remote))
+
+
+def _bare(endpoint: str) -> str:
+    """The address of ``10.0.0.1:4789`` or ``[fd00::1]:4789``."""
+    return endpoint.rpartition(":")[0].strip("[]")
 
 
 def _match(pattern: re.Pattern[str], word: str) -> str:
@@ -176,6 +259,11 @@ def set_description(name: str, description: str) -> Command:
 
 def rename(name: str, new_name: str) -> Command:
     return _change(name, "name", names.interface(new_name))
+
+
+def dress(name: str, new_name: str, *, description: str) -> Command:
+    """Mark an interface that something else has made as bHype's, then name it and set it up."""
+    return _change(name, "descr", _text(description), "group", GROUP, "name", names.interface(new_name), "up")
 
 
 def set_group(name: str, group: str) -> Command:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from bhype.freebsd.command import Command, ParseError, Query
 from bhype.freebsd.names import BadName
@@ -16,6 +17,16 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}")
 _WORD = re.compile(r"[a-z][a-z0-9]{0,30}")
 
 
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A hook of a node and what it is joined to. peer: the other node's name, its number in brackets if it has none."""
+
+    name: str
+    peer: str
+    kind: str
+    peer_hook: str
+
+
 def nodes() -> Query[dict[str, str]]:
     """The type of each named node, by its name."""
     return Query(Command((PROGRAM, "list")), _nodes)
@@ -24,6 +35,31 @@ def nodes() -> Query[dict[str, str]]:
 def name_of(path: str) -> Query[str]:
     """The name of the node at ``path``; fails when there is none."""
     return Query(Command((PROGRAM, "show", "-n", _path(path))), _only)
+
+
+def hooks(path: str) -> Query[tuple[Hook, ...]]:
+    """The hooks of the node at ``path`` that are joined to others; fails when there is no node."""
+    return Query(Command((PROGRAM, "show", _path(path))), _hooks)
+
+
+def make_named(kind: str, hook: str, name: str, *messages: str) -> Command:
+    """Make a node that stands alone, and tell it ``messages``, such as to stay. One process does it all: a node without
+    hooks ends with the process that it was made by."""
+    lines = [
+        f"mkpeer {_word(kind)} {_word(hook)} {_word(hook)}",
+        f"name {_word(hook)} {_name(name)}",
+        *(f"msg {_name(name)}: {_word(message)}" for message in messages),
+    ]
+    return Command((PROGRAM, "-f", "-"), stdin="".join(f"{line}\n" for line in lines).encode())
+
+
+def connect(path: str, peer: str, hook: str, peer_hook: str) -> Command:
+    """Join ``hook`` of the node at ``path`` to ``peer_hook`` of the node at ``peer``."""
+    return Command((PROGRAM, "connect", _path(path), _path(peer), _word(hook), _word(peer_hook)))
+
+
+def remove_hook(path: str, hook: str) -> Command:
+    return Command((PROGRAM, "rmhook", _path(path), _word(hook)))
 
 
 def make_peer(path: str, kind: str, hook: str, peer_hook: str) -> Command:
@@ -73,6 +109,21 @@ def _nodes(text: str) -> dict[str, str]:
         if match[1] != "<unnamed>":
             found[match[1]] = match[2]
     return found
+
+
+def _hooks(text: str) -> tuple[Hook, ...]:
+    """Rows below the rule, as ``  link1           em0             ether        00000002        upper``."""
+    found = []
+    _, _, rows = text.partition("----------      ---------")
+    for line in rows.split("\n")[1:]:
+        words = line.split()
+        if not words:
+            continue
+        if len(words) != 5:
+            raise ParseError(f"a hook expected: {line!r}")
+        hook, peer, kind, number, peer_hook = words
+        found.append(Hook(hook, f"[{number}]" if peer == "<unnamed>" else peer, kind, peer_hook))
+    return tuple(found)
 
 
 def _only(text: str) -> str:

@@ -141,6 +141,8 @@ def _observe_features(sweep: Sweep) -> None:
         "modules": not missing,
         "firmware": sweep.host.exists(FIRMWARE),
         "swtpm": sweep.host.exists("/usr/local/bin/swtpm"),
+        # Bridges that know VLANs and take no member with an address have this, from FreeBSD 15.0 on.
+        "bridge_vlans": bool(sweep.ask(sysctl.read("net.link.bridge.member_ifaddrs"))),
     }
     if missing:
         ask_once("hosts.prepare")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from .addresses import AddressPool, Allocation, DnsRecord, Lease, Neighbour
 from .firewall import Alias, BlockedPacket, Forward, Rule, Ruleset
-from .switches import Switch
+from .switches import Aggregation, Predefined, Switch
 from .traffic import TrafficSample
 from .wireguard import Mesh, MeshPeer
 
 __all__ = [
     "AddressPool",
+    "Aggregation",
     "Alias",
     "Allocation",
     "BlockedPacket",
@@ -19,6 +20,7 @@ __all__ = [
     "Mesh",
     "MeshPeer",
     "Neighbour",
+    "Predefined",
     "Rule",
     "Ruleset",
     "Switch",

@@ -7,7 +7,22 @@ import uuid
 from django.db import models
 
 from bhype.hosts.models import Host
-from network.switches.plan import Wanted
+from network.switches.wanted import Wanted
+
+
+class SwitchQuerySet(models.QuerySet["Switch"]):
+    def by_use(self) -> SwitchQuerySet:
+        """The likeliest choice of a new guest first: NAT-ed, then private, then bridged; what waits for its uplink and
+        what is not bHype's own last."""
+        waits = models.Q(kind="bridged", uplink="", vxlan=None)
+        order = models.Case(
+            models.When(~models.Q(adopted=""), then=8),
+            models.When(waits, then=9),
+            models.When(kind="nat", then=0),
+            models.When(kind="private", then=1),
+            default=2,
+        )
+        return self.filter(is_deleting=False).order_by(order, "name")
 
 
 class Switch(models.Model):
@@ -50,6 +65,12 @@ class Switch(models.Model):
     vxlan_local = models.CharField(max_length=45, blank=True)
     vxlan_remote = models.CharField(max_length=45, blank=True)
     mtu = models.PositiveIntegerField(default=1500, help_text="bytes")
+    # Of a bridge of FreeBSD 15.0 and later: each port is in the VLANs that it is given.
+    has_vlans = models.BooleanField(default=False)
+    # The host's own addresses, which were its uplink's until they were moved: with prefix lengths; and the router that
+    # was the default route through them.
+    host_addresses = models.JSONField(default=list, blank=True)
+    host_router = models.CharField(max_length=45, blank=True)
     is_isolated = models.BooleanField(
         default=False, help_text="its guests reach the host and the uplink, not each other"
     )
@@ -84,6 +105,8 @@ class Switch(models.Model):
     problems = models.JSONField(default=list, blank=True)
     seen_at = models.DateTimeField(null=True)
 
+    objects = SwitchQuerySet.as_manager()
+
     class Meta:
         ordering = ["name"]
         constraints = [models.UniqueConstraint(fields=["host", "name"], name="switch_once_per_host")]
@@ -98,8 +121,23 @@ class Switch(models.Model):
 
     @property
     def interface(self) -> str:
-        """The bridge interface on the host."""
+        """The interface on the host: of guests' packets to it, and of dnsmasq(8) and pf(4). A VALE switch has none."""
         return self.adopted or f"sw-{self.name}"
+
+    @property
+    def vale(self) -> str:
+        """What a VALE switch is called; a port of it is VALE:NUMBER."""
+        return f"vale{self.pk}"
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is not set up because nobody has chosen its uplink yet."""
+        return self.wanted.is_waiting
+
+    @property
+    def addresses(self) -> list[str]:
+        """All addresses of the host on it, with prefix lengths."""
+        return list(self.wanted.addresses)
 
     @property
     def guest_domain(self) -> str:
@@ -115,4 +153,45 @@ class Switch(models.Model):
 
     @property
     def wanted(self) -> Wanted:
-        return Wanted(self.name, self.interface, self.address, self.uplink)
+        return Wanted(
+            name=self.name, interface=self.interface, technology=self.technology, is_adopted=bool(self.adopted),
+            is_bridged=self.kind == self.Kind.BRIDGED,
+            addresses=tuple(filter(None, (self.address, self.address6, *self.host_addresses))),
+            uplink=self.uplink, vlan=self.vlan, vni=self.vxlan, vxlan_local=self.vxlan_local,
+            vxlan_remote=self.vxlan_remote, mtu=self.mtu, is_isolated=self.is_isolated, has_vlans=self.has_vlans,
+            vale=self.vale, is_deleting=self.is_deleting,
+        )  # fmt: skip
+
+
+class Predefined(models.Model):
+    """A switch of the first start that this host has had: it does not come back when somebody has deleted it."""
+
+    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="predefined_switches")
+    name = models.CharField(max_length=12)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["host", "name"], name="predefined_once_per_host")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Aggregation(models.Model):
+    """Several interfaces of the host as one, lagg(4), made here; an uplink of switches like a physical one."""
+
+    class Protocol(models.TextChoices):
+        LACP = "lacp", "LACP"
+        FAILOVER = "failover", "Failover"
+        LOADBALANCE = "loadbalance", "Load balancing"
+
+    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="aggregations")
+    name = models.CharField(max_length=8, help_text="its interface, such as lagg0")
+    protocol = models.CharField(max_length=12, choices=Protocol, default=Protocol.LACP)
+    members = models.JSONField(default=list)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.UniqueConstraint(fields=["host", "name"], name="aggregation_once_per_host")]
+
+    def __str__(self) -> str:
+        return self.name

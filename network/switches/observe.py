@@ -1,51 +1,73 @@
-"""Which switches are up, and what is plugged into them."""
+"""Which switches are up, what is plugged into them, and what is not as it is wanted."""
 
 from __future__ import annotations
 
+import logging
+
 from django.db import transaction
 
-from bhype.freebsd import ifconfig
-from bhype.freebsd.ifconfig import Interface
 from bhype.hosts.checklist import Item
 from bhype.hosts.models import Host
 from bhype.hosts.observer import Sweep, ask_once
 from bhype.live import publish
 from bhype.vmrun.nics import tap_of
+from network import guests
 from network.models import Switch
 
-from . import plan
+from . import plan, predefined
+from .look import look, wanted
+from .wanted import Seen, Wanted
+
+log = logging.getLogger(__name__)
 
 
 def observe(sweep: Sweep) -> None:
-    """Write is_up and members; have missing switches set up, two of them on the first start."""
-    interfaces = sweep.ask(ifconfig.list_interfaces())
-    switches = list(Switch.objects.filter(host=sweep.row)) or _first(sweep.row, interfaces)
-    by_name = {interface.name: interface for interface in interfaces}
-    for switch in switches:
-        found = by_name.get(switch.interface)
-        is_up = found is not None and found.is_up and found.description == switch.wanted.description
-        members = sorted({tap_of(member) for member in found.members}) if found is not None else []
-        if (is_up, members) != (switch.is_up, switch.members) or switch.seen_at is None:
-            with transaction.atomic():
-                Switch.objects.filter(pk=switch.pk).update(is_up=is_up, members=members, seen_at=sweep.now)
-                publish(f"switch:{switch.pk}", "switches")
-    if not all(plan.is_right(switch.wanted, interfaces) for switch in switches):
+    """Write is_up, members and problems; have what is not as wanted set up, three switches on the first start."""
+    rows = list(Switch.objects.filter(host=sweep.row))
+    seen = look(sweep.ask, sweep.row, wanted(rows).values())
+    if made := predefined.make(sweep.row, rows, seen):
+        rows += made
+    found = wanted(rows, seen)
+    lost = _lost(rows, seen)
+    for row in rows:
+        _write(sweep, row, found[row.pk], seen, lost.get(row.pk, []))
+    if not all(plan.is_right(one, seen) for one in found.values()):
         ask_once("network.ensure")
 
 
-def _first(host: Host, interfaces: list[Interface]) -> list[Switch]:
-    """The two switches of a fresh host: one with a way out, one without."""
-    rows = [
-        Switch(host=host, name="nat", kind=Switch.Kind.NAT, address=plan.free_address(interfaces)),
-        Switch(host=host, name="private", kind=Switch.Kind.PRIVATE),
-    ]
-    Switch.objects.bulk_create(rows, ignore_conflicts=True)
-    return list(Switch.objects.filter(host=host))
+def _write(sweep: Sweep, row: Switch, one: Wanted, seen: Seen, lost: list[str]) -> None:
+    is_up = plan.is_up(one, seen)
+    members = sorted({tap_of(member) for member in plan.members(one, seen)})
+    problem = plan.problem(one, seen)
+    problems = [*([problem] if problem else []), *lost]
+    if (is_up, members, problems) == (row.is_up, row.members, row.problems) and row.seen_at is not None:
+        return
+    for told in problems:
+        if told not in row.problems:
+            log.warning("switch %s: %s", row.name, told)
+    with transaction.atomic():
+        Switch.objects.filter(pk=row.pk).update(
+            is_up=is_up, members=members, problems=problems, seen_at=sweep.now
+        )
+        publish(f"switch:{row.pk}", "switches")
+
+
+def _lost(rows: list[Switch], seen: Seen) -> dict[int, list[str]]:
+    """Of each switch, the guests that run without the interface that leads to it: only a start anew brings it back."""
+    there = {one.name for one in seen.interfaces}
+    found: dict[int, list[str]] = {}
+    bridges = {row.pk for row in rows if row.technology == Switch.Technology.BRIDGE}
+    for guest in guests.find(host_id=rows[0].host_id) if rows else ():
+        for port in guest.ports if guest.is_on else ():
+            if port.switch_id in bridges and port.interface not in there:
+                said = f"{guest.name} runs, but its interface {port.interface} is gone. Restart it to bring it back."
+                found.setdefault(port.switch_id or 0, []).append(said)
+    return found
 
 
 def checklist(host: Host) -> list[Item]:
     """For the first-run list of the host's page."""
-    switches = list(host.switches.all())
+    switches = [switch for switch in host.switches.all() if not switch.is_waiting]
     down = [switch.name for switch in switches if not switch.is_up]
     return [
         Item(

@@ -1,85 +1,109 @@
-"""Wanted switches and observed interfaces in, what to do out. Pure."""
+"""Wanted switches and what the host has in, what to do out. Pure.
+
+A switch is made of what bHype alone makes: interfaces in the group "bhype" whose descriptions name the switch, and
+netgraph nodes with its name. Their members, addresses and names are as wanted, and nothing else. Whatever else there is
+on the host is taken into a switch or let go of, and never changed or destroyed.
+
+What is made gets names that the host gives first (ngeth0, bridge0), so that one look and its commands may not be
+enough: look again and ask again until nothing is left to do. Every command can be the last one that is run.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from ipaddress import ip_interface, ip_network
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_interface, ip_network
 
-from bhype.freebsd import ifconfig
 from bhype.freebsd.command import Command
 from bhype.freebsd.ifconfig import Interface
+from bhype.freebsd.names import BadName
 
-DESCRIPTION = "bhype/switch/"
+from . import plan_bridge, plan_netgraph
+from .wanted import NETGRAPH, VALE, Conflict, Port, Seen, Wanted
 
+__all__ = [
+    "ROUNDS", "Conflict", "Port", "Seen", "Wanted", "commands", "free_address", "is_right", "networks", "problem",
+]  # fmt: skip
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A switch as it should be. interface: the bridge's name; address: with its prefix length, or empty."""
-
-    name: str
-    interface: str
-    address: str = ""
-    uplink: str = ""
-
-    @property
-    def description(self) -> str:
-        return DESCRIPTION + self.name
+# After so many looks what is still not right never will be.
+ROUNDS = 6
 
 
-class Conflict(Exception):
-    """A switch cannot be made as it is wanted. The message is a sentence."""
-
-
-def is_right(wanted: Wanted, interfaces: Sequence[Interface]) -> bool:
-    """Whether the host has the switch as it is wanted."""
+def commands(wanted: Wanted, seen: Seen) -> list[Command]:
+    """What brings the switch nearer to what is wanted; nothing when it is that. Raises Conflict."""
     try:
-        return not commands(wanted, interfaces)
-    except Conflict:
-        return False
+        if wanted.technology == NETGRAPH:
+            return plan_netgraph.commands(wanted, seen)
+        if wanted.technology == VALE:
+            return plan_netgraph.vale(wanted, seen)
+        return plan_bridge.commands(wanted, seen)
+    except (BadName, ValueError) as error:
+        # Rows are written by a process that is not root: what cannot be a word of a command ends here.
+        raise Conflict(f"The switch {wanted.name} cannot be set up: {error}") from error
 
 
-def commands(wanted: Wanted, interfaces: Sequence[Interface]) -> list[Command]:
-    """What makes the switch as it is wanted; nothing when it is. Raises Conflict.
+def problem(wanted: Wanted, seen: Seen) -> str:
+    """Why a switch is not as it is wanted, as a sentence; "" when it is."""
+    try:
+        steps = commands(wanted, seen)
+    except Conflict as conflict:
+        return str(conflict)
+    return "It is being set up, or was changed by somebody else." if steps else ""
 
-    A bridge that bHype did not make is never touched; one that a crash left without its name is replaced.
-    """
-    by_name = {interface.name: interface for interface in interfaces}
-    found = by_name.get(wanted.interface)
-    steps = [
-        ifconfig.destroy(stray.name)
-        for stray in interfaces
-        if stray.description == wanted.description and stray.name != wanted.interface
-    ]
-    if found is None:
-        steps.append(ifconfig.create_bridge(wanted.interface, description=wanted.description))
-    elif found.description != wanted.description:
-        raise Conflict(
-            f"The interface {found.name} is there already and was not made by bHype. Rename or destroy it."
+
+def is_right(wanted: Wanted, seen: Seen) -> bool:
+    """Whether the host has the switch as it is wanted."""
+    return not problem(wanted, seen)
+
+
+def is_up(wanted: Wanted, seen: Seen) -> bool:
+    """Whether guests can use it."""
+    if wanted.technology == VALE:
+        return seen.vale_ports is not None and (
+            not wanted.way_out or f"{wanted.vale}:{wanted.way_out}" in seen.vale_ports
         )
-    elif not found.is_up:
-        steps.append(ifconfig.up(wanted.interface))
-    if wanted.address and (found is None or wanted.address not in found.addresses):
-        steps.append(ifconfig.set_address(wanted.interface, wanted.address))
-    if wanted.uplink and (found is None or wanted.uplink not in found.members):
-        if wanted.uplink not in by_name:
-            raise Conflict(
-                f"The uplink {wanted.uplink} of switch {wanted.name} is not an interface of this host."
-            )
-        steps.append(ifconfig.add_member(wanted.interface, wanted.uplink))
-    return steps
+    found = seen.get(wanted.interface)
+    if found is None or not found.is_up:
+        return False
+    if wanted.is_adopted:
+        return "bridge" in found.groups
+    return found.description == wanted.description
 
 
-def free_address(interfaces: Iterable[Interface]) -> str:
-    """An address for the first NAT-ed switch, 10.77.0.1/24 or the next of which no network is on the host."""
-    used = [
-        ip_interface(address).network
-        for interface in interfaces
-        for address in interface.addresses
+def members(wanted: Wanted, seen: Seen) -> list[str]:
+    """What is plugged in: interfaces, or of netgraph and VALE the names of their ends."""
+    if wanted.technology == NETGRAPH:
+        return [hook.peer for hook in seen.hooks.get(wanted.interface, ()) if hook.name != plan_netgraph.HOST]
+    if wanted.technology == VALE:
+        return [
+            name
+            for vale, _, name in (port.partition(":") for port in seen.vale_ports or ())
+            if vale == wanted.vale
+        ]
+    found = seen.get(wanted.interface)
+    return list(found.members) if found is not None else []
+
+
+Network = IPv4Network | IPv6Network
+
+
+def networks(interfaces: Iterable[Interface], *, without: Iterable[str] = ()) -> list[tuple[str, Network]]:
+    """The networks that interfaces of the host are in, each with its interface; those of ``without`` left out."""
+    skipped = set(without)
+    return [
+        (one.name, ip_interface(address).network)
+        for one in interfaces
+        if one.name not in skipped
+        for address in one.addresses
         if "%" not in address
     ]
+
+
+def free_address(used: Iterable[Network]) -> str:
+    """An address for a new NAT-ed switch, 10.77.0.1/24 or the next whose network overlaps none of ``used``; "" when all
+    are taken."""
+    taken = [network for network in used if network.version == 4]
     for number in range(77, 256):
         network = ip_network(f"10.{number}.0.0/24")
-        if not any(network.overlaps(other) for other in used if other.version == 4):
+        if not any(network.overlaps(other) for other in taken):
             return f"{network[1]}/24"
     return ""

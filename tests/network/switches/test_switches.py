@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 
 from bhype.freebsd.ifconfig import Interface
@@ -7,19 +9,25 @@ from bhype.hosts.models import Host
 from bhype.hosts.observer import Observer
 from network.models import Switch
 from network.switches import operations, plan
-from network.switches.plan import Conflict, Wanted
+from network.switches.plan import Conflict, Seen, Wanted
 from vms.models import Nic
 
-NAT = Wanted("nat", "sw-nat", "10.77.0.1/24")
+NAT = Wanted("nat", "sw-nat", addresses=("10.77.0.1/24",))
 UP = frozenset({"UP", "RUNNING"})
 
 
 def words(wanted: Wanted, *interfaces: Interface) -> list[str]:
-    return [" ".join(command.argv[1:]) for command in plan.commands(wanted, list(interfaces))]
+    return [" ".join(command.argv[1:]) for command in plan.commands(wanted, Seen(interfaces))]
 
 
 def bridge(**values: object) -> Interface:
-    base = {"name": "sw-nat", "flags": UP, "description": "bhype/switch/nat", "addresses": ("10.77.0.1/24",)}
+    base = {
+        "name": "sw-nat",
+        "flags": UP,
+        "mtu": 1500,
+        "description": "bhype/switch/nat",
+        "addresses": ("10.77.0.1/24",),
+    }
     return Interface(**(base | values))
 
 
@@ -32,7 +40,7 @@ def test_a_missing_switch_is_made():
 
 def test_a_switch_that_is_right_is_left_alone():
     assert words(NAT, bridge()) == []
-    assert plan.is_right(NAT, [bridge()])
+    assert plan.is_right(NAT, Seen((bridge(),)))
 
 
 def test_only_what_is_missing_is_mended():
@@ -42,21 +50,21 @@ def test_only_what_is_missing_is_mended():
 
 def test_a_bridge_that_lost_its_name_in_a_crash_is_replaced():
     stray = Interface("bridge0", UP, description="bhype/switch/nat")
-    assert words(NAT, stray)[0] == "bridge0 destroy"
+    assert words(NAT, stray)[0] == "bridge0 name sw-nat"
     assert words(NAT, stray, bridge()) == ["bridge0 destroy"]
 
 
 def test_an_interface_of_somebody_else_is_never_touched():
     with pytest.raises(Conflict, match="was not made by bHype"):
-        plan.commands(NAT, [bridge(description="mine")])
-    assert not plan.is_right(NAT, [bridge(description="mine")])
+        plan.commands(NAT, Seen((bridge(description="mine"),)))
+    assert not plan.is_right(NAT, Seen((bridge(description="mine"),)))
 
 
 def test_an_uplink_must_be_there():
     wanted = Wanted("lan", "sw-lan", uplink="em0")
     with pytest.raises(Conflict, match="em0"):
-        plan.commands(wanted, [])
-    assert words(wanted, Interface("em0", UP))[-1] == "sw-lan addm em0"
+        plan.commands(wanted, Seen())
+    assert words(wanted, Interface("em0", UP, 1500))[-1] == "sw-lan addm em0"
 
 
 def test_the_first_network_avoids_those_of_the_host():
@@ -65,8 +73,8 @@ def test_the_first_network_avoids_those_of_the_host():
         Interface("em0", addresses=("10.77.0.9/16", "fe80::1%em0/64")),
         Interface("em1", addresses=("10.78.0.1/24",)),
     ]
-    assert plan.free_address(used) == "10.79.0.1/24"
-    assert plan.free_address([Interface("em0", addresses=("10.0.0.1/8",))]) == ""
+    assert plan.free_address(network for _, network in plan.networks(used)) == "10.79.0.1/24"
+    assert plan.free_address([ip_network("10.0.0.0/8")]) == ""
 
 
 def test_switches_are_set_up_and_seen(ready):
