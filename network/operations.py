@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .changes import operations as changes
 from .dhcp import operations as dhcp
 from .switches import operations as switches
 
-OTHERS = (dhcp, switches)
+OTHERS = (changes, dhcp, switches)

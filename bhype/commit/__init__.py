@@ -24,7 +24,7 @@ All functions are for root's processes. Standard library only. State: /var/db/bh
 
 from __future__ import annotations
 
-from .changes import begin, changing, confirm, look, pending, revert, watch
+from .changes import begin, changing, confirm, everything, look, pending, revert, watch
 from .record import Busy, Change, Move, NoChange, State, TooLate
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "begin",
     "changing",
     "confirm",
+    "everything",
     "look",
     "pending",
     "revert",

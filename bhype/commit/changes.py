@@ -112,10 +112,15 @@ def look(host: Host, name: str) -> Change | None:
     return record.read(host, name)
 
 
+def everything(host: Host) -> list[Change]:
+    """The newest change of each name, waiting or ended."""
+    found = (record.read(host, name) for name in record.names(host))
+    return [change for change in found if change is not None]
+
+
 def pending(host: Host) -> list[Change]:
     """The changes that wait for a confirmation, or are decided and not done yet."""
-    found = [record.read(host, name) for name in record.names(host)]
-    return [change for change in found if change is not None and not change.has_ended]
+    return [change for change in everything(host) if not change.has_ended]
 
 
 def watch(host: Host) -> list[Change]:

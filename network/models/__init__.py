@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .addresses import AddressPool, Allocation, DnsRecord, Lease, Neighbour
-from .firewall import Alias, BlockedPacket, Forward, Rule, Ruleset
+from .changes import HostChange, PfConf
+from .firewall import Alias, BlockedPacket, Firewall, Forward, Rule, Ruleset
 from .switches import Aggregation, Predefined, Switch
 from .traffic import TrafficSample
 from .wireguard import Mesh, MeshPeer
@@ -15,11 +16,14 @@ __all__ = [
     "Allocation",
     "BlockedPacket",
     "DnsRecord",
+    "Firewall",
     "Forward",
+    "HostChange",
     "Lease",
     "Mesh",
     "MeshPeer",
     "Neighbour",
+    "PfConf",
     "Predefined",
     "Rule",
     "Ruleset",

@@ -157,6 +157,24 @@ class Ruleset(models.Model):
         return f"{self.number}"
 
 
+class Firewall(models.Model):
+    """What is known of a host's packet filter: all of it observed."""
+
+    host = models.OneToOneField(Host, on_delete=models.CASCADE, related_name="firewall")
+    # What the rules are made of and only the host can tell: see network.firewall.world.Seen.
+    seen = models.JSONField(default=dict)
+    # The self-test of NAT and the firewall: see network.nat.checks.Check.
+    checks = models.JSONField(default=list)
+    # What is not as wanted, as sentences.
+    problems = models.JSONField(default=list)
+    # What of the rules in force could not be written, {"rule:3": sentence}.
+    notes = models.JSONField(default=dict)
+    checked_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"firewall of {self.host_id}"
+
+
 class BlockedPacket(models.Model):
     """A packet that pflog(4) told of; the newest few thousand of a host."""
 
