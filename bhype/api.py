@@ -37,6 +37,7 @@ from vms.life.api_consoles import router as consoles_router
 from vms.os_templates.api import preset_router
 from vms.os_templates.api import router as templates_router
 from vms.snapshots.api import router as vm_snapshots_router
+from vms.traffic.api import router as vm_traffic_router
 from vms.transfer.api_export import router as export_router
 from vms.transfer.api_import import router as import_router
 
@@ -70,6 +71,7 @@ api.add_router("/vms", hardware_router, tags=["vms"])
 api.add_router("/vms", life_router, tags=["vms"])
 api.add_router("/vms", export_router, tags=["vms"])
 api.add_router("/vms", vm_snapshots_router, tags=["vms"])
+api.add_router("/vms", vm_traffic_router, tags=["vms"])
 api.add_router("/vms", key_router, tags=["vms"])
 api.add_router("/vms", consoles_router, tags=["vms"])
 api.add_router("/vms", cloud_init_router, tags=["cloud-init"])

@@ -10,6 +10,7 @@ from .keys import urls as keys_urls
 from .life import urls as life_urls
 from .os_templates import urls as template_urls
 from .snapshots import urls as snapshots_urls
+from .traffic import urls as traffic_urls
 from .transfer import urls_export, urls_import
 
 app_name = "vms"
@@ -26,6 +27,7 @@ urlpatterns = [
     *keys_urls.urlpatterns,
     *snapshots_urls.urlpatterns,
     *cloud_init_urls.urlpatterns,
+    *traffic_urls.urlpatterns,
     path("<slug:vm>/", views.detail, name="detail"),
     *hardware_urls.urlpatterns,
     path("<slug:vm>/tasks/", views.tasks, name="tasks"),

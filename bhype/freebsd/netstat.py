@@ -38,7 +38,7 @@ def _interfaces(text: str) -> list[Counters]:
     """
     try:
         entries = json.loads(text)["statistics"]["interface"]
-        found = {}
+        found: dict[str, Counters] = {}
         for entry in entries:
             if str(entry.get("network", "")).startswith(LINK):
                 counters = _counters(entry)

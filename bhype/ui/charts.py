@@ -97,13 +97,18 @@ def draw(
     )
 
 
-def spark(values: Sequence[float]) -> str:
-    """The points of a <polyline> in a box of 100 by 20, for a table's cell; "" for less than two values."""
-    if len(values) < 2:
-        return ""
-    highest = max(*values, 1e-9)
-    step = 100 / (len(values) - 1)
-    return _text((number * step, 19 - 18 * value / highest) for number, value in enumerate(values))
+def sparks(*lines: Sequence[float]) -> tuple[str, ...]:
+    """Small lines for a table's cell, on one scale: points of a <polyline> in a box of 100 by 20, "" for one of less
+    than two values."""
+    highest = max((value for line in lines for value in line), default=0.0) or 1.0
+    return tuple(
+        _text(
+            (number * 100 / (len(line) - 1), 19 - 18 * value / highest) for number, value in enumerate(line)
+        )
+        if len(line) > 1
+        else ""
+        for line in lines
+    )
 
 
 def nice(value: float, base: int = 10) -> float:

@@ -10,6 +10,7 @@ from bhype.freebsd import netstat
 from bhype.hosts.models import Host
 from bhype.hosts.observer import Sweep
 from bhype.live import publish
+from bhype.vmrun.nics import tap_of
 from network import guests
 from network.models import MeshPeer, Switch, TrafficSample
 
@@ -28,7 +29,7 @@ def observe(sweep: Sweep) -> bool:
     """Write the samples of the spans that are over. False when it was not the time."""
     host = sweep.row
     meter = _meters.setdefault(host.pk, Meter())
-    if not meter.is_due(sweep.now):
+    if not meter.is_due(sweep.now) or not sweep.host.exists(netstat.PROGRAM):
         return False
     counters = {one.name: one for one in sweep.ask(netstat.interfaces())}
     there = {port: counters[name] for port, name in ports(host).items() if name in counters}
@@ -41,8 +42,9 @@ def observe(sweep: Sweep) -> bool:
 
 def ports(host: Host) -> dict[str, str]:
     """The interfaces that are counted, by their ports as TrafficSample names them."""
+    # Behind a tap with a rate stands another interface; the guest sends and receives by the tap.
     found = {
-        port.key: port.interface
+        port.key: tap_of(port.interface)
         for guest in guests.find(host_id=host.pk)
         for port in guest.ports
         if port.interface
