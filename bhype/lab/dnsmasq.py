@@ -52,10 +52,7 @@ def _below_root(word: str) -> str:
     """An option with its path, or a line of a configuration."""
     dashes, rest = word[: len(word) - len(word.lstrip("-"))], word.lstrip("-")
     match = _PATHS.fullmatch(rest)
-    if match:
-        return f"{dashes}{match[1]}={core.root(match[2])}"
-    # FreeBSD's loopback has a number.
-    return word.replace("except-interface=lo0", "except-interface=lo")
+    return f"{dashes}{match[1]}={core.root(match[2])}" if match else word
 
 
 def _copy(config: str) -> str:

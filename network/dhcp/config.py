@@ -51,11 +51,12 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another switch to which this host routes, and whose names are asked for there."""
+    """Another switch. address: where its names are asked for, "" where this host does not route to it: then they are
+    not found from here, and are told to nobody outside."""
 
     domain: str
     address: str
-    networks: tuple[str, ...]
+    networks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +205,8 @@ class _Builder:
         # A guest is called what the panel calls it; none can take another's name.
         yield "dhcp-ignore-names"
         yield "dhcp-authoritative"
+        # It would ask for three seconds whether an address is free, while the guest waits.
+        yield "no-ping"
 
     def _most(self) -> int:
         """How many leases there may be: all that fit; dnsmasq's own limit is 1000. A new guest changes nothing here."""
@@ -324,7 +327,7 @@ class _Builder:
 
     def _peer(self, peer: Peer) -> Iterator[str]:
         try:
-            domain, server = words.domain(peer.domain), words.address(peer.address)
+            domain, server = words.domain(peer.domain), words.address(peer.address) if peer.address else ""
             networks = [ip_interface(network).network for network in peer.networks]
         except (BadWord, ValueError):
             return  # its own switch tells of it
@@ -333,7 +336,9 @@ class _Builder:
                 f"Another switch has the domain {domain}, too: its names are not found from here."
             )
             return
-        yield f"server=/{domain}/{server}"
+        yield f"server=/{domain}/{server}"  # without a server it is not asked for anywhere
+        if not server:
+            return
         yield f"rebind-domain-ok=/{domain}/"
         for network in networks:
             yield f"rev-server={network},{server}"

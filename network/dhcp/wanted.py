@@ -169,15 +169,15 @@ def _names(
 
 
 def _peers(switch: Switch, served: list[Switch]) -> Iterable[Peer]:
-    """The switches whose guests can be reached from this one: this host routes between all but private ones."""
-    if switch.kind == Switch.Kind.PRIVATE:
-        return
+    """The other switches with names. This host routes between all but private ones."""
     for other in served:
-        address = other.address or other.address6
-        if other.pk == switch.pk or not other.has_dns or other.kind == Switch.Kind.PRIVATE or not address:
+        if other.pk == switch.pk or not other.has_dns:
             continue
-        networks = tuple(one for one in (other.address, other.address6) if one)
-        yield Peer(other.guest_domain, str(ip_interface(address).ip) if _is_one(address) else "", networks)
+        own = tuple(one for one in (other.address, other.address6) if _is_one(one))
+        if own and Switch.Kind.PRIVATE not in {switch.kind, other.kind}:
+            yield Peer(other.guest_domain, str(ip_interface(own[0]).ip), own)
+        else:
+            yield Peer(other.guest_domain, "")
 
 
 def _is_one(address: str) -> bool:
