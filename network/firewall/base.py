@@ -1,0 +1,159 @@
+"""What follows from switches by itself: the rule set of the anchor bhype/base. Pure.
+
+Why it is written so is in docs/firewall.md.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Network, ip_address, ip_network
+
+from bhype.freebsd import pf
+from bhype.freebsd.pf import ANY, Filter, Nat, Place, Rdr, Ruleset
+
+from .names import HOST, Names, port_table, together
+from .world import Net, Port, World
+
+# On packets of guests of switches that others are on, too; on what NAT has translated.
+GUEST_TAG = "bhype_guest"
+NAT_TAG = "bhype_nat"
+FORWARD_TAG = "bhype_forward"
+DISCOVERY = ("routersol", "routeradv", "neighbrsol", "neighbradv")
+GUARD = "bhype:guard"
+KEEP = "bhype:keep"
+# On what comes from outside to a NAT-ed switch by itself.
+UNASKED_TAG = "bhype_unasked"
+# Addresses that the internet does not route.
+LOCAL_6 = IPv6Network("fc00::/7")
+
+
+def base(world: World) -> Ruleset:
+    """Everything that needs no confirmation."""
+    names = Names(world)
+    filters: list[Filter] = []
+    filters += _keep(world, names)
+    for net in world.filtered:
+        for _, port in world.ports_on(net):
+            if net.has_ports and port.interface and net.is_guarded and not port.may_spoof:
+                filters += _guard(net, port, world, names)
+    for net in world.filtered:
+        filters += _services(net)
+    translations: list[Nat | Rdr] = []
+    for net in world.nets:
+        if net.kind == "nat":
+            nats, more = _nat(net, world)
+            translations += nats
+            filters += more
+    tables = tuple(names.tables[name] for name in sorted(names.tables))
+    return Ruleset(tables, tuple(translations), tuple(filters))
+
+
+def _keep(world: World, names: Names) -> list[Filter]:
+    """ssh and the panel, for machines behind the uplinks of switches: elsewhere nothing of ours is in their way."""
+    host = names.add(HOST, world.own)
+    return [
+        Filter(
+            "pass", "in", (net.interface,), "", ("tcp",), names.place(f"switch:{net.uuid}").but(), pf.ALL_PORTS,
+            host, pf.ports(*world.keep_ports), label=KEEP,
+        )
+        for net in world.filtered
+        if net.is_open
+    ]  # fmt: skip
+
+
+def _guard(net: Net, port: Port, world: World, names: Names) -> list[Filter]:
+    """What a port may not send."""
+    tap = (port.interface,)
+    tag = GUEST_TAG if net.is_open else ""
+
+    def let(source: Place, **more: object) -> Filter:
+        return Filter("pass", "in", tap, source=source, is_stateless=True, tag=tag, **more)  # type: ignore[arg-type]
+
+    def drop(source: Place = ANY, **more: object) -> Filter:
+        return Filter("block", "in", tap, source=source, label=GUARD, **more)  # type: ignore[arg-type]
+
+    made = []
+    if net.has_dhcp:
+        made.append(drop(family="inet", protocols=("udp",), source_ports=pf.ports(67)))
+    if net.ipv6 != "off":
+        made.append(drop(family="inet6", protocols=("icmp6",), icmp6_types=("routeradv",)))
+        made.append(drop(family="inet6", protocols=("udp",), source_ports=pf.ports(547)))
+    # Who has no address yet asks for one, and asks whether anybody else has it.
+    made.append(
+        let(pf.at("0.0.0.0"), family="inet", protocols=("udp",), source_ports=pf.ports(68),  # noqa: S104
+            target=pf.at("255.255.255.255"), ports=pf.ports(67))
+    )  # fmt: skip
+    made.append(let(pf.at("::"), family="inet6", protocols=("icmp6",), target=pf.at("ff00::/8")))
+    made.append(let(names.add(port_table(port), port.bound)))
+    made.append(drop(names.add(f"taken_{net.pk}", _taken(net, world))))
+    made.append(let(pf.at("fe80::/10")))
+    for version, family in ((4, "inet"), (6, "inet6")):
+        subnet = net.subnet(version)
+        has_one = any(ip_address(one).version == version for one in port.bound)
+        if has_one and (version == 4 or net.ipv6 == "dhcp"):
+            made.append(drop(family=family))
+        elif subnet and not net.is_open:
+            made.append(drop(pf.at(subnet).but(), family=family))
+    return made
+
+
+def _taken(net: Net, world: World) -> tuple[str, ...]:
+    """The addresses on a switch that belong to somebody."""
+    given = [address for _, port in world.ports_on(net) for address in port.bound]
+    return together([*given, *net.own])
+
+
+def essentials(interface: str, direction: pf.Direction = "") -> list[Filter]:
+    """What every guest needs whatever the rules say: neighbours and an address."""
+    on = (interface,)
+    return [
+        Filter("pass", direction, on, "inet6", ("icmp6",), icmp6_types=DISCOVERY, is_stateless=True),
+        Filter(
+            "pass", direction, on, "inet", ("udp",), source_ports=pf.ports(67, 68), ports=pf.ports(67, 68),
+            is_stateless=True,
+        ),
+        Filter(
+            "pass", direction, on, "inet6", ("udp",), source_ports=pf.ports(546, 547), ports=pf.ports(546, 547),
+            is_stateless=True,
+        ),
+    ]  # fmt: skip
+
+
+def _services(net: Net) -> list[Filter]:
+    """The same on the bridge, and the host's name service there."""
+    made = essentials(net.interface)
+    if net.has_dns:
+        made += [
+            Filter(
+                "pass", "in", (net.interface,), protocols=("tcp", "udp"), target=pf.at(address), ports=pf.ports(53)
+            )
+            for address in net.own
+        ]  # fmt: skip
+    return made
+
+
+def _nat(net: Net, world: World) -> tuple[list[Nat | Rdr], list[Filter]]:
+    """NAT of IPv4; of IPv6 for addresses that the internet does not route (fc00::/7), others are routed as they are.
+
+    What comes from outside to the guests' subnet by itself is marked: `compile.rules` drops it on the bridge, unless a
+    rule lets it pass.
+    """
+    translations: list[Nat | Rdr] = []
+    filters: list[Filter] = []
+    for subnet in map(ip_network, net.subnets):
+        inside = pf.at(str(subnet))
+        is_6 = subnet.version == 6
+        way = net.nat_interface or (world.egress6 if is_6 else world.egress)
+        family: pf.Family = "inet6" if is_6 else "inet"
+        # pf's (em0:0) may be a link-local address, which takes nobody anywhere.
+        to = world.egress6_address if is_6 else way
+        is_routed = isinstance(subnet, IPv6Network) and not subnet.subnet_of(LOCAL_6)
+        if way and is_routed:
+            filters.append(Filter("pass", "out", (way,), family, source=inside))
+        elif way and to:
+            translations.append(Nat(way, family, inside, inside.but(), to, tag=NAT_TAG))
+            filters.append(Filter("pass", "out", (way,), family, tagged=NAT_TAG))
+        filters += [
+            Filter("pass", "in", (outer,), family, target=inside, tag=UNASKED_TAG, untagged=FORWARD_TAG)
+            for outer in sorted({*world.outer, way} - {"", net.interface})
+        ]
+    return translations, filters
