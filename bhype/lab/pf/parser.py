@@ -112,7 +112,7 @@ class Parser(statements.Statements):
             ")",
             "-",
         ):
-            kind, text, _ = self.take()
+            text = self.take()[1]
             parts.append(text)
         if not parts:
             self.wrong()
@@ -136,7 +136,7 @@ class Parser(statements.Statements):
         match word:
             case "set":
                 self.take()
-                self._set()
+                self._setting()
             case "table":
                 self.take()
                 self._table()
@@ -181,7 +181,7 @@ class Parser(statements.Statements):
 
     # -- set, table, include, load -------------------------------------------------------------------
 
-    def _set(self) -> None:
+    def _setting(self) -> None:
         self.order(OPTION)
         options = self.ruleset.options
         word = self.peek()[1]

@@ -5,6 +5,7 @@ Source: pf.conf(5) GRAMMAR; S:sbin/pfctl/parse.y, host() and its kin in S:sbin/p
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 from bhype.lab.pf import names
@@ -22,9 +23,21 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 # lookup() in parse.y; where a name is expected none of these will do.
-KEYWORDS = frozenset(
-    ["all", "allow-opts", "altq", "anchor", "antispoof", "any", "bandwidth", "binat", "binat-anchor", "bitmask", "block", "block-policy", "bridge-to", "buckets", "cbq", "code", "codelq", "debug", "divert-reply", "divert-to", "dnpipe", "dnqueue", "drop", "dup-to", "ether", "fail-policy", "fairq", "fastroute", "file", "fingerprints", "flags", "floating", "flush", "for", "fragment", "from", "global", "group", "hfsc", "hogs", "hostid", "icmp-type", "icmp6-type", "if-bound", "in", "include", "inet", "inet6", "interval", "keep", "keepcounters", "l3", "label", "limit", "linkshare", "load", "log", "loginterface", "map-e-portset", "match", "max", "max-mss", "max-src-conn", "max-src-conn-rate", "max-src-nodes", "max-src-states", "min-ttl", "modulate", "nat", "nat-anchor", "no", "no-df", "no-route", "no-sync", "on", "optimization", "os", "out", "overload", "pass", "port", "prio", "priority", "priq", "probability", "proto", "qlimit", "queue", "quick", "random", "random-id", "rdr", "rdr-anchor", "realtime", "reassemble", "reply-to", "require-order", "return", "return-icmp", "return-icmp6", "return-rst", "ridentifier", "round-robin", "route", "route-to", "rtable", "rule", "ruleset-optimization", "scrub", "set", "set-tos", "skip", "sloppy", "source-hash", "source-track", "state", "state-defaults", "state-policy", "static-port", "sticky-address", "syncookies", "synproxy", "table", "tag", "tagged", "target", "tbrsize", "timeout", "to", "tos", "ttl", "upperlimit", "urpf-failed", "user"]
+_KEYWORDS = (
+    "all allow-opts altq anchor antispoof any bandwidth binat binat-anchor bitmask block block-policy "
+    "bridge-to buckets cbq code codelq debug divert-reply divert-to dnpipe dnqueue drop dup-to ether "
+    "fail-policy fairq fastroute file fingerprints flags floating flush for fragment from global group "
+    "hfsc hogs hostid icmp-type icmp6-type if-bound in include inet inet6 interval keep keepcounters l3 "
+    "label limit linkshare load log loginterface map-e-portset match max max-mss max-src-conn "
+    "max-src-conn-rate max-src-nodes max-src-states min-ttl modulate nat nat-anchor no no-df no-route "
+    "no-sync on optimization os out overload pass port prio priority priq probability proto qlimit "
+    "queue quick random random-id rdr rdr-anchor realtime reassemble reply-to require-order return "
+    "return-icmp return-icmp6 return-rst ridentifier round-robin route route-to rtable rule "
+    "ruleset-optimization scrub set set-tos skip sloppy source-hash source-track state state-defaults "
+    "state-policy static-port sticky-address syncookies synproxy table tag tagged target tbrsize "
+    "timeout to tos ttl upperlimit urpf-failed user"
 )
+KEYWORDS = frozenset(_KEYWORDS.split())
 LATER = frozenset(("nat-to", "rdr-to", "binat-to", "af-to", "endpoint-independent"))
 TABLE_NAME, INTERFACE_NAME, LABEL, TAG = 31, 15, 63, 63
 
@@ -260,7 +273,7 @@ class Words:
             found = self._dynamic(self.string())
             self.expect(")")
             if self.accept("/"):
-                found = Address(found.kind, found.value, False, "", found.modifiers, self.number(0, 128))
+                found = replace(found, prefix=self.number(0, 128))
             return [found]
         word = self.name_or_number() if self.peek()[0] == "number" else self.string()
         if self.accept("-"):
@@ -336,4 +349,4 @@ def _net(text: str, prefix: int) -> Address:
 
 
 def _negated(address: Address) -> Address:
-    return Address(address.kind, address.value, True, address.family, address.modifiers, address.prefix)
+    return replace(address, negated=True)

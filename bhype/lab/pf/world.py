@@ -38,6 +38,8 @@ class World:
     )
     release: int = 14
     read: Callable[[str], str] = _no_file
+    # The interface of the default route; "" without one.
+    default: str = "em0"
     hosts: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"localhost": ("127.0.0.1", "::1")})
 
     def members(self, name: str) -> list[str]:

@@ -1,0 +1,467 @@
+"""What pf does with a packet: rules, tables, anchors, translation and states, without a kernel and without wires.
+
+Source: pf_test(), pf_test_rule(), pf_get_translation(), pf_match_translation(), pf_find_state() and
+pf_step_into_anchor() in S:sys/netpfil/pf; pf.conf(5). Not here: limits and ages of states, sequence numbers,
+fragments, queues, ``probability`` (such a rule always meets), and operating systems.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address, ip_network
+
+from bhype.lab.pf import names, parser
+from bhype.lab.pf.rules import INET, INET6, Address, Operator, Rule, Ruleset
+from bhype.lab.pf.world import World
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    Key = tuple[str, int, int, str, int, str, int]
+
+
+PASS = True
+
+
+@dataclass(frozen=True)
+class Packet:
+    """A packet at one of pf's hooks. protocol: a name or number; ports are 0 where there are none.
+
+    flags: of TCP, as "S" or "SA". icmp: (type, code); identifier: of an echo. about: the packet that an ICMP error
+    is about, as the sender of the error has seen it. tag: what a rule has put on it. user: who sends from this host.
+    """
+
+    interface: str
+    direction: str
+    protocol: str
+    source: str
+    target: str
+    source_port: int = 0
+    target_port: int = 0
+    flags: str = "S"
+    icmp: tuple[int, int] = (8, 0)
+    identifier: int = 1
+    about: Packet | None = None
+    tag: str = ""
+    user: int | None = None
+
+    @property
+    def family(self) -> str:
+        return INET6 if ":" in self.source else INET
+
+    @property
+    def number(self) -> int:
+        """The protocol's number."""
+        return names.protocol(self.protocol) or 0
+
+    def at(self, interface: str, direction: str) -> Packet:
+        """The same packet at another hook."""
+        return replace(self, interface=interface, direction=direction)
+
+    def answer(self) -> Packet:
+        """What its receiver would send back: SYN+ACK, an echo's reply, or the same the other way round."""
+        icmp = {8: (0, 0), 128: (129, 0)}.get(self.icmp[0], self.icmp)
+        return replace(
+            self, source=self.target, target=self.source, source_port=self.target_port, target_port=self.source_port,
+            flags="SA", icmp=icmp, tag="", user=None,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """passes; packet: as it goes on, translated. rule: that decided, None for the default, which is to pass.
+
+    anchor, number: where the rule stands, as "bhype/rules" and 0. by_state: no rule was looked at. translation: the
+    rule that translated. logged: rules that had the packet logged, as (anchor, number, rule).
+    """
+
+    passes: bool
+    packet: Packet
+    rule: Rule | None = None
+    anchor: str = ""
+    number: int = -1
+    by_state: bool = False
+    translation: Rule | None = None
+    logged: tuple[tuple[str, int, Rule], ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The first label of the deciding rule."""
+        return self.rule.labels[0] if self.rule and self.rule.labels else ""
+
+
+@dataclass(frozen=True)
+class State:
+    """A connection that was let through. wire, stack: its keys outside and inside of this host, see `_key`."""
+
+    wire: Key
+    stack: Key
+    direction: str
+    interface: str
+    verdict: Verdict
+    is_bound: bool = False
+
+
+@dataclass
+class Filter:
+    """One pf with its rules. tables: addresses as text, "!" before those that are not, by (anchor, name)."""
+
+    main: Ruleset = field(default_factory=Ruleset)
+    world: World = field(default_factory=World)
+    tables: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    is_enabled: bool = True
+    states: list[State] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls,
+        texts: Mapping[str, str],
+        world: World | None = None,
+        tables: Mapping[tuple[str, str], list[str]] | None = None,
+    ) -> Filter:
+        """A pf that has loaded ``texts``, by anchor ("" is the main file). Raises parser.Errors.
+
+        tables: what tables hold besides what the texts say, as {("bhype/rules", "vm1"): ["10.0.0.5"]}.
+        """
+        made = cls(world=world or World())
+        for anchor in sorted(texts):
+            made.load(anchor, parser.parse(texts[anchor], name=anchor or "pf.conf", world=made.world))
+        made.tables.update(tables or {})
+        return made
+
+    def load(self, anchor: str, ruleset: Ruleset) -> None:
+        """Put ``ruleset`` in the place of an anchor's; anchors below it that it does not name stay."""
+        old = self.find(anchor, make=True)
+        assert old is not None
+        kept = dict(old.anchors)
+        old.__dict__.update(ruleset.__dict__)
+        old.anchors = kept | ruleset.anchors
+        self._fill(anchor, old)
+
+    def _fill(self, anchor: str, ruleset: Ruleset) -> None:
+        for name, table in ruleset.tables.items():
+            if table.has_list or (anchor, name) not in self.tables:
+                shown = [f"{'!' * each.negated}{each.value}" for each in table.addresses]
+                self.tables[anchor, name] = shown
+        for name, below in ruleset.anchors.items():
+            self._fill(_below(anchor, name), below)
+
+    def find(self, anchor: str, *, make: bool = False) -> Ruleset | None:
+        """The rules of an anchor, such as "bhype/base"; None for one that nobody has loaded."""
+        found = self.main
+        for part in anchor.strip("/").split("/") if anchor else ():
+            if make:
+                found = found.anchors.setdefault(part, Ruleset())
+            elif part not in found.anchors:
+                return None
+            else:
+                found = found.anchors[part]
+        return found
+
+    # -- the packet's way ------------------------------------------------------------------------------
+
+    def test(self, packet: Packet) -> Verdict:
+        """What happens to ``packet`` at its hook; a rule that keeps state makes one."""
+        skipped = self.main.options.get("skip", ())
+        assert isinstance(skipped, list | tuple)
+        if not self.is_enabled or any(packet.interface in self.world.members(name) for name in skipped):
+            return Verdict(PASS, packet)
+        state = self._state_of(packet)
+        if state:
+            return replace(state.verdict, packet=self._translated_by(state, packet), by_state=True, logged=())
+        rule, turned = self._translate(packet)
+        if rule and rule.passes:
+            logged = (("", -1, rule),) if rule.log is not None else ()
+            verdict = Verdict(PASS, turned, rule, translation=rule, logged=logged)
+        else:
+            verdict = replace(self._filter(turned), translation=rule)
+        if verdict.passes and (rule or (verdict.rule and verdict.rule.keep)):
+            self._remember(packet, verdict)
+        return verdict
+
+    def _filter(self, packet: Packet) -> Verdict:
+        """The last rule that meets decides, or the first that does and is quick."""
+        best: tuple[str, int, Rule] | None = None
+        logged: list[tuple[str, int, Rule]] = []
+        tag = packet.tag
+        for anchor, number, rule in self._walk("", "filter", packet):
+            packet = replace(packet, tag=rule.tag or packet.tag)
+            if rule.action == "match":
+                if rule.log is not None:
+                    logged.append((anchor, number, rule))
+                continue
+            best = anchor, number, rule
+            if rule.quick:
+                break
+        if best is None:
+            return Verdict(PASS, packet, logged=tuple(logged))
+        anchor, number, rule = best
+        if rule.log is not None:
+            logged.append(best)
+        passes = rule.action == "pass"
+        return Verdict(
+            passes, packet if passes else replace(packet, tag=tag), rule, anchor, number, logged=tuple(logged)
+        )
+
+    def _walk(self, anchor: str, section: str, packet: Packet) -> Iterator[tuple[str, int, Rule]]:
+        """All rules of a section that meet ``packet``, those inside of anchors too. A quick anchor ends by itself."""
+        ruleset = self.find(anchor)
+        for number, rule in enumerate(getattr(ruleset, section) if ruleset else ()):
+            if not self.meets(rule, packet, anchor):
+                continue
+            if not rule.anchor:
+                yield anchor, number, rule
+                continue
+            is_met = False
+            for below in self.anchors_of(anchor, rule.anchor):
+                for found in self._walk(below, section, packet):
+                    is_met = True
+                    yield found
+            if is_met and rule.quick:
+                return
+
+    def anchors_of(self, anchor: str, name: str) -> list[str]:
+        """The anchors that ``anchor "NAME"`` leads to, by path: one, or for ``x/*`` all below x by name."""
+        path = name.strip("/") if name.startswith("/") else _below(anchor, name)
+        if not (path == "*" or path.endswith("/*")):
+            return [path]
+        parent = path[:-2] if path.endswith("/*") else ""
+        ruleset = self.find(parent)
+        return [_below(parent, each) for each in sorted(ruleset.anchors)] if ruleset else []
+
+    # -- does a rule meet a packet? --------------------------------------------------------------------
+
+    def meets(self, rule: Rule, packet: Packet, anchor: str = "") -> bool:
+        """Whether a rule, of the anchor ``anchor``, applies to ``packet``."""
+        if (
+            rule.interface
+            and (packet.interface in self.world.members(rule.interface)) == rule.interface_negated
+        ):
+            return False
+        if rule.direction and rule.direction != packet.direction:
+            return False
+        if rule.family and rule.family != packet.family:
+            return False
+        if rule.protocol and rule.protocol != packet.number:
+            return False
+        if not self.holds(rule.source, packet.source, anchor, packet):
+            return False
+        if not self.holds(rule.target, packet.target, anchor, packet):
+            return False
+        if not (_port(rule.source_port, packet.source_port) and _port(rule.target_port, packet.target_port)):
+            return False
+        if packet.number == names.TCP and set(packet.flags) & set(rule.flag_set) != set(rule.flags):
+            return False
+        kind, code = rule.icmp
+        if kind and (kind - 1 != packet.icmp[0] or (code and code - 1 != packet.icmp[1])):
+            return False
+        if rule.user and (packet.user is None or not rule.user.meets(packet.user)):
+            return False
+        if rule.group or rule.system or rule.fragment:
+            return False
+        return not rule.tagged or (packet.tag == rule.tagged) != rule.tagged_negated
+
+    def holds(self, address: Address, text: str, anchor: str, packet: Packet) -> bool:
+        """Whether an address of a rule is, or contains, the packet's address ``text``."""
+        return self._holds(address, text, anchor, packet) != address.negated
+
+    def _holds(self, address: Address, text: str, anchor: str, packet: Packet) -> bool:
+        match address.kind:
+            case "any":
+                return True
+            case "net":
+                return ip_address(text) in ip_network(address.value)
+            case "range":
+                low, _, high = address.value.partition(" - ")
+                return _same(low, text) and int(ip_address(low)) <= int(ip_address(text)) <= int(
+                    ip_address(high)
+                )
+            case "dynamic":
+                return any(ip_address(text) in ip_network(each) for each in self.dynamic(address))
+            case "table":
+                return self.in_table(anchor, address.value, text)
+            case "no-route":
+                return self.route(text) is None
+        return self.route(text) != packet.interface  # urpf-failed
+
+    def dynamic(self, address: Address) -> list[str]:
+        """The networks that ``(em0)`` is now."""
+        found = self.world.addresses(address.value, address.modifiers)
+        if address.prefix < 0:
+            return found
+        return [
+            str(
+                ip_network(
+                    f"{each.split('/')[0]}/{min(address.prefix, int(each.split('/')[1]))}", strict=False
+                )
+            )
+            for each in found
+        ]
+
+    def in_table(self, anchor: str, name: str, text: str) -> bool:
+        """Whether a table has an address: the narrowest entry decides. An anchor's own goes before the main one's."""
+        entries = self.tables.get((anchor, name), self.tables.get(("", name), []))
+        best: tuple[int, bool] = (-1, False)
+        address = ip_address(text)
+        for entry in entries:
+            network = ip_network(entry.lstrip("! "), strict=False)
+            if address in network and network.prefixlen > best[0]:
+                best = network.prefixlen, not entry.startswith("!")
+        return best[1]
+
+    def route(self, target: str) -> str | None:
+        """The interface by which the host would send to ``target``; None without a route."""
+        best: tuple[int, str | None] = (-1, self.world.default or None)
+        for name, interface in self.world.interfaces.items():
+            for each in interface.addresses:
+                network = ip_network(
+                    each.partition("%")[0] + "/" + each.rpartition("/")[2] if "%" in each else each,
+                    strict=False,
+                )
+                if ip_address(target) in network and network.prefixlen > best[0]:
+                    best = network.prefixlen, name
+        return best[1]
+
+    # -- translation -----------------------------------------------------------------------------------
+
+    def _translate(self, packet: Packet) -> tuple[Rule | None, Packet]:
+        """The first translation rule that meets, and the packet as it makes it."""
+        order = ("binat", "nat") if packet.direction == "out" else ("rdr", "binat")
+        for section in order:
+            if section == "binat" and packet.direction == "in":
+                found = self._binat_in(packet)
+            else:
+                found = next(self._walk("", section, packet), None)
+            if found is None:
+                continue
+            rule = found[2]
+            turned = replace(packet, tag=rule.tag or packet.tag)
+            return (None, packet) if rule.action.startswith("no ") else (rule, self._turn(rule, turned))
+        return None, packet
+
+    def _binat_in(self, packet: Packet) -> tuple[str, int, Rule] | None:
+        """A binat rule met from outside: its source is what its pool says."""
+        for number, rule in enumerate(self.main.binat):
+            if rule.anchor or not rule.pool:
+                continue
+            mirrored = replace(rule, source=rule.target, target=rule.pool.addresses[0], pool=rule.pool)
+            if self.meets(mirrored, packet, ""):
+                return "", number, rule
+        return None
+
+    def _turn(self, rule: Rule, packet: Packet) -> Packet:
+        assert rule.pool
+        pool = rule.pool
+        first = pool.addresses[0]
+        kind = rule.action
+        if kind == "binat" and packet.direction == "in":
+            return replace(packet, target=_mapped(packet.target, rule.source))
+        address = self._pooled(first, packet)
+        if kind == "binat":
+            return replace(packet, source=_mapped(packet.source, first) if first.kind == "net" else address)
+        if kind == "nat":
+            port = packet.source_port
+            if packet.number in (names.TCP, names.UDP) and not pool.is_static:
+                port = pool.low + (packet.source_port - pool.low) % (pool.high - pool.low + 1)
+            return replace(packet, source=address, source_port=port)
+        port = packet.target_port
+        if pool.low:
+            port = pool.low
+            if rule.target_port and rule.target_port.sign == ":" and pool.high > pool.low:
+                port = pool.low + packet.target_port - rule.target_port.low
+        return replace(packet, target=address, target_port=port)
+
+    def _pooled(self, address: Address, packet: Packet) -> str:
+        """The first address of a pool's entry."""
+        if address.kind == "dynamic":
+            found = [each for each in self.dynamic(address) if (":" in each) == (packet.family == INET6)]
+            return found[0].split("/")[0] if found else packet.source
+        if address.kind == "table":
+            entries = self.tables.get(("", address.value), [])
+            return entries[0].split("/")[0] if entries else packet.target
+        if address.kind == "range":
+            return address.value.split(" ")[0]
+        network = ip_network(address.value)
+        return str(network[1] if network.num_addresses > 1 else network[0])
+
+    # -- states ----------------------------------------------------------------------------------------
+
+    def _state_of(self, packet: Packet) -> State | None:
+        asked = packet.about if packet.about else packet
+        direction = packet.direction if not packet.about else _other(packet.direction)
+        key = _key(asked, direction)
+        for state in self.states:
+            mine = state.wire if packet.direction == "in" else state.stack
+            if mine == key and (not state.is_bound or state.interface == packet.interface):
+                return state
+        return None
+
+    def _translated_by(self, state: State, packet: Packet) -> Packet:
+        if packet.about or state.wire == state.stack:
+            return packet
+        other = state.stack if packet.direction == "in" else state.wire
+        ends = (other[3], other[4]), (other[5], other[6])
+        source, target = ends if packet.direction == "in" else ends[::-1]
+        turned = replace(packet, source=source[0], target=target[0])
+        if packet.number not in _PORTED:
+            return turned
+        return replace(turned, source_port=source[1], target_port=target[1])
+
+    def _remember(self, packet: Packet, verdict: Verdict) -> None:
+        before, after = _key(packet, packet.direction), _key(verdict.packet, packet.direction)
+        wire, stack = (before, after) if packet.direction == "in" else (after, before)
+        limits = verdict.rule.limits if verdict.rule else ()
+        self.states.append(
+            State(wire, stack, packet.direction, packet.interface, verdict, "if-bound" in limits)
+        )
+
+    def kill(self, address: str) -> int:
+        """Forget the states that come from an address (``pfctl -k``), and return how many."""
+        old = len(self.states)
+        source = [3 if state.direction == "in" else 5 for state in self.states]
+        self.states = [
+            each
+            for each, at in zip(self.states, source, strict=True)
+            if address not in (each.wire[at], each.stack[at])
+        ]
+        return old - len(self.states)
+
+
+_PORTED = (names.TCP, names.UDP, names.SCTP)
+
+
+def _below(anchor: str, name: str) -> str:
+    return f"{anchor}/{name}" if anchor else name
+
+
+def _other(direction: str) -> str:
+    return "in" if direction == "out" else "out"
+
+
+def _same(one: str, other: str) -> bool:
+    return (":" in one) == (":" in other)
+
+
+def _port(operator: Operator | None, port: int) -> bool:
+    return operator is None or operator.meets(port)
+
+
+def _key(packet: Packet, direction: str) -> Key:
+    """A packet's ends: straight as it comes in, the other way round as it goes out."""
+    kind = packet.number
+    if kind in _PORTED:
+        ports = packet.source_port, packet.target_port
+    else:
+        same = packet.identifier if kind in (names.ICMP, names.ICMP6) else 0
+        ports = same, same
+    source, target = (packet.source, ports[0]), (packet.target, ports[1])
+    first, second = (source, target) if direction == "in" else (target, source)
+    return (packet.family, kind, 0, first[0], first[1], second[0], second[1])
+
+
+def _mapped(text: str, address: Address) -> str:
+    """The address ``text`` moved into another network, with the bits of its own host part."""
+    network = ip_network(address.value)
+    host = int(ip_address(text)) & ((1 << (network.max_prefixlen - network.prefixlen)) - 1)
+    return str(type(ip_address(text))(int(network.network_address) | host))
