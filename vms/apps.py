@@ -14,10 +14,11 @@ class VmsConfig(AppConfig):
         from bhype.hosts import observer, pci
         from bhype.tasks import links
         from bhype.ui import search
+        from network import guests as network_guests
         from storage import owners
         from storage.datasets import keys
 
-        from . import doors, finder, observe, owned, passthru
+        from . import doors, finder, guests, observe, owned, passthru
         from .keys import locking
         from .os_templates import presets
 
@@ -34,6 +35,7 @@ class VmsConfig(AppConfig):
         links.register("template", doors.template_page)
         search.register("Virtual machines", finder.find)
         keys.on_unlocked(locking.unlocked)
+        network_guests.register(guests.KIND, guests.resolve, label="VM")
         owners.register("vm", owned.vms, label="virtual machine", part="vms", give_url="vms:orphan")
         owners.register("template", owned.templates, label="template", part="templates")
         post_migrate.connect(presets.after_migration, sender=self)

@@ -1,0 +1,115 @@
+"""VMs as guests of switches, for the rooms of networks, which know no VM."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from django.db.models.fields.json import KT
+from django.urls import reverse
+
+from bhype.vmrun.nics import port_name
+from network.guests import Guest, Port, Wanted
+from network.models import Switch
+
+from .models import VM, Nic
+
+KIND = "vm"
+_COLUMNS = ("uuid", "name", "host_id", "owner_id", "state", "cloud_init", "revision")
+Document = dict[str, Any]
+
+
+def endpoint(vm: VM) -> str:
+    """How rules name it."""
+    return f"{KIND}:{vm.uuid}"
+
+
+def port_key(nic: Nic) -> str:
+    """How allocations and samples name it."""
+    return f"nic:{nic.pk}"
+
+
+def resolve(wanted: Wanted) -> Iterator[Guest]:
+    """The VMs with network ports that are asked for, in a constant number of queries.
+
+    Of one that runs, a port is as it was started: the guest sends with that MAC address until its next start, also from
+    a port that is taken out by then.
+    """
+    rows = VM.objects.filter(nics__isnull=False).only(*_COLUMNS)
+    if wanted.host_id is not None:
+        rows = rows.filter(host=wanted.host_id)
+    if wanted.switches is not None:
+        rows = rows.filter(nics__switch__in=wanted.switches)
+    if wanted.endpoints is not None:
+        rows = rows.filter(uuid__in=_uuids(wanted.endpoints))
+    found = list(rows.distinct().prefetch_related("nics__switch", "tags"))
+    running = _running([vm.pk for vm in found if vm.is_on])
+    for vm in found:
+        ports = tuple(_ports(vm, running.get(vm.pk)))
+        if wanted.switches is None or {port.switch_id for port in ports} & set(wanted.switches):
+            yield Guest(
+                KIND, endpoint(vm), vm.name, reverse("vms:detail", args=[vm.name]), vm.host_id,
+                tuple(tag.name for tag in vm.tags.all()), vm.is_on, vm.owner_id, ports,
+            )  # fmt: skip
+
+
+def _uuids(endpoints: tuple[str, ...]) -> list[uuid.UUID]:
+    found = []
+    for word in endpoints:
+        kind, _, value = word.partition(":")
+        with suppress(ValueError):
+            found += [uuid.UUID(value)] if kind == KIND else []
+    return found
+
+
+def _running(keys: list[int]) -> dict[int, list[Document]]:
+    """The devices with which VMs were started, of those that have been changed since. Few have."""
+    if not keys:
+        return {}
+    rows = VM.objects.filter(pk__in=keys, running__isnull=False)
+    told = rows.values_list("pk", "revision", KT("running__bhype__revision"))
+    changed = [key for key, revision, started in told if str(revision) != str(started)]
+    return {
+        key: [entry for entry in (running or {}).get("emulations") or () if isinstance(entry, dict)]
+        for key, running in VM.objects.filter(pk__in=changed).values_list("pk", "running")
+    }
+
+
+def _ports(vm: VM, running: list[Document] | None) -> Iterator[Port]:
+    by_tap = {entry.get("name"): entry for entry in running or ()}
+    statics = addresses_of(vm.cloud_init)
+    for nic in vm.nics.all():
+        started = by_tap.get(nic.tap)
+        if not (nic.is_attached or started):
+            continue
+        yield Port(
+            key=port_key(nic),
+            index=nic.index,
+            switch_id=nic.switch_id,
+            mac=str((started or {}).get("mac") or nic.mac).lower(),
+            interface=interface_of(nic, started),
+            may_spoof=bool(getattr(nic, "may_spoof", False)),
+            static=statics.get(nic.index, ()),
+        )
+
+
+def interface_of(nic: Nic, started: Document | None = None) -> str:
+    """What of the host is plugged into the switch for it; "" where that is no interface. started: as it runs."""
+    if nic.switch is None or nic.switch.technology != Switch.Technology.BRIDGE:
+        return ""
+    options = nic.options if started is None else started
+    has_rate = any(options.get(key) for key in ("rate_in", "rate_out"))
+    return port_name(nic.tap) if has_rate else nic.tap
+
+
+def addresses_of(cloud_init: Document) -> dict[int, tuple[str, ...]]:
+    """The addresses, without prefix lengths, that the guest is told to take, by the number of the port."""
+    found: dict[int, tuple[str, ...]] = {}
+    networks = cloud_init.get("networks") if isinstance(cloud_init, dict) else None
+    for network in networks if isinstance(networks, list) else ():
+        if isinstance(network, dict) and type(network.get("nic")) is int:
+            words = network.get("addresses") or ()
+            found[network["nic"]] = tuple(str(word).partition("/")[0] for word in words)
+    return found
