@@ -6,12 +6,15 @@ tagged frames as they are and knows no VLANs.
 
 from __future__ import annotations
 
-import ipaddress
 import re
+from typing import TYPE_CHECKING
 
 from bhype.freebsd import names
 from bhype.freebsd.command import Command
 from bhype.freebsd.ifconfig import GROUP, PROGRAM, _address, _change, _mtu, _text
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
 
 VLANS = range(1, 4095)
 # vxlan(4): 24 bits; 0 is a number as any other there, here it stands for none.
@@ -132,7 +135,9 @@ def tagged_vlans(text: str) -> str:
     return text
 
 
-def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def _ip(text: str) -> IPv4Address | IPv6Address:
+    import ipaddress  # as in `ifconfig`
+
     try:
         found = ipaddress.ip_address(text)
     except ValueError as error:

@@ -10,6 +10,7 @@ from bhype.vmrun.devices import NETWORK
 
 PLAIN = ("nice", "protect")
 RATES = ("rate_in", "rate_out")
+PORT = ("bridge", "private", "vlan", "tagged", "link")
 
 
 def with_limits(document: Document, request: Document) -> Document:
@@ -41,6 +42,17 @@ def with_link(document: Document, request: Document) -> Document:
         raise ValueError("up is not true or false.")
     changed = _copy(document)
     find(changed, request.get("device"))["link"] = "up" if request["up"] else "down"
+    return changed
+
+
+def with_port(document: Document, request: Document) -> Document:
+    """``device`` of the request, plugged in as its ``port`` says: keys of PORT as a vm.json has them. What is absent
+    stays, null removes. Raises ValueError."""
+    values = request.get("port")
+    if not isinstance(values, dict) or not values.keys() <= set(PORT):
+        raise ValueError(f"port has {', '.join(PORT)}, and nothing else.")
+    changed = _copy(document)
+    _lay(find(changed, request.get("device")), values)
     return changed
 
 

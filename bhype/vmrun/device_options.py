@@ -71,7 +71,22 @@ NET = (
         kind="number", unit="bytes",
     ),
     # bHype's own: what is done to the tap before the start, when "fix" is true.
-    Option("bridge", fields.interface, "Switch", "The bridge that the tap becomes a member of."),
+    Option(
+        "bridge", fields.interface, "Switch",
+        "What the tap is plugged into: a bridge, or a node of netgraph with its interface.",
+    ),
+    Option(
+        "private", fields.flag, "Isolated", "It reaches no other isolated port of its switch.", kind="flag",
+        default=False,
+    ),
+    Option(
+        "vlan", fields.limited(1, 4094), "VLAN",
+        "What the guest sends without a tag is in it. On switches with VLANs (FreeBSD 15.0).", kind="number",
+    ),
+    Option(
+        "tagged", fields.vlans, "Tagged VLANs",
+        "A trunk: the guest gets these with their tags, as 10,20-30, or all. On switches with VLANs.",
+    ),
     Option("description", fields.text, "Description", "Of the tap, as ifconfig(8) shows it."),
     Option("rate_in", fields.rate, "Download limit", "What the guest receives.", kind="size", unit="bit/s"),
     Option("rate_out", fields.rate, "Upload limit", "What the guest sends.", kind="size", unit="bit/s"),

@@ -274,6 +274,11 @@ def name(pattern: str, what: str) -> Field:
     return check
 
 
+# In numbers up to 4094, as "10,20-30" (ifconfig(8), iftagged).
+_VLAN = r"([1-9][0-9]{0,2}|[1-3][0-9]{3}|40[0-8][0-9]|409[0-4])"
+vlans = name(rf"all|{_VLAN}(-{_VLAN})?(,{_VLAN}(-{_VLAN})?){{0,63}}", "VLANs such as 10,20-30, or all")
+
+
 @shape(type=["integer", "string"], minimum=512, pattern="^[0-9]{3,7}$")
 def sector(value: Any) -> int:
     """The size of a disk's sectors in bytes: a power of two from 512."""

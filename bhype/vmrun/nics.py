@@ -7,11 +7,19 @@ bridge itself: behind it stand an ng_pipe(4) and an ng_eiface(4), and that inter
     guest - tap1001 - ng_ether lower - [lower PIPE upper] - ether EIFACE rtap1001 - bridge
 
 Downstream of the pipe (upper to lower) is what the guest receives, upstream is what it sends.
+
+A switch of netgraph is an ng_bridge(4) and an interface, both of its name; taps are joined to it as
+
+    guest - tap1001 - ng_ether lower - link1001 BRIDGE "sw-lan" link0 - ether EIFACE sw-lan
+
+and have no rates of their own.
 """
 
 from __future__ import annotations
 
-from bhype.freebsd import ifconfig, kld, ngctl
+import re
+
+from bhype.freebsd import ifconfig, ifconfig_switch, kld, ngctl
 from bhype.freebsd.command import Command, ParseError
 from bhype.freebsd.ifconfig import Interface
 from bhype.host import CommandError, Host
@@ -19,6 +27,8 @@ from bhype.vmrun.config import Config
 from bhype.vmrun.devices import Device
 
 MODULES = ("ng_ether", "ng_pipe", "ng_eiface")
+# In which each tap that is joined to a switch of netgraph has a link by its own number.
+_NUMBER = re.compile(r"tap([0-9]{1,9})")
 _TROUBLE = (CommandError, ParseError, ValueError)
 Found = dict[str, Interface]
 
@@ -91,7 +101,6 @@ def make(host: Host, config: Config, interfaces: list[Interface]) -> list[str]:
 def _make(host: Host, device: Device, found: Found, warnings: list[str]) -> bool:
     """Whether nothing was said against it: ifconfig(8) only warns about a refused description or MTU."""
     name, description = device.values["name"], device.values.get("description")
-    bridge = device.values.get("bridge")
     mtu = _mtu(device, found)
     tap = found.get(name)
     if tap is None:
@@ -107,7 +116,7 @@ def _make(host: Host, device: Device, found: Found, warnings: list[str]) -> bool
             host.run(ifconfig.set_mtu(name, mtu))
     port, told = shape(host, device, found, mtu)
     warnings += told
-    _join(host, found, bridge if is_up(device) else None, port, {name, port_name(name)})
+    _plug(host, found, device, port)
     return is_sure and port == name
 
 
@@ -120,14 +129,102 @@ def _mtu(device: Device, found: Found) -> int | None:
     return wanted or (found[bridge].mtu if bridge else None) or None
 
 
-def _join(host: Host, found: Found, bridge: str | None, port: str, names: set[str]) -> None:
-    """Make ``port``, and no other of ``names``, a member of ``bridge``, and of no other."""
+def is_node(bridge: Interface) -> bool:
+    """Whether a switch is one of netgraph: its interface is no bridge then."""
+    return "bridge" not in bridge.groups
+
+
+def _plug(host: Host, found: Found, device: Device, port: str) -> None:
+    """Plug the device into its switch, and out of all others. port: the tap, or what stands for it. Raises
+    CommandError, Unmade."""
+    name, bridge = device.values["name"], device.values.get("bridge")
+    here = found[bridge] if bridge and is_up(device) else None
+    names = {name, port_name(name)}
+    _leave_nodes(host, found, name, here)
+    if here is not None and is_node(here):
+        _leave_bridges(host, found, names, None, port)
+        _join_node(host, here.name, name)
+        return
+    _check_vlans(here, device)
+    _leave_bridges(host, found, names, here.name if here else None, port)
+    if here is not None:
+        if port not in here.members:
+            host.run(_add(here, port, device))
+        _set_up(host, here, port, device)
+
+
+def _leave_bridges(host: Host, found: Found, names: set[str], bridge: str | None, port: str) -> None:
+    """Take the interfaces of a device out of all bridges, but ``port`` out of ``bridge``."""
     for other in found.values():
         for member in names.intersection(other.members):
             if other.name != bridge or member != port:
                 host.run(ifconfig.remove_member(other.name, member))
-    if bridge and port not in found[bridge].members:
-        host.run(ifconfig.add_member(bridge, port))
+
+
+def _vlans(device: Device) -> tuple[int, str]:
+    """The VLAN of what comes without a tag, and those of what has one."""
+    return device.values.get("vlan") or ifconfig_switch.UNTAGGED, device.values.get("tagged") or ""
+
+
+def _add(bridge: Interface, port: str, device: Device) -> Command:
+    if not bridge.filters_vlans:
+        return ifconfig.add_member(bridge.name, port)
+    untagged, tagged = _vlans(device)
+    return ifconfig_switch.add_member(bridge.name, port, untagged=untagged, tagged=tagged)
+
+
+def _check_vlans(bridge: Interface | None, device: Device) -> None:
+    """A guest that belongs into a VLAN never gets into all of them. Raises Unmade."""
+    if bridge is None or bridge.filters_vlans:
+        return
+    if device.values.get("vlan") or device.values.get("tagged", "all") != "all":
+        raise Unmade(
+            f"{device.values['name']} is to be in VLANs of the switch {bridge.name}, which has none: its bridge does "
+            "not filter them."
+        )
+
+
+def _set_up(host: Host, bridge: Interface, port: str, device: Device) -> None:
+    """What a member is besides being one: isolated from others, and in its VLANs."""
+    member = bridge.member(port)
+    private = bool(device.values.get("private"))
+    if private != (member is not None and member.is_private):
+        host.run(ifconfig.set_private(bridge.name, port, private=private))
+    untagged, tagged = _vlans(device)
+    if bridge.filters_vlans and member is not None and (member.untagged, member.tagged) != (untagged, tagged):
+        host.run(ifconfig_switch.set_member_vlans(bridge.name, port, untagged=untagged, tagged=tagged))
+
+
+def link_of(tap: str) -> str:
+    """The hook of a netgraph switch that a tap is joined to. Raises Unmade."""
+    match = _NUMBER.fullmatch(tap)
+    if not match:
+        raise Unmade(f"{tap} is no tap with a number, as a switch of netgraph needs it.")
+    return f"link{match[1]}"
+
+
+def _join_node(host: Host, node: str, tap: str) -> None:
+    """Join a tap to the ng_bridge(4) of a switch."""
+    if not host.query(kld.is_loaded("ng_ether")):
+        host.run(kld.load("ng_ether"))
+    link = link_of(tap)
+    if any(hook.name == link for hook in host.query(ngctl.hooks(f"{node}:"))):
+        return
+    # Frames keep the guest's address.
+    host.run(ngctl.message(f"{tap}:", "setautosrc", "0"))
+    host.run(ngctl.connect(f"{node}:", f"{tap}:", link, "lower"))
+
+
+def _leave_nodes(host: Host, found: Found, tap: str, here: Interface | None) -> None:
+    """Take a tap out of all netgraph switches but one."""
+    nodes = [
+        one.name
+        for one in found.values()
+        if one is not here and ifconfig.GROUP in one.groups and one.name.startswith("sw-") and is_node(one)
+    ]
+    for node in nodes if _NUMBER.fullmatch(tap) else ():
+        if any(hook.name == link_of(tap) for hook in host.query(ngctl.hooks(f"{node}:"))):
+            host.run(ngctl.remove_hook(f"{node}:", link_of(tap)))
 
 
 def _verify(device: Device, found: Found) -> None:
@@ -139,6 +236,8 @@ def _verify(device: Device, found: Found) -> None:
         asked = device.values.get(key)
         if asked and got != asked:
             raise Unmade(f"{name} did not take the {key} {asked!r}, it has {got!r}.")
+    if bridge and is_node(found[bridge]):
+        return
     if bridge and is_up(device) and not {name, port_name(name)}.intersection(found[bridge].members):
         raise Unmade(f"{name} did not become a member of {bridge}.")
 
@@ -178,10 +277,10 @@ def set_link(host: Host, device: Device) -> list[str]:
         port = port_name(name) if port_name(name) in found else name
         if is_up(device) and bridge and bridge not in found:
             return [f"The switch {bridge} is missing."]
-        _join(host, found, bridge if is_up(device) else None, port, {name, port_name(name)})
+        _plug(host, found, device, port)
         if is_up(device) != found[name].is_up:
             host.run(ifconfig.up(name) if is_up(device) else ifconfig.down(name))
-    except _TROUBLE as error:
+    except (*_TROUBLE, Unmade) as error:
         return [f"{name} is not as wanted: {error}"]
     return []
 
@@ -201,6 +300,10 @@ def shape(host: Host, device: Device, found: Found, mtu: int | None = None) -> t
     port = port_name(tap)
     if not has_rate(device) and port not in found:
         return tap, []
+    bridge = found.get(str(device.values.get("bridge")))
+    if bridge is not None and is_node(bridge):
+        unshape(host, tap)
+        return tap, [f"The rate of {tap} is not limited: ports of a netgraph switch have no limits."]
     try:
         if port not in found:
             _insert(host, tap, device.values.get("description"), mtu)
@@ -253,11 +356,22 @@ def _dress(port: str, description: str | None, mtu: int | None) -> list[Command]
 
 def unshape(host: Host, tap: str) -> None:
     """Take away the pipe and the interface behind a tap, as far as they are there, whatever they are called."""
-    for path in (f"{port_name(tap)}:", f"{tap}:lower.upper", f"{tap}:lower"):
+    paths = [f"{port_name(tap)}:"]
+    if not _is_at_node(host, tap):
+        paths += [f"{tap}:lower.upper", f"{tap}:lower"]
+    for path in paths:
         try:
             host.run(ngctl.shutdown(path))
         except CommandError:
             continue
+
+
+def _is_at_node(host: Host, tap: str) -> bool:
+    """Whether a tap is joined to a switch of netgraph, which is nothing of its own."""
+    try:
+        return any(hook.kind == "bridge" for hook in host.query(ngctl.hooks(f"{tap}:")))
+    except _TROUBLE:
+        return False
 
 
 def _piped(host: Host) -> set[str]:

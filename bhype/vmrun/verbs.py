@@ -1,7 +1,8 @@
 """What a supervisor can be told by its control socket, verb by verb.
 
 status; stop (the power button); poweroff (the plug); reset; restart {timeout}; limits {limits, nice, protect,
-rates}; link {device, up}. The answer is {"ok", "error", "state"}; what takes time is begun and seen in the state.
+rates}; link {device, up}; port {device, port}, which plugs it into another switch. The answer is {"ok", "error",
+"state"}; what takes time is begun and seen in the state.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Verbs:
             "restart": self.restart,
             "limits": self.limits,
             "link": self.link,
+            "port": self.port,
         }
 
     def handle(self, request: Answer) -> Answer:
@@ -127,8 +129,15 @@ class Verbs:
 
     def link(self, request: Answer) -> str | None:
         """Plug a network device in or out."""
+        return self._replug(request, lambda: changes.with_link(self._of.selected, request))
+
+    def port(self, request: Answer) -> str | None:
+        """Plug a network device into another switch, or otherwise into its own."""
+        return self._replug(request, lambda: changes.with_port(self._of.selected, request))
+
+    def _replug(self, request: Answer, change: Callable[[], Document]) -> str | None:
         of = self._of
-        error = self._take(lambda: changes.with_link(of.selected, request))
+        error = self._take(change)
         if error:
             return error
         wanted = changes.find(of.selected, request["device"])
