@@ -5,7 +5,9 @@ from __future__ import annotations
 from ninja import Router
 
 from .switches.api import router as switches_router
+from .traffic.api import router as traffic_router
 
 router = Router()
 
 router.add_router("/switches", switches_router)
+router.add_router("", traffic_router)
