@@ -25,18 +25,22 @@ def main(server: str, kind: str, name: str) -> None:
             sock.sendto(packet, (server, 53))
             data = sock.recv(4096)
         except OSError as error:
-            print(f"!{type(error).__name__}")
+            tell(f"!{type(error).__name__}")
             return
     _, flags, _, answers, _, _ = struct.unpack_from(">6H", data)
     if flags & 15:
-        print("!" + CODES.get(flags & 15, str(flags & 15)))
+        tell("!" + CODES.get(flags & 15, str(flags & 15)))
     at = 12 + len(question) + 4
     for _ in range(answers):
         _, at = read_name(data, at)
         found, _, _, length = struct.unpack_from(">HHIH", data, at)
         if found == KINDS[kind]:
-            print(value(data, at + 10, found, length))
+            tell(value(data, at + 10, found, length))
         at += 10 + length
+
+
+def tell(line: str) -> None:
+    sys.stdout.write(line + "\n")
 
 
 def read_name(data: bytes, at: int) -> tuple[str, int]:

@@ -6,6 +6,7 @@ import itertools
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tests.labhost import Lab
@@ -13,16 +14,16 @@ from tests.labhost import Lab
 _numbers = itertools.count(1)
 # What the clients do with what they were told; the variables are those of udhcpc and of dhclient-script(8).
 SCRIPT = """#!/bin/sh
-env > {folder}/told.$$
-mv {folder}/told.$$ {folder}/told
 case "${{1:-$reason}}" in
 bound|renew)
     ip addr flush dev eth0 scope global
     ip addr add "$ip/$mask" dev eth0
     [ -z "$router" ] || ip route replace default via "$router" ;;
 BOUND6|RENEW6) ip -6 addr replace "$new_ip6_address/$new_ip6_prefixlen" dev eth0 nodad ;;
+*) exit 0 ;;
 esac
-exit 0
+env > {folder}/told.$$
+mv {folder}/told.$$ {folder}/told
 """
 
 
@@ -54,8 +55,12 @@ class Machine:
         return Path(f"/proc/{self.holder.pid}/ns/net").readlink()
 
     def run(self, *argv: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
-        words = ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net", "--", *argv]
-        return subprocess.run(words, capture_output=True, text=True, check=False, timeout=timeout)
+        return subprocess.run(
+            self._inside(*argv), capture_output=True, text=True, check=False, timeout=timeout
+        )
+
+    def _inside(self, *argv: str) -> list[str]:
+        return ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net", "--", *argv]
 
     def lease(self, *options: str) -> dict[str, str]:
         """What udhcpc is told, {} for nothing."""
@@ -65,22 +70,26 @@ class Machine:
         return self._told() if done.returncode == 0 else {}
 
     def lease6(self) -> dict[str, str]:
-        """What dhclient is told by DHCPv6."""
-        files = ("-lf", str(self.folder / "leases6"), "-pf", str(self.folder / "pid6"))
-        self.run(
-            "dhclient",
-            "-6",
-            "-1",
-            "-d",
-            "-q",
-            "-D",
-            "LL",
-            *files,
+        """What dhclient, which remembers nothing, is told by DHCPv6."""
+        for name in ("told", "leases6"):
+            (self.folder / name).unlink(missing_ok=True)
+        files = (
+            "-lf",
+            str(self.folder / "leases6"),
+            "-pf",
+            str(self.folder / "pid6"),
             "-sf",
             str(self.script),
-            "eth0",
-            timeout=12,
         )
+        client = subprocess.Popen(
+            self._inside("dhclient", "-6", "-1", "-d", "-q", "-D", "LL", *files, "eth0"),
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 20
+        while not (self.folder / "told").exists() and time.monotonic() < deadline and client.poll() is None:
+            time.sleep(0.02)
+        client.kill()
+        client.wait()
         return self._told()
 
     def _told(self) -> dict[str, str]:

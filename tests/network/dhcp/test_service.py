@@ -25,7 +25,9 @@ def served(lab: Lab) -> Lab:
 
 
 def make_interface(lab: Lab, name: str = "sw-nat", address: str = "10.77.0.1/24") -> None:
-    lab.commands("/sbin/ifconfig", "bridge", "create", "name", name, "up")
+    """As the operation of switches does it, which these tests do without."""
+    mark = f"bhype/switch/{name.removeprefix('sw-')}"
+    lab.commands("/sbin/ifconfig", "bridge", "create", "descr", mark, "group", "bhype", "name", name, "up")
     lab.commands("/sbin/ifconfig", name, "inet", address)
 
 
