@@ -22,6 +22,7 @@ PROGRAMS = {
     **{"bin/ps": "ps", "bin/freebsd-version": "freebsd_version", "usr/bin/uname": "uname"},
     **{f"usr/sbin/{name}": name for name in ("bhyve", "bhyvectl", "bhyveload", "devctl", "ngctl", "pciconf")},
     **{f"usr/bin/{name}": name for name in ("nice", "protect", "rctl", "renice")},
+    **{"sbin/pfctl": "pfctl", "usr/sbin/tcpdump": "tcpdump"},
     "usr/local/sbin/grub-bhyve": "grub_bhyve",
     **{"usr/bin/zstream": "zstream", "usr/bin/limits": "limits", "usr/local/bin/qemu-img": "qemu_img"},
 }

@@ -31,7 +31,9 @@ _LIMITS = (
 
 
 class Options(Words):
-    """filter_opts and its kin of parse.y."""
+    """filter_opts and its kin of parse.y. internal: the text is what `show` printed."""
+
+    internal = False
 
     def logging(self) -> tuple[str, ...] | None:
         """``log`` with its options, or None."""
@@ -70,6 +72,9 @@ class Options(Words):
             found["tag"] = self._tag()
         elif self.accept("rtable"):
             found["table_number"] = self.number(0, 0, "invalid rtable id")
+        elif self.internal and self.accept("("):  # after a probability, print_rule() puts them there
+            found["limits"] = self.state_options()
+            self.expect(")")
         elif translation:
             self.wrong()
         elif self.says("scrub") or self.sees("scrub"):

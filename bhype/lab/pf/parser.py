@@ -321,7 +321,7 @@ class Parser(statements.Statements):
         try:
             text = self.world.read(path)
         except OSError as error:
-            self.errors.append(f"cannot open the include file {path!s}: {error.strerror}")
+            self.errors.append(f"pfctl: {path}: {error.strerror}")
             self.refuse(f"failed to include file {path}")
         if self.peek()[0] == "\n":
             self.take()

@@ -112,10 +112,15 @@ def _icmp(rule: Rule) -> str:
     return words
 
 
-def text(rule: Rule, *, counts: Counts | None = None, numeric: bool = False) -> str:
-    """One rule on one line, without the number that -vv puts before it."""
+def text(rule: Rule, *, counts: Counts | None = None, numeric: bool = False, escape: bool = False) -> str:
+    """One rule on one line, without the number that -vv puts before it.
+
+    escape: quotes inside of quotes have a backslash, and anchors in braces their name, so that it can be read again.
+    """
     is_anchor = rule.action in _ANCHORS
     words = _head(rule)
+    if escape and rule.anchor.startswith("_"):
+        words += f' "{rule.anchor}"'
     words += f" {rule.direction}" if rule.direction else ""
     if rule.log is not None:
         words += " log" + (f" ({', '.join(rule.log)})" if rule.log else "")
@@ -151,7 +156,8 @@ def text(rule: Rule, *, counts: Counts | None = None, numeric: bool = False) -> 
     words += "".join(f" {each}" for each in rule.scrub)
     words += " allow-opts" * rule.allow_options
     words += " fragment reassemble" if rule.action == "scrub" else ""
-    words += "".join(f' label "{each}"' for each in rule.labels)
+    labels = [each.replace('"', '\\"') for each in rule.labels] if escape else rule.labels
+    words += "".join(f' label "{each}"' for each in labels)
     words += f" ridentifier {rule.identifier}" if rule.identifier else ""
     words += f" {rule.pipe}" if rule.pipe else ""
     if rule.queue:

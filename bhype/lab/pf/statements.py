@@ -20,7 +20,6 @@ class Statements(Options):
     """Each method reads one statement from its first word and adds its rules to ``ruleset``."""
 
     ruleset: Ruleset
-    internal = False
     anonymous = 0
 
     def _fromto(self) -> dict[str, list[Any]]:
