@@ -81,17 +81,22 @@ def _ports(vm: VM, running: list[Document] | None) -> Iterator[Port]:
     by_tap = {entry.get("name"): entry for entry in running or ()}
     statics = addresses_of(vm.cloud_init)
     for nic in vm.nics.all():
-        started = by_tap.get(nic.tap)
+        started = by_tap.get(nic.port)
         if not (nic.is_attached or started):
             continue
+        options = nic.options if started is None else started
         yield Port(
             key=port_key(nic),
             index=nic.index,
             switch_id=nic.switch_id,
             mac=str((started or {}).get("mac") or nic.mac).lower(),
             interface=interface_of(nic, started),
-            may_spoof=bool(getattr(nic, "may_spoof", False)),
+            may_spoof=nic.may_spoof,
             static=statics.get(nic.index, ()),
+            is_linked=options.get("link", "up") == "up",
+            is_private=options.get("private") is True,
+            vlan=options.get("vlan"),
+            tagged=str(options.get("tagged") or ""),
         )
 
 

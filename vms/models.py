@@ -247,6 +247,8 @@ class Nic(models.Model):
     mac = models.CharField(max_length=17, db_index=True)
     # A copy that took its original's address along: the two are never on together on one switch.
     shares_mac = models.BooleanField(default=False)
+    # It may send in the name of others, as routers and clusters do: the switch does not guard it.
+    may_spoof = models.BooleanField(default=False)
     options = models.JSONField(default=dict, blank=True)
     is_attached = models.BooleanField(default=True)
 
@@ -264,6 +266,12 @@ class Nic(models.Model):
     def tap(self) -> str:
         """The tap interface; numbered by row, so that it is known before the start and never shared."""
         return f"tap{1000 + self.pk}"
+
+    @property
+    def port(self) -> str:
+        """What its switch knows it by: its tap, or the port of a VALE switch, which has no interface."""
+        is_vale = self.switch is not None and self.switch.technology == Switch.Technology.VALE
+        return f"{self.switch.vale}:{1000 + self.pk}" if self.switch and is_vale else self.tap
 
 
 class Device(models.Model):

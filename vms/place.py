@@ -56,7 +56,7 @@ class Need:
 def needs(vm: VM, document: Document, taps: set[str] | None = None) -> list[Need]:
     """All that reaches beyond the VM in ``document``, its targets included; it need not be valid.
 
-    taps: those of the VM's ports on switches; None where these have no names yet."""
+    taps: names of the VM's ports on switches; None where these have no names yet."""
     found = list(_Reach(vm, document, "", taps).needs())
     targets = document.get("targets")
     for name, part in targets.items() if isinstance(targets, dict) else ():
@@ -83,7 +83,7 @@ class _Reach:
     def __init__(self, vm: VM, part: Document, before: str, taps: set[str] | None) -> None:
         self.vm, self.part, self.before, self.taps = vm, part, before, taps
         self.homes = homes(vm)
-        self.switches = {switch.interface for switch in vm.host.switches.all()}
+        self.switches = {row.interface: plan.port_type(row)[0] for row in vm.host.switches.all()}
 
     def needs(self) -> Iterator[Need]:
         for key, option in KEYS.items():
@@ -173,9 +173,8 @@ class _Reach:
     def _is_on_switch(self, values: Document) -> bool:
         # Without a type bhyve guesses it from the name: "netmap:em0" reads along on the host's own network.
         return (
-            values.get("type") == "tap"
+            values.get("type") == self.switches.get(str(values.get("bridge")))
             and (self.taps is None or values.get("name") in self.taps)
-            and values.get("bridge") in self.switches
             and values.get("fix") is True
             and str(values.get("description")).startswith(f"bhype/vm/{self.vm.uuid}/")
         )
@@ -286,7 +285,7 @@ def check(host: LocalHost, vm: VM) -> None:
                 raise OperationFailed(f"{name} is not a dataset that bHype made, mounted on /{name}.")
     # A locked dataset is not mounted: what were written to it would lie in the clear beside it.
     keys.require_unlocked(host, vm.pool, vm.dataset, vm.name)
-    taps = {nic.tap for nic in vm.nics.all() if nic.switch is not None}
+    taps = {nic.port for nic in vm.nics.all() if nic.switch is not None}
     for need in needs(vm, document, taps):
         if problem := refusal(host, vm, need):
             raise OperationFailed(f"{vm.name}: {need.where}: {need.key}: {problem}")

@@ -22,6 +22,8 @@ from bhype.vmrun.rundir import RUN_DIR
 from .sizes import GIB, MIB, human
 
 if TYPE_CHECKING:
+    from network.models import Switch
+
     from .models import VM, Disk, Nic
 
 Document = dict[str, Any]
@@ -103,6 +105,17 @@ def is_seed(entry: Any) -> bool:
     """Whether a device of a document is the seed of some VM, which no other VM gets."""
     path = entry.get("path") if isinstance(entry, dict) else None
     return isinstance(path, str) and re.fullmatch(r"/.+/bhype/vms/[^/]+/seed\.iso", path) is not None
+
+
+# How the ports of switches are joined to the host.
+SWITCH_TYPES = frozenset({"tap", "vale"})
+
+
+def port_type(switch: Switch | None) -> tuple[str, str]:
+    """The type of a port on a switch, and a name that holds the place of its own."""
+    if switch is not None and switch.technology == switch.Technology.VALE:
+        return "vale", f"{switch.vale}:0"
+    return "tap", "tap0"
 
 
 def tap_description(vm: VM, index: int) -> str:
@@ -235,15 +248,18 @@ def nic_entry(vm: VM, nic: Nic) -> Document:
     if nic.switch is None:
         options |= {"name": nic.backend} if nic.backend else {}
     else:
+        is_vale = nic.switch.technology == nic.switch.Technology.VALE
         options |= {
-            "type": "tap",
-            "name": nic.tap,
+            "type": "vale" if is_vale else "tap",
+            "name": nic.port,
             "fix": True,
             "bridge": nic.switch.interface,
             "description": tap_description(vm, nic.index),
         }
         if nic.model == nic.Model.VIRTIO and nic.switch.mtu != 1500:
             options.setdefault("mtu", nic.switch.mtu)
+        if nic.switch.is_isolated:
+            options["private"] = True
     return _device(nic.model, nic.slot, options)
 
 

@@ -333,17 +333,20 @@ class _Draft:
         found = dict(kind.normalise(found)) if kind.normalise else found
         with suppress(ValueError):
             found |= {"slot": str(fields.slot(found["slot"]))} if "slot" in found else {}
-        if kind.group == NETWORK_GROUP and found.get("type", "tap") == "tap":
+        if kind.group == NETWORK_GROUP and found.get("type", "tap") in plan.SWITCH_TYPES:
             self._plug(f"emulations[{number}] {kind.name}", found)
         return found
 
     def _plug(self, where: str, entry: Document) -> None:
         """The row of a port on a switch knows its tap; until it is there any name holds the place."""
-        switches = {switch.interface for switch in self.vm.host.switches.all()}
+        switches = {switch.interface: switch for switch in self.vm.host.switches.all()}
         bridge = entry.get("bridge")
-        if bridge in switches:
+        kind, name = plan.port_type(switches.get(bridge) if isinstance(bridge, str) else None)
+        if isinstance(bridge, str) and bridge in switches and entry.get("type", "tap") in {"tap", kind}:
+            # Plugged into a switch of another technology it has another name.
+            kept = entry.get("name", name) if entry.get("type", "tap") == kind else name
             mark = plan.tap_description(self.vm, 0)
-            entry |= {"type": "tap", "name": entry.get("name", "tap0"), "fix": True, "description": mark}
+            entry |= {"type": kind, "name": kept, "fix": True, "description": mark}
         elif isinstance(bridge, str) and bridge.startswith("sw-"):
             known = ", ".join(sorted(switches)) or "none"
             self.fault("bridge", f"There is no switch {bridge}. Known: {known}.", where)

@@ -142,7 +142,8 @@ class _Writer:
     # Network ports.
 
     def nic(self, where: str, entry: Document) -> None:
-        switch = self.switches.get(str(entry.get("bridge"))) if entry.get("type") == "tap" else None
+        on_switch = entry.get("type") in plan.SWITCH_TYPES
+        switch = self.switches.get(str(entry.get("bridge"))) if on_switch else None
         row = self._old_nic(entry)
         if row is None:
             indexes = {nic.index for nic in self.old_nics}
@@ -168,6 +169,8 @@ class _Writer:
             row.options = _options(entry, _OF_SWITCH | {"mac"})
             if row.model == Nic.Model.VIRTIO and switch.mtu != 1500 and row.options.get("mtu") == switch.mtu:
                 del row.options["mtu"]
+            if switch.is_isolated:
+                row.options.pop("private", None)
         row.save()
         self.nics.add(row.pk)
 
@@ -175,7 +178,7 @@ class _Writer:
         """By its tap, its address or its place, in that order."""
         free = [nic for nic in self.old_nics if nic.pk and nic.pk not in self.nics]
         mac = str(entry.get("mac", "")).lower()
-        by_tap = [nic for nic in free if nic.switch_id and nic.tap == entry.get("name")]
+        by_tap = [nic for nic in free if nic.switch_id and nic.port == entry.get("name")]
         by_mac = [nic for nic in free if nic.mac == mac]
         by_slot = [nic for nic in free if nic.is_attached and nic.slot == entry["slot"] and not mac]
         return next(iter([*by_tap, *by_mac, *by_slot]), None)

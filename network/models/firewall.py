@@ -161,6 +161,7 @@ class Firewall(models.Model):
     """What is known of a host's packet filter: all of it observed."""
 
     host = models.OneToOneField(Host, on_delete=models.CASCADE, related_name="firewall")
+    has_pf = models.BooleanField(default=False, help_text="pf is in the kernel")
     # What the rules are made of and only the host can tell: see network.firewall.world.Seen.
     seen = models.JSONField(default=dict)
     # The self-test of NAT and the firewall: see network.nat.checks.Check.

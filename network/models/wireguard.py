@@ -26,6 +26,11 @@ class Mesh(models.Model):
         return self.name
 
     @property
+    def subject(self) -> str:
+        """The mesh as a live topic and as the subject of tasks."""
+        return f"mesh:{self.pk}"
+
+    @property
     def interface(self) -> str:
         return f"wg-{self.name}"
 
@@ -45,6 +50,12 @@ class MeshPeer(models.Model):
     public_key = models.CharField(max_length=44, blank=True)
     # Further networks that are behind it.
     routes = models.JSONField(default=list, blank=True)
+    # Its host is to leave: the row goes when the host has taken the interface down.
+    is_leaving = models.BooleanField(default=False)
+    # The revision of the mesh that its host has applied.
+    applied = models.PositiveIntegerField(default=0)
+    # What is not as wanted on its host, as sentences.
+    problems = models.JSONField(default=list, blank=True)
     # Observed, on this peer's host, by the public keys of the others: {"handshake": seconds since 1970, "received":
     # bytes, "sent": bytes}.
     is_up = models.BooleanField(default=False)

@@ -10,7 +10,7 @@ from bhype.freebsd import ifconfig, ngctl, valectl
 from bhype.freebsd.command import ParseError, Query
 from bhype.host import CommandError
 from bhype.hosts.models import Host
-from bhype.vmrun.nics import port_name
+from bhype.vmrun.nics import port_name, tap_of
 from network import guests
 from network.models import Switch
 
@@ -63,8 +63,9 @@ def wanted(switches: Iterable[Switch], seen: Seen | None = None) -> dict[int, Wa
     ports: dict[int, list[Port]] = {}
     for guest in guests.find(host_id=rows[0].host_id):
         for port in guest.ports if guest.is_on else ():
-            shaped = port_name(port.interface)
-            name = shaped if shaped in there else port.interface
+            # One with a rate has another interface in the bridge.
+            tap = tap_of(port.interface)
+            name = port_name(tap) if port_name(tap) in there else tap
             if port.switch_id in found and port.is_linked and name in there:
                 made = Port(name, port.is_private, port.vlan, port.tagged)
                 ports.setdefault(port.switch_id, []).append(made)

@@ -59,8 +59,9 @@ def _lost(rows: list[Switch], seen: Seen) -> dict[int, list[str]]:
     bridges = {row.pk for row in rows if row.technology == Switch.Technology.BRIDGE}
     for guest in guests.find(host_id=rows[0].host_id) if rows else ():
         for port in guest.ports if guest.is_on else ():
-            if port.switch_id in bridges and port.interface not in there:
-                said = f"{guest.name} runs, but its interface {port.interface} is gone. Restart it to bring it back."
+            tap = tap_of(port.interface)
+            if port.switch_id in bridges and tap and tap not in there:
+                said = f"{guest.name} runs, but its interface {tap} is gone. Restart it to bring it back."
                 found.setdefault(port.switch_id or 0, []).append(said)
     return found
 

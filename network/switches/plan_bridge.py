@@ -74,17 +74,21 @@ def _vlan_filter(wanted: Wanted, found: Interface | None) -> list[Command]:
 
 
 def _ports(wanted: Wanted, found: Interface | None, seen: Seen) -> list[Command]:
-    """Plug guests in that have lost their bridge, and set their isolation and VLANs."""
+    """Plug guests in that have lost their bridge, and set their isolation and VLANs. One that is in another bridge runs
+    with what was wanted before."""
     steps = []
+    elsewhere = {
+        member
+        for one in seen.interfaces
+        if one is not found and "bridge" in one.groups
+        for member in one.members
+    }
     for port in wanted.ports:
-        if seen.get(port.interface) is None:
+        if seen.get(port.interface) is None or port.interface in elsewhere:
             continue
         member = found.member(port.interface) if found is not None else None
         untagged, tagged = (port.untagged or ifconfig_switch.UNTAGGED, port.tagged)
         if member is None:
-            for other in seen.interfaces:
-                if other is not found and "bridge" in other.groups and port.interface in other.members:
-                    steps.append(ifconfig.remove_member(other.name, port.interface))
             steps.append(_add(wanted, port.interface, untagged, tagged))
         elif wanted.has_vlans and not is_in(member, untagged, tagged):
             steps.append(
