@@ -11,18 +11,29 @@ class NetworkConfig(AppConfig):
         from bhype.hosts import checklist, observer
         from bhype.ui import search
 
+        from .changes import kinds
         from .changes import observe as changes
         from .dhcp import observe as dhcp
+        from .firewall import observe as firewall
         from .switches import observe, views
         from .traffic import observe as traffic
 
         observer.register(changes.observe, "changes")
         observer.register(observe.observe, "switches")
         observer.register(dhcp.observe, "dhcp")
+        new_rules = "New rules of the firewall"
+        kinds.register(
+            kinds.Kind(
+                "firewall", new_rules, "network.confirm_rules", "network.revert_rules", "network:firewall"
+            )
+        )
+        observer.register(firewall.observe, "firewall", slow=True)
+        observer.on_boot(firewall.on_boot)
         observer.register(traffic.observe, "traffic", slow=True)
         checklist.register(observe.checklist)
         checklist.register(dhcp.checklist)
-        for prefix in ("switch", "switches", "network", "changes", "change", "leases"):
+        words = ("switch", "switches", "network", "changes", "change", "leases", "firewall", "ruleset")
+        for prefix in (*words, "firewall-counters"):
             live.register(prefix, lambda user, _topic: bool(user.can("network.view")))
         live.register("traffic", lambda user, topic: topic == "traffic" and bool(user.can("self")))
         search.register("Switches", views.find)

@@ -1,0 +1,128 @@
+"""Whether pf has what is wanted: tables follow addresses, drift is noticed and mended, rules are counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+
+from bhype.freebsd import kld, pfctl
+from bhype.freebsd.pf import Ruleset as Wanted
+from bhype.hosts.models import Host
+from bhype.hosts.observer import Sweep, ask_once
+from bhype.live import publish
+from bhype.tasks import ask
+from network.models import Firewall, Forward, Rule
+
+from . import base, compile, loaded, rulesets, seen, tables
+from .loaded import BASE, RULES
+from .world import load
+
+OPERATION = "network.ensure_firewall"
+# In sweeps. Addresses change now and then; what is loaded is changed by somebody else seldom.
+FOLLOW_EVERY, LOOK_EVERY = 2, 5
+NOT_ON = "pf is switched off: no rule works, and NAT does not either."
+NOT_CALLED = "The rules of pf.conf do not ask bHype's anchors ({missing}): what is written here does nothing."
+
+# By host: what was asked for last. Of this process.
+_asked: dict[str, str] = {}
+
+
+def observe(sweep: Sweep) -> None:
+    """Nothing is done while pf is not in the kernel: that is for a person to decide."""
+    if not sweep.every(FOLLOW_EVERY):
+        return
+    row = Firewall.objects.get_or_create(host=sweep.row)[0]
+    ended = rulesets.settle(sweep.row, sweep.host)
+    if sweep.every(LOOK_EVERY):
+        _look(sweep, row)
+    if not row.has_pf:
+        return
+    drift = _drift(sweep, row)
+    if drift or ended:
+        _ask(sweep.row, drift or f"rule set {ended[0].number} is {ended[0].state}")
+    if sweep.every(LOOK_EVERY):
+        _count(sweep)
+
+
+def on_boot(host: Host) -> None:
+    """pf forgets its anchors at a boot: they are loaded before anything else is started."""
+    if Firewall.objects.filter(host=host, has_pf=True).exists():
+        ask(OPERATION, {}, None)
+
+
+def _ask(host: Host, drift: str) -> None:
+    """What was changed is loaded at once; what was asked for before and did not help, only after a while."""
+    if _asked.get(host.name) == drift:
+        ask_once(OPERATION)
+        return
+    _asked[host.name] = drift
+    ask(OPERATION, {}, None)
+
+
+def _look(sweep: Sweep, row: Firewall) -> None:
+    """Write what only the host can tell, and what is wrong with pf itself."""
+    has_pf = sweep.ask(kld.is_loaded("pf"))
+    found = seen.document(seen.look(sweep.host, sweep.ask)) if has_pf else row.seen
+    problems = _problems(sweep) if has_pf else []
+    if (has_pf, found, problems) == (row.has_pf, row.seen, row.problems):
+        return
+    row.has_pf, row.seen, row.problems = has_pf, found, problems
+    with transaction.atomic():
+        row.save(update_fields=["has_pf", "seen", "problems"])
+        publish("firewall")
+
+
+def _problems(sweep: Sweep) -> list[str]:
+    if not sweep.ask(pfctl.is_enabled()):
+        return [NOT_ON]
+    missing = missing_calls(sweep.ask)
+    return [NOT_CALLED.format(missing=", ".join(missing))] if missing else []
+
+
+def missing_calls(question: Any) -> list[str]:
+    """Which of the lines "nat-anchor", "rdr-anchor" and "anchor" the loaded main rules lack."""
+    nat, rdr = question(pfctl.called_translations())
+    plain = question(pfctl.called_filters())
+    found = {"nat-anchor": nat, "rdr-anchor": rdr, "anchor": plain}
+    return [line for line, called in found.items() if not called & {"bhype/*", "*"}]
+
+
+def _drift(sweep: Sweep, row: Firewall) -> str:
+    """What is not as wanted, as words that change with it; "" when all is right. Tables are mended on the way."""
+    world = load(sweep.row, seen.stored(row))
+    force = rulesets.in_force(sweep.row, sweep.host)
+    every = loaded.read(sweep.host)
+    words = []
+    for anchor, wanted in _wanted(world, force):
+        had = every.get(anchor)
+        if had is None:
+            words.append(f"{anchor} was never loaded")
+        elif had.skeleton != loaded.digest(wanted.skeleton):
+            words.append(f"{anchor} is to be {loaded.digest(wanted.skeleton)[:12]}")
+        elif sweep.every(LOOK_EVERY) and had.printed != loaded.printed(anchor, sweep.ask):
+            words.append(f"{anchor} was changed by somebody else, or is gone")
+            sweep.problem(f"Somebody else has changed what pf has in {anchor}: it is loaded again.")
+        else:
+            tables.follow(sweep.host, anchor, wanted, had)
+    return "; ".join(words)
+
+
+def _wanted(world: Any, force: rulesets.InForce) -> list[tuple[str, Wanted]]:
+    return [(BASE, base.base(world)), (RULES, compile.rules(force.document, world).ruleset)]
+
+
+def _count(sweep: Sweep) -> None:
+    """Write the counters of rules and forwards."""
+    counters = sweep.ask(pfctl.counters(RULES))
+    changed = False
+    for model, label in ((Rule, compile.rule_label), (Forward, compile.forward_label)):
+        rows: Any = model.objects.filter(host=sweep.row).only("pk", "packets", "octets")
+        for row in rows:
+            found = counters.get(label(row.pk))
+            if found is not None and (found.packets, found.octets) != (row.packets, row.octets):
+                model.objects.filter(pk=row.pk).update(packets=found.packets, octets=found.octets)
+                changed = True
+    if changed:
+        with transaction.atomic():
+            publish("firewall-counters")
