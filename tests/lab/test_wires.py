@@ -14,7 +14,6 @@ from bhype.lab import bhyve_state, wires
 from tests.guest import build
 from tests.guest.console import Console
 from tests.lab.conftest import drop_lab, make_lab, named
-from tests.lab.guests import ROM
 
 
 def links(lab):
