@@ -348,7 +348,7 @@ class _Builder:
         for record in self._checked():
             match record.kind, record.words:
                 case "CNAME", (target,):
-                    if record.name in aliases or _loops(record.name, target, aliases):
+                    if record.name in aliases or loops(record.name, target, aliases):
                         self.problems.append(f"{record.name} stands for a name twice or for itself.")
                         continue
                     aliases[record.name] = target
@@ -462,7 +462,7 @@ def gaps(first: Address, last: Address, kept: Iterable[Address]) -> Iterator[tup
         yield kind(start), kind(end)
 
 
-def _loops(name: str, target: str, aliases: dict[str, str]) -> bool:
+def loops(name: str, target: str, aliases: dict[str, str]) -> bool:
     seen = {name}
     while target not in seen:
         seen.add(target)

@@ -56,6 +56,14 @@ def of(host: Host) -> list[Wanted]:
     return found
 
 
+def service_of(switch: Switch) -> Service:
+    """What the dnsmasq of a switch would do, with its columns as they are here, saved or not."""
+    rows = _rows([switch.pk], ports([switch.pk]))[switch.pk]
+    rows.plugged, _ = _named(rows.plugged)
+    others = [one for one in Switch.objects.filter(host=switch.host_id) if is_served(one)]
+    return _service(switch, rows, others)
+
+
 def ports(switches: Iterable[int]) -> dict[int, list[Plugged]]:
     """The ports on each of these switches, by guest. A guest's first is called as it is, others NAME-nicNUMBER."""
     found: dict[int, list[Plugged]] = defaultdict(list)
