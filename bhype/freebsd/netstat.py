@@ -67,3 +67,36 @@ def _counters(entry: dict[str, Any]) -> Counters:
         # netstat(1) has called it both.
         + number("send-errors", "sent-errors"),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route. destination: a network, such as 10.77.0.0/24, an address, or "default"; gateway: an address, or
+    "link#3" for what is reached directly."""
+
+    destination: str
+    gateway: str
+    flags: str
+    interface: str
+
+
+def routes() -> Query[list[Route]]:
+    """The routes of the host, of both families (S:usr.bin/netstat/route.c)."""
+    return Query(Command((PROGRAM, "--libxo", "json", "-rn")), _routes)
+
+
+def _routes(text: str) -> list[Route]:
+    try:
+        families = json.loads(text)["statistics"]["route-information"]["route-table"]["rt-family"]
+        return [
+            Route(
+                str(entry["destination"]),
+                str(entry["gateway"]),
+                str(entry["flags"]),
+                str(entry["interface-name"]),
+            )
+            for family in families
+            for entry in family.get("rt-entry") or ()
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ParseError(f"netstat's answer is not understood: {error!r}") from error
