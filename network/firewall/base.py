@@ -5,6 +5,7 @@ Why it is written so is in docs/firewall.md.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv6Network, ip_address, ip_network
 
 from bhype.freebsd import pf
@@ -40,7 +41,7 @@ def base(world: World) -> Ruleset:
     translations: list[Nat | Rdr] = []
     for net in world.nets:
         if net.kind == "nat":
-            nats, more = _nat(net, world)
+            nats, more = _nat(net, world, names)
             translations += nats
             filters += more
     tables = tuple(names.tables[name] for name in sorted(names.tables))
@@ -131,7 +132,7 @@ def _services(net: Net) -> list[Filter]:
     return made
 
 
-def _nat(net: Net, world: World) -> tuple[list[Nat | Rdr], list[Filter]]:
+def _nat(net: Net, world: World, names: Names) -> tuple[list[Nat | Rdr], list[Filter]]:
     """NAT of IPv4; of IPv6 for addresses that the internet does not route (fc00::/7), others are routed as they are.
 
     What comes from outside to the guests' subnet by itself is marked: `compile.rules` drops it on the bridge, unless a
@@ -152,8 +153,15 @@ def _nat(net: Net, world: World) -> tuple[list[Nat | Rdr], list[Filter]]:
         elif way and to:
             translations.append(Nat(way, family, inside, inside.but(), to, tag=NAT_TAG))
             filters.append(Filter("pass", "out", (way,), family, tagged=NAT_TAG))
+        unasked = Filter("pass", "in", (), family, target=inside, tag=UNASKED_TAG, untagged=FORWARD_TAG)
         filters += [
-            Filter("pass", "in", (outer,), family, target=inside, tag=UNASKED_TAG, untagged=FORWARD_TAG)
+            replace(unasked, interfaces=(outer,))
             for outer in sorted({*world.outer, way} - {"", net.interface})
+        ]
+        # On a switch with an uplink the guests are no strangers.
+        filters += [
+            replace(unasked, interfaces=(other.interface,), source=names.place(f"switch:{other.uuid}").but())
+            for other in world.filtered
+            if other.is_open and other.pk != net.pk
         ]
     return translations, filters

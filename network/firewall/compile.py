@@ -230,9 +230,10 @@ def default(net: Net, names: Names) -> list[Filter]:
         made += [*essentials(tap[0], "out"), replace(into, interfaces=tap, is_stateless=net.passes_in)]
     # The other half of the way between guests and what is behind the uplink, so that a "block" that the user's own
     # rules have for the host does not cut it.
-    return [
-        *made,
-        Filter("pass", "in", bridge, target=here, is_stateless=True),
-        Filter("pass", "out", bridge, source=here, is_stateless=True),
-        Filter("pass", "out", bridge, is_stateless=True, tagged=GUEST_TAG),
-    ]
+    for way in (bridge, *((uplink,) for uplink in net.uplinks if net.has_ports)):
+        made += [
+            Filter("pass", "in", way, target=here, is_stateless=True),
+            Filter("pass", "out", way, source=here, is_stateless=True),
+            Filter("pass", "out", way, is_stateless=True, tagged=GUEST_TAG),
+        ]
+    return made

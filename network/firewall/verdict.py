@@ -34,6 +34,7 @@ class Verdict:
     place: int = 0
 
 
+DNS_PORT = 53
 PASSES = Verdict(passes=True, about="", sentence="No rule of a guest or a switch is about this packet.")
 
 
@@ -70,12 +71,17 @@ def _net_of(address: str, world: World) -> Net | None:
 
 
 def _decide(document: Document, names: Names, net: Net, direction: str, packet: Packet) -> Verdict:
+    if direction == "out" and net.has_dns and packet.target in net.own and packet.port == DNS_PORT:
+        return PASSES
     for place, row in enumerate(document.rules, 1):
         if row.is_enabled and row.direction == direction and _meets(row, names, net, packet):
             passes = row.action == "pass"
             return Verdict(
                 passes, f"rule:{row.id}", f"Rule {place} {'lets it pass' if passes else 'drops it'}.", place
             )
+    if direction == "in" and net.kind == "nat" and not _in_table(packet.source, names.inside()):
+        unasked = f"No rule is about it, and nobody comes in to {net.name} from outside unasked: forward a port to it."
+        return Verdict(passes=False, about=f"switch:{net.uuid}", sentence=unasked)
     policy = next((one for one in document.switches if one.uuid == net.uuid), None)
     way = (policy or net).passes_in if direction == "in" else (policy or net).passes_out
     what = "lets" if way else "does not let"

@@ -51,7 +51,7 @@ class Guest:
 class Net:
     """A switch. addresses: the host's own on it with prefix lengths; is_open: machines that are no guests are on it,
     too, by an uplink, a tunnel or as somebody else's bridge; is_filtered: pf sees what the host routes to and from it;
-    has_ports: pf sees each port, and what its guests send one another."""
+    has_ports: pf sees each port, and what its guests send one another; uplinks: the members that are no guest's."""
 
     pk: int
     uuid: str
@@ -69,6 +69,7 @@ class Net:
     nat_interface: str = ""
     passes_in: bool = True
     passes_out: bool = True
+    uplinks: tuple[str, ...] = ()
 
     @property
     def subnets(self) -> tuple[str, ...]:
@@ -139,7 +140,8 @@ def load(host: Host, seen: Seen) -> World:
     """Everything about ``host``, in a constant number of queries."""
     found = registry.find(host_id=host.pk)
     addresses = known.of(host, found)
-    nets = tuple(_net(switch) for switch in Switch.objects.filter(host=host, is_deleting=False))
+    taps = {port.interface for guest in found for port in guest.ports}
+    nets = tuple(_net(switch, taps) for switch in Switch.objects.filter(host=host, is_deleting=False))
     members = frozenset(seen.members)
     return World(
         nets,
@@ -176,7 +178,7 @@ def _port(port: registry.Port, addresses: Iterable[known.Known], members: frozen
     )
 
 
-def _net(switch: Switch) -> Net:
+def _net(switch: Switch, taps: set[str]) -> Net:
     return Net(
         switch.pk,
         str(switch.uuid),
@@ -195,6 +197,7 @@ def _net(switch: Switch) -> Net:
         switch.nat_interface,
         switch.passes_in,
         switch.passes_out,
+        tuple(member for member in switch.members if member not in taps),
     )
 
 
