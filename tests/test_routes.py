@@ -18,6 +18,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from bhype.accounts.models import ApiToken, AuditEntry, SshKey
 from bhype.api import api
 from bhype.tasks.models import Task
+from network.models import DnsRecord, Lease
 from storage.models import (
     CatalogueEntry,
     Dataset,
@@ -67,8 +68,11 @@ def world(vm, host, pool, switch, alice, stranger, viewer, operator, admin):
     )
     image = Image.objects.create(pool=pool, name="debian12", state="ready")
     upload = Upload.objects.create(pool=pool, user=alice, name="Secret plans.img", size=5)
+    record = DnsRecord.objects.create(switch=switch, name="www", kind="A", value="10.77.0.5")
+    lease = Lease.objects.create(switch=switch, address="10.77.0.123", mac="58:9c:fc:00:00:01", hostname="web1")
     AuditEntry.objects.create(username="alice", action="vms.start", object="web1")
     return {
+        "record": record.pk, "lease": lease.pk, "change": 1,
         "image": image.pk, "upload": upload.uuid, "entry": CatalogueEntry.objects.first().pk,
         "vm": vm.name, "name": vm.name, "switch": switch.name, "pool": pool.name, "host": host.name, "iso": iso.pk,
         "dataset": dataset.name, "snapshot": taken.pk, "policy": policy.pk,
@@ -78,6 +82,7 @@ def world(vm, host, pool, switch, alice, stranger, viewer, operator, admin):
         "template": template.pk, "template_id": template.pk, "preset": "debian12",
         "code": "0" * 40, "path": "x", "key": "x", "session": "x", "tab": "hardware", "action": "start", "index": 0,
         "file": "x.ova", "section": "processor", "device": "virtio-rnd", "slot": "0-4-0",
+        "pool_id": 1, "allocation_id": 1,
     }  # fmt: skip
 
 
