@@ -255,7 +255,7 @@ class VMForm(OptionalPassphrase, _Common):
             taken = VM.objects.filter(host=self.host, name__startswith="vm").values_list("name", flat=True)
             self.initial.setdefault("name", plan.suggest_name(taken))
             self.initial.setdefault("owner", user.pk)
-            self.initial.setdefault("switch", self.host.switches.order_by("kind").first())
+            self.initial.setdefault("switch", self.host.switches.by_use().first())
             self.initial.setdefault("pool", self._roomiest_pool())
 
     def _roomiest_pool(self) -> Pool | None:

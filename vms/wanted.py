@@ -24,10 +24,11 @@ from bhype.tasks import ask
 from bhype.tasks.models import Task
 from bhype.vmrun import fields
 from bhype.vmrun.config import COMS, Config, parse, select
-from bhype.vmrun.devices import CD, DISK, KINDS, NETWORK_GROUP
+from bhype.vmrun.devices import CD, DISK, KINDS, NETWORK, NETWORK_GROUP
 from bhype.vmrun.fields import VERSION
 from bhype.vmrun.machine import machine
 from bhype.vmrun.problems import Problem, Unfit
+from network.models import Switch
 
 from . import place, plan
 from .models import VM, Disk
@@ -152,6 +153,7 @@ def _apply(
     config = draft.check()
     told = {fault.where for fault in draft.faults if fault.field == "bridge"}
     draft.faults += [fault for fault in _reach(vm, draft.document, before, user) if fault.where not in told]
+    draft.faults += _networks(draft.document, before, user)
     if draft.faults or config is None:
         raise WantedError(draft.faults)
     write_columns(vm, draft.document, config, create=create)
@@ -196,6 +198,32 @@ def _reach(vm: VM, document: Document, before: Document, user: User | None) -> l
         for need in place.needs(vm, document)
         if need.never or not (may or need.identity in known)
     ]
+
+
+# What a port may on its switch is for those to say who may change networks.
+OF_NETWORK = ("private", "vlan", "tagged")
+
+
+def _networks(document: Document, before: Document, user: User | None) -> list[Fault]:
+    """Isolation and VLANs that this user may not choose. A guest may always be set apart; and what was there may stay
+    on its switch."""
+    if user is None or user.can("network.change"):
+        return []
+    old = {str(entry.get("mac")): entry for entry in before.get("emulations", ())}
+    faults = []
+    entries = document.get("emulations")
+    for number, entry in enumerate(entries if isinstance(entries, list) else ()):
+        if not isinstance(entry, dict) or str(entry.get("device")) not in NETWORK:
+            continue
+        was = old.get(str(entry.get("mac")), {})
+        same_switch = was.get("bridge") == entry.get("bridge")
+        for key in OF_NETWORK:
+            value = entry.get(key) or None
+            may_stay = value == (was.get(key) or None) and (same_switch or value is None or key == "private")
+            if not may_stay and not (key == "private" and value is True):
+                where = f"emulations[{number}] {entry['device']}"
+                faults.append(Fault(where, key, "Only those who may change networks choose this."))
+    return faults
 
 
 class _Draft:
@@ -347,10 +375,23 @@ class _Draft:
             kept = entry.get("name", name) if entry.get("type", "tap") == kind else name
             mark = plan.tap_description(self.vm, 0)
             entry |= {"type": kind, "name": kept, "fix": True, "description": mark}
+            self._vlans(where, entry, switches[bridge])
         elif isinstance(bridge, str) and bridge.startswith("sw-"):
             known = ", ".join(sorted(switches)) or "none"
             self.fault("bridge", f"There is no switch {bridge}. Known: {known}.", where)
             entry.setdefault("name", "tap0")
+
+    def _vlans(self, where: str, entry: Document, switch: Switch) -> None:
+        if switch.has_vlans:
+            return
+        for key, harmless in (("vlan", None), ("tagged", "all")):
+            if entry.get(key, harmless) != harmless:
+                self.fault(
+                    key,
+                    f"Ports of {switch.name} are in no VLANs of their own. Where bridges know VLANs (FreeBSD 15.0 and "
+                    "later) they are switched on in its settings; elsewhere make a switch for each VLAN.",
+                    where,
+                )
 
     def _give_slots(self, entries: list[Any]) -> None:
         taken = {str(entry["slot"]) for entry in entries if isinstance(entry, dict) and "slot" in entry}

@@ -127,7 +127,7 @@ class DeployForm(OptionalPassphrase):
         chosen = next((row for row in self.templates if str(row.pk) == asked), None)
         template = chosen or template_rows.newest(self.templates)[0]
         bridge = documents.bridge_of(template.document)
-        switches = list(self.host.switches.order_by("kind"))
+        switches = list(self.host.switches.by_use())
         switch = next((row for row in switches if row.interface == bridge), next(iter(switches), None))
         taken = VM.objects.filter(host=self.host).values_list("name", flat=True)
         found = {

@@ -25,6 +25,7 @@ from vms.models import VM, Disk, Nic, new_serial
 from vms.wanted import WantedError
 
 from . import pages, pending
+from .ports import set_guard
 
 router = Router()
 Document = dict[str, Any]
@@ -84,13 +85,21 @@ class NicIn(Schema):
     options: dict[str, Any] = {}
 
 
+class GuardIn(Schema):
+    model_config = ConfigDict(extra="forbid")
+    guarded: bool
+
+
 class NicRow(Schema):
+    """may_spoof: it sends in the name of others, its switch does not guard it."""
+
     id: int
     index: int
     slot: str
     model: str
     mac: str
     shares_mac: bool
+    may_spoof: bool
     switch: str | None
     backend: str
     is_attached: bool
@@ -314,6 +323,16 @@ def change_nic(request: HttpRequest, name: str, index: int, changes: Body[Docume
     entry = next(one for one in document["emulations"] if one.get("mac") == nic.mac)
     _patch(entry, changes, lambda kind: kind in Nic.Model.values, fixed="name" if nic.switch_id else "")
     return _save(request, vm, document)
+
+
+@router.put("/{name}/nics/{int:index}/guard", response=NicRow, summary="Guard a network port, or not")
+def guard_nic(request: HttpRequest, name: str, index: int, payload: GuardIn) -> Nic:
+    """A guarded port sends with the MAC and IP addresses of its guest only, if its switch guards its ports."""
+    vm, _ = _find(request, name, "network.change")
+    nic: Nic = _attached(vm.nics.all(), index)
+    set_guard(nic, guarded=payload.guarded)
+    audit.record(request, "vms.guard", f"vm {vm.name}", {"mac": nic.mac, "guard": payload.guarded})
+    return nic
 
 
 @router.delete("/{name}/nics/{int:index}", response=ConfigOut, summary="Remove a network port")

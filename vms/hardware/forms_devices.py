@@ -10,8 +10,9 @@ from django import forms
 from bhype.accounts.models import User
 from bhype.hosts.models import PciDevice
 from bhype.vmrun.devices import KINDS
+from network.models import Switch
 from storage.models import Iso
-from vms import plan, sizes
+from vms import plan, sizes, wanted
 from vms.forms import SizeField
 from vms.models import VM, Disk, Nic, new_serial
 from vms.wanted import Change
@@ -224,17 +225,26 @@ def _size() -> SizeField:
     return SizeField(max_length=20, label="Size", help_text="Such as 20G.")
 
 
+def _switch_label(switch: Switch) -> str:
+    words = [switch.get_kind_display()]
+    if switch.technology != switch.Technology.BRIDGE:
+        words.append(switch.get_technology_display())
+    if switch.is_waiting:
+        words.append("has no uplink yet")
+    return f"{switch.name} ({', '.join(words)})"
+
+
 class NicForm(DeviceForm):
     """A network port: on a switch, or with another backend for those who hold the right vms.root."""
 
     _OF_BACKEND = ("type", "name", "bridge", "path", "peerhook", "hook", "socket", "hostfwd")
-    at_once = ", its cable and limits at once"
+    at_once = ", its switch, cable and limits at once"
     STANDS_FOR = {"bridge": "switch"}
     WITHOUT = ("description",)
 
     def setup(self) -> None:
-        switches = list(self.vm.host.switches.all())
-        choices = [(one.interface, f"{one.name} ({one.get_kind_display()})") for one in switches]
+        switches = list(self.vm.host.switches.by_use())
+        choices = [(one.interface, _switch_label(one)) for one in switches]
         self.is_on_switch = self.entry.get("bridge") in dict(choices) or self.number is None
         if self.may_root or not self.is_on_switch:
             choices.append((OTHER, "another backend"))
@@ -249,12 +259,15 @@ class NicForm(DeviceForm):
             self.fields[name].initial = "" if self.is_on_switch else self.fields[name].initial
             if not self.may_root:
                 self.lock(name)
+        if not self.user.can("network.change"):
+            for name in wanted.OF_NETWORK:
+                self.lock(name, "Those who may change networks choose it.")
 
     def is_set(self, name: str) -> bool:
         return not (name in self._OF_BACKEND and self.is_on_switch) and super().is_set(name)
 
     def groups(self) -> list[Group]:
-        first = ("switch", "model", "mac", "new_mac", "link")
+        first = ("switch", "model", "mac", "new_mac", "link", *wanted.OF_NETWORK)
         backend = self.pick(*self._OF_BACKEND) if self.may_root else []
         more = self.rest(*first, *self._OF_BACKEND)
         return [
@@ -292,7 +305,7 @@ class NicForm(DeviceForm):
         return found
 
     def live(self, change: Change) -> list[tuple[str, dict[str, Any]]]:
-        """Cable and rates are changed while the guest runs."""
+        """Cable, rates and the switch are changed while the guest runs."""
         nic = next((nic for nic in change.vm.nics.all() if nic.mac == self._mac(change)), None)
         if nic is None or self.number is None:
             return []
@@ -303,6 +316,11 @@ class NicForm(DeviceForm):
         rates = {key: after.get(key) for key in ("rate_in", "rate_out")}
         if any(before.get(key) != value for key, value in rates.items()):
             asked.append(("vms.set_limits", {"vm_id": self.vm.pk, "rates": {nic.mac: rates}}))
+        new = next(entry for entry in change.after["emulations"] if entry.get("mac") == nic.mac)
+        if before.get("type", "tap") == new.get("type") == "tap" and any(
+            before.get(key) != new.get(key) for key in ("bridge", *wanted.OF_NETWORK)
+        ):
+            asked.append(("vms.plug", {"nic_id": nic.pk}))
         return asked
 
     def _mac(self, change: Change) -> str:

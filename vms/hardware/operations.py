@@ -7,7 +7,7 @@ A disk is never lost by half: it grows or goes in one command of zfs(8), and a v
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from django.db import transaction
 from pydantic import BaseModel, Field
@@ -16,7 +16,7 @@ from bhype.freebsd import zfs
 from bhype.host import CommandError
 from bhype.live import publish
 from bhype.tasks import Operation, OperationFailed, Run, operation
-from bhype.vmrun import client
+from bhype.vmrun import changes, client
 from vms import edited, parts, place, plan, wanted
 from vms.life import power
 from vms.models import VM, Disk, Nic
@@ -52,6 +52,10 @@ class SettleParams(DiskParams):
 class LinkParams(BaseModel):
     nic_id: int
     link: Literal["up", "down"]
+
+
+class PlugParams(BaseModel):
+    nic_id: int
 
 
 class LimitParams(VmParams):
@@ -273,20 +277,24 @@ def reset_vars(run: Run, params: VmParams) -> None:
     run.host.copy(plan.FIRMWARE_VARS, path, 0o600)
 
 
-def _nic_row(params: LinkParams) -> Nic | None:
+class NicParams(Protocol):
+    nic_id: int
+
+
+def _nic_row(params: NicParams) -> Nic | None:
     return Nic.objects.select_related("vm__host", "switch").filter(pk=params.nic_id).first()
 
 
-def _vm_of_nic(params: LinkParams) -> VM | None:
+def _vm_of_nic(params: NicParams) -> VM | None:
     nic = _nic_row(params)
     return nic.vm if nic else None
 
 
-def _nic_words(params: LinkParams) -> dict[str, str]:
+def _nic_words(params: NicParams) -> dict[str, str]:
     nic = _nic_row(params)
-    verb = "Plug in" if params.link == "up" else "Unplug"
     return {
-        "verb": verb,
+        "verb": "Plug in" if getattr(params, "link", "") == "up" else "Unplug",
+        "switch": str(nic.switch) if nic else "a switch",
         "vm": nic.vm.name if nic else "a VM",
         "mac": nic.mac if nic else str(params.nic_id),
         "owner": str(nic.vm_id if nic else 0),
@@ -316,6 +324,33 @@ def set_link(run: Run, params: LinkParams) -> None:
         _runs_now(vm)
 
 
+@operation(
+    "vms.plug",
+    title="Plug port {mac} of {vm} into {switch}",
+    right="vms.change",
+    lock="vm:{owner}",
+    subject="vm:{owner}",
+    target=_vm_of_nic,
+    describe=_nic_words,
+)
+def plug(run: Run, params: PlugParams) -> None:
+    """Plug a port of a running guest into the switch, and the VLANs, that its row says. What is off has nothing to be
+    plugged; a port of a VALE switch is plugged in by a start only."""
+    nic = _nic_row(params)
+    if nic is None:
+        raise OperationFailed("The network port does not exist any more.")
+    vm = wanted.load(nic.vm_id)
+    if not power.is_on(run.host, vm.name):
+        return
+    place.check(run.host, vm)
+    entry = _entry(plan.document(vm), nic.mac)
+    if entry.get("type") != "tap":
+        raise OperationFailed("Ports of VALE switches are plugged in at the start of their VM.")
+    port = {key: entry.get(key) for key in changes.PORT}
+    power.request(run, vm, "port", device=entry.get("name", ""), port=port)
+    _runs_now(vm, nic.mac)
+
+
 @vm_operation("vms.set_limits", "Set the limits of {vm}", right="vms.change")
 def set_limits(run: Run, params: LimitParams) -> None:
     """Limit what the VM uses of its host: now where the guest runs, and for its next starts. What the host cannot
@@ -343,10 +378,10 @@ def set_limits(run: Run, params: LimitParams) -> None:
             run.log("\n".join(sentences))
 
 
-def _runs_now(vm: VM) -> None:
+def _runs_now(vm: VM, plugged: str = "") -> None:
     """What was changed in the running guest waits for no start."""
     if vm.running is not None:
-        running = pending.with_live(vm.running, plan.document(vm))
+        running = pending.with_live(vm.running, plan.document(vm), plugged)
         VM.objects.filter(pk=vm.pk).update(running=running)
 
 

@@ -179,6 +179,10 @@ def _texts(entry: Document, disk: Disk | None, nic: Nic | None) -> tuple[str, st
                 nic.mac,
                 *(["shared with the VM it was copied from"] if nic.shares_mac else []),
                 *(["cable unplugged"] if entry.get("link") == "down" else []),
+                *([f"VLAN {entry['vlan']}"] if entry.get("vlan") else []),
+                *([f"trunk {entry['tagged']}"] if entry.get("tagged") else []),
+                *(["isolated"] if entry.get("private") else []),
+                *(["not guarded"] if nic.may_spoof else []),
                 *rates,
             ]
         )

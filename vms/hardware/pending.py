@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bhype.vmrun.changes import PORT
 from bhype.vmrun.devices import CD, COMMON, DISK, KINDS, NETWORK_GROUP
 from bhype.vmrun.keys import KEYS
 from bhype.vmrun.options import Option
@@ -25,6 +26,7 @@ _IGNORED = frozenset(
     {"version", "bhype", "name", "uuid", "emulations", "$schema", "lpc_slot", "power_off_destroy_vm"}
 )
 _SECRET = frozenset({"graphic.password", "graphic.port"})
+_LIVE = ("link", "rate_in", "rate_out")
 # Of a port on a switch the panel names the tap.
 _OF_SWITCH = frozenset({"name", "description", "type", "fix"})
 _DEVICE = re.compile(r"(emulations|removed)\[([0-9]{1,3}:[0-9]{1,2}:[0-9])\](?:\.([a-z_0-9]{1,32}))?")
@@ -74,14 +76,15 @@ def all_back(wanted: Document, running: Document) -> Document:
     return result
 
 
-def with_live(running: Document, wanted: Document) -> Document:
-    """``running`` after what a supervisor changes while its guest runs: limits, rates and cables."""
+def with_live(running: Document, wanted: Document, plugged: str = "") -> Document:
+    """``running`` after what a supervisor changes while its guest runs: limits, rates and cables, and where the port
+    with the MAC address ``plugged`` is plugged in."""
     result = copy.deepcopy(running)
     for key in ("limits", "nice", "protect"):
         _copy(result, wanted, key)
     for _, before, after in _pairs(result, wanted):
         if before is not None and after is not None and _group(after) == NETWORK_GROUP:
-            for key in ("link", "rate_in", "rate_out"):
+            for key in (*_LIVE, *(PORT if after.get("mac") == plugged else ())):
                 _copy(before, after, key)
     return result
 

@@ -15,6 +15,7 @@ urlpatterns = [
     path("<slug:vm>/hardware/forget/", views.forget, name="hardware_forget"),
     path("<slug:vm>/hardware/medium/", views.medium, name="hardware_medium"),
     path("<slug:vm>/hardware/link/", views.link, name="hardware_link"),
+    path("<slug:vm>/hardware/guard/", views.guard, name="hardware_guard"),
     path("<slug:vm>/hardware/order/", views.order, name="hardware_order"),
     path("<slug:vm>/hardware/revert/", views.revert, name="hardware_revert"),
     path("<slug:vm>/hardware/edited/", views.answer_edit, name="hardware_edited"),

@@ -13,6 +13,7 @@ from django.shortcuts import redirect, render
 from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.tasks import Refused, ask
+from bhype.ui.respond import toast
 from bhype.vmrun.config import load as parse_json
 from bhype.vmrun.devices import KINDS
 from bhype.vmrun.problems import Unfit
@@ -24,6 +25,7 @@ from . import pages as hardware_pages
 from . import pending
 from .forms import SECTIONS, HardwareForm
 from .forms_devices import KIND_OF, device_form
+from .ports import set_guard
 
 Document = dict[str, Any]
 REVISION_MAX = 2**31 - 1
@@ -35,7 +37,9 @@ def _document(vm: VM) -> tuple[VM, Document]:
 
 
 def _page(request: HttpRequest, vm: VM, template: str, status: int = 200, **more: Any) -> HttpResponse:
-    context = {"row": pages.row_of(vm, signed_in(request)), "vm": vm, "tab": "hardware", **more}
+    user = signed_in(request)
+    context = {"row": pages.row_of(vm, user), "vm": vm, "tab": "hardware", **more}
+    context["may_change_networks"] = user.can("network.change")
     return render(request, template, context, status=status)
 
 
@@ -231,6 +235,19 @@ def link(request: HttpRequest, vm: VM) -> HttpResponse:
     )
 
 
+@allow("network.change", VM, methods="POST")
+def guard(request: HttpRequest, vm: VM) -> HttpResponse:
+    """Let a port send in the name of others, or no longer."""
+    nic = vm.nics.filter(mac=request.POST.get("mac", "")[:17], is_attached=True).first()
+    state = request.POST.get("guard", "")
+    if nic is None or state not in {"on", "off"}:
+        raise Http404
+    set_guard(nic, guarded=state == "on")
+    audit.record(request, "vms.guard", f"vm {vm.name}", {"mac": nic.mac, "guard": state})
+    words = "sends in its own name only" if state == "on" else "may send in the name of others"
+    return _told(request, vm, f"{nic.mac} {words}.")
+
+
 @allow("vms.change", VM, methods="POST")
 def order(request: HttpRequest, vm: VM) -> HttpResponse:
     vm, document = _document(vm)
@@ -306,10 +323,16 @@ def _ask(request: HttpRequest, vm: VM, operation: str, params: dict[str, Any], t
     try:
         task = ask(operation, params, signed_in(request))
     except Refused as refused:
-        messages.error(request, str(refused))
-    else:
-        audit.record(request, operation, f"vm {vm.name}", task=task)
-        messages.success(request, text)
+        return _told(request, vm, str(refused), "error")
+    audit.record(request, operation, f"vm {vm.name}", task=task)
+    return _told(request, vm, text)
+
+
+def _told(request: HttpRequest, vm: VM, text: str, level: str = "success") -> HttpResponse:
+    """Back to the VM's hardware; a page that asked by itself, as a switch's does, only tells."""
+    if request.headers.get("HX-Request"):
+        return toast(HttpResponse(status=204), text, level)
+    (messages.error if level == "error" else messages.success)(request, text)
     return redirect("vms:hardware", vm.name)
 
 

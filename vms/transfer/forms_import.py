@@ -148,7 +148,7 @@ class ImportForm(forms.Form):
             self.fields[f"medium_{index}"] = forms.ModelChoiceField(
                 media, required=False, initial=iso, empty_label="an empty drive"
             )
-        switches = self.host.switches.order_by("kind", "name")
+        switches = self.host.switches.by_use()
         for index, switch in self.defaults.nics.items():
             self.fields[f"nic_{index}"] = forms.ModelChoiceField(
                 switches, required=False, initial=switch, empty_label="Leave it out"

@@ -115,7 +115,7 @@ def size_for(disk: SourceDisk) -> int:
 def defaults(imported: Imported, pool: Pool | None) -> Choices:
     """What is chosen when nobody says: empty disks of the size they had, media of the library, likely switches."""
     host = pool.host if pool else None
-    switches = list(host.switches.order_by("kind", "name")) if host else []
+    switches = list(host.switches.by_use()) if host else []
     media = list(Iso.objects.filter(pool__host=host).select_related("pool")) if host else []
     entries = imported.document.get("emulations") or []
     return Choices(

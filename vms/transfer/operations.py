@@ -330,7 +330,7 @@ def _unpack(run: Run, vm: VM, file: str) -> None:
             found = _examine_disks(run, space, package, machine)
             disks = [f"/dev/zvol/{vm.dataset}/disk{number}" for number in range(len(found))]
             sizes = {disk: images.rounded(info.size) for disk, info in zip(disks, found, strict=True)}
-            switch = vm.host.switches.order_by("kind", "name").first()
+            switch = vm.host.switches.by_use().first()
             document = machine.document(disks, switch.interface if switch else "")
             document["com1"] = f"/dev/nmdm-{vm.name}.1A"
             stream.write_row(run, vm, stream.localised(vm, document, {}), sizes)

@@ -188,7 +188,7 @@ def localised(vm: VM, document: Document, volumes: dict[str, int]) -> Document:
         after["tpm"] = {key: value for key, value in after["tpm"].items() if key != "state"}
     entries = after.get("emulations")
     if isinstance(entries, list):
-        switches = [switch.interface for switch in vm.host.switches.order_by("kind", "name")]
+        switches = [switch.interface for switch in vm.host.switches.by_use()]
         after["emulations"] = [_local(vm, entry, volumes, switches) for entry in entries]
     return after
 

@@ -124,7 +124,7 @@ def file(request: HttpRequest, file: str) -> HttpResponse:
         audit.record(request, task.operation, f"file {found.file}", task=task)
         messages.success(request, f"{task.title} has begun.")
         return redirect("tasks:detail", task.pk)
-    switch = Host.objects.this().switches.order_by("kind", "name").first()
+    switch = Host.objects.this().switches.by_use().first()
     context = {"form": form, "file": found, "machine": machine, "problem": problem, "switch": switch}
     return render(request, "vms/import_file.html", context, status=422 if form.is_bound else 200)
 
