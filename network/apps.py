@@ -11,10 +11,12 @@ class NetworkConfig(AppConfig):
         from bhype.hosts import checklist, observer
         from bhype.ui import search
 
+        from .blocked import observe as blocked
         from .changes import kinds
         from .changes import observe as changes
         from .dhcp import observe as dhcp
         from .firewall import observe as firewall
+        from .pfconf import observe as pfconf
         from .switches import observe, views
         from .traffic import observe as traffic
 
@@ -27,13 +29,18 @@ class NetworkConfig(AppConfig):
                 "firewall", new_rules, "network.confirm_rules", "network.revert_rules", "network:firewall"
             )
         )
+        kinds.register(kinds.Kind("pf-conf", "The changed pf.conf", url_name="network:pf_conf"))
         observer.register(firewall.observe, "firewall", slow=True)
+        observer.register(pfconf.observe, "pf.conf", slow=True)
+        observer.register(blocked.observe, "logged packets", slow=True)
         observer.on_boot(firewall.on_boot)
         observer.register(traffic.observe, "traffic", slow=True)
         checklist.register(observe.checklist)
         checklist.register(dhcp.checklist)
         words = ("switch", "switches", "network", "changes", "change", "leases", "firewall", "ruleset")
-        for prefix in (*words, "firewall-counters"):
+        for prefix in (*words, "firewall-counters", "aliases", "blocked"):
             live.register(prefix, lambda user, _topic: bool(user.can("network.view")))
+        # Says only that somebody has another address; the pages of guests, which are not everybody's, ask then.
+        live.register("addresses", lambda user, topic: topic == "addresses" and bool(user.can("self")))
         live.register("traffic", lambda user, topic: topic == "traffic" and bool(user.can("self")))
         search.register("Switches", views.find)
