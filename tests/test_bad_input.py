@@ -74,6 +74,7 @@ def program(world, admin):  # noqa: F811
 def form_fields() -> list[str]:
     """Every name that any form reads."""
     from bhype.accounts import forms as accounts
+    from network.dhcp import forms as dhcp
     from storage.datasets import forms as forms_datasets
     from vms import forms as vms
     from vms import small_forms
@@ -91,7 +92,7 @@ def form_fields() -> list[str]:
         "revision",
         "notes",
     }
-    for module in (accounts, forms_datasets, vms, small_forms):
+    for module in (accounts, dhcp, forms_datasets, vms, small_forms):
         for thing in vars(module).values():
             found |= set(getattr(thing, "base_fields", {}))
     return sorted(found - {"kind"})
