@@ -114,6 +114,9 @@ def ensure(run: Run, _params: Nothing) -> None:
     host = HostRow.objects.this()
     for folder in (config.FOLDER, config.LEASES, config.RUN):
         run.host.makedirs(folder)
+    for name in run.host.listdir(config.FOLDER):
+        if name.endswith((".draft", ".new")):  # what a kill has left
+            run.host.unlink(f"{config.FOLDER}/{name}")
     processes = run.host.query(ps.processes())
     interfaces = run.host.query(ifconfig.list_interfaces())
     failures = []
@@ -235,7 +238,7 @@ def _remove(run: Run, switch: str, found: Found) -> None:
     _stop(run, switch, found)
     if not Switch.objects.filter(host=HostRow.objects.this(), name=switch).exists():
         run.host.unlink(config.leases_path(switch))
-    for ending in ("hosts", "names", "draft", "conf"):
+    for ending in ("hosts", "names", "conf"):
         run.host.unlink(f"{config.FOLDER}/{switch}.{ending}")
 
 

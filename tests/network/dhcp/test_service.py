@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+import os
+import signal
+import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from bhype.freebsd import ps
+from bhype.freebsd import dnsmasq, ps
+from bhype.host import LocalHost
+from bhype.hosts.models import Host
+from bhype.hosts.observer import Observer
 from bhype.tasks.models import Task
 from network import guests
-from network.dhcp import config, operations
+from network.dhcp import config, observe, operations, wanted
 from network.guests import Guest, Port
 from network.models import AddressPool, Allocation, Switch
 from tests.labhost import Lab, rows
@@ -98,3 +107,251 @@ def test_it_goes_with_dhcp_and_names_and_its_files_with_it(served):
     Switch.objects.update(has_dhcp=False, has_dns=False)
     ensure(served)
     assert pids(served) == [] and served.host.listdir(config.FOLDER) == [] and state() == ("off", "")
+
+
+# What is not as wanted is noticed and mended.
+
+
+def sweep(lab: Lab) -> list[Task]:
+    before = set(Task.objects.values_list("pk", flat=True))
+    lab.sweep()
+    lab.run_tasks()
+    asked = Task.objects.exclude(pk__in=before).filter(operation="network.ensure_dhcp")
+    return list(asked)
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    """As after the observer's start."""
+    observe._asked.clear()
+    observe._read.clear()
+
+
+def test_the_observer_has_it_started_and_then_rests(served):
+    assert [task.status for task in sweep(served)] == ["succeeded"]
+    assert state() == ("running", "")
+    assert sweep(served) == []
+
+
+def test_a_dnsmasq_that_was_killed_comes_back_and_the_page_says_so(served):
+    sweep(served)
+    (pid,) = pids(served)
+    os.kill(pid, signal.SIGKILL)
+    Task.objects.all().delete()
+    Observer(served.host).sweep()
+    assert state() == ("failed", "dnsmasq has ended by itself; it is being started again.")
+    served.run_tasks()
+    assert pids(served) not in ([], [pid]) and state() == ("running", "")
+
+
+def test_a_guest_that_is_renamed_is_found_by_its_new_name_at_once(served, web):
+    sweep(served)
+    for name in ("shop", "market"):
+        web["name"] = name
+        assert len(sweep(served)) == 1
+        assert read(served, "hosts") == f"58:9c:fc:00:00:05,{name}\n"
+
+
+def test_a_file_that_somebody_edited_is_put_right(served):
+    sweep(served)
+    served.host.write_text(f"{config.FOLDER}/nat.conf", "interface=em0\n")
+    ensure(served)
+    assert "interface=sw-nat" in read(served, "conf")
+
+
+def test_it_ends_with_its_interface_and_comes_back_with_it(served):
+    sweep(served)
+    served.commands("/sbin/ifconfig", "sw-nat", "destroy")
+    ensure(served)
+    assert pids(served) == [] and "waits for the switch" in state()[1]
+    make_interface(served)
+    ensure(served)
+    assert len(pids(served)) == 1 and state() == ("running", "")
+
+
+def test_whoever_makes_the_interface_anew_has_it_restarted(served):
+    ensure(served)
+    before = pids(served)
+    served.host.unlink(operations.note_path("nat"))
+    ensure(served)
+    assert len(pids(served)) == 1 and pids(served) != before
+
+
+def test_what_dnsmasq_does_not_accept_is_not_used(served, monkeypatch):
+    ensure(served)
+    before, text = pids(served), read(served, "conf")
+    build = config.build
+    broken = lambda service: dataclasses.replace(build(service), conf="no-such-option\n")  # noqa: E731
+    monkeypatch.setattr(config, "build", broken)
+    task = ensure(served)
+    assert task.status == "failed" and "the old ones stay" in task.error and "line 1" in task.error
+    assert state()[0] == "failed" and "the old ones stay" in state()[1]
+    assert pids(served) == before and read(served, "conf") == text
+    assert served.host.listdir(config.FOLDER) == ["nat.conf", "nat.hosts", "nat.names"]
+
+
+def test_what_does_not_start_gives_way_to_what_did(served):
+    ensure(served)
+    text = read(served, "conf")
+    AddressPool.objects.update(last="10.77.0.150")
+    word = f"--pid-file={config.pid_path('nat')}"
+    served.fault(command=f"dnsmasq {word}", do="fail", text="dnsmasq: bad luck", nth=1)
+    task = ensure(served)
+    assert task.status == "failed" and "bad luck" in task.error
+    assert read(served, "conf") == text and len(pids(served)) == 1
+    served.clear_faults()
+    assert ensure(served).status == "succeeded"
+    assert "10.77.0.150" in read(served, "conf") and state() == ("running", "")
+
+
+def test_a_port_that_another_has_is_told_of(served):
+    taken = "dnsmasq: failed to create listening socket for 10.77.0.1: Address already in use"
+    served.fault(command=f"dnsmasq --pid-file={config.pid_path('nat')}", do="fail", code=2, text=taken)
+    assert "local_unbound" in ensure(served).error
+
+
+def test_where_dnsmasq_is_not_installed_the_page_says_how(served):
+    served.host.unlink(dnsmasq.PROGRAM)
+    assert "pkg install dnsmasq" in ensure(served).error
+    assert sweep(served) == [] and state() == ("failed", operations.INSTALL)
+    (item,) = observe.checklist(Switch.objects.get().host)
+    assert not item.is_done and "pkg install" in item.advice
+
+
+def test_one_switch_that_cannot_be_served_stops_no_other(served):
+    other = Switch.objects.create(
+        host=Switch.objects.get().host,
+        name="alpha",
+        kind="nat",
+        address="10.9.0.1/24",
+        has_dhcp=True,
+        domain="a b",
+    )
+    make_interface(served, "sw-alpha", "10.9.0.1/24")
+    task = ensure(served)
+    assert task.status == "failed" and "alpha" in task.error
+    other.refresh_from_db()
+    assert other.dhcp_state == "failed" and state() == ("running", "")
+
+
+def test_it_goes_with_the_switch(served):
+    ensure(served)
+    served.host.write_text(config.leases_path("nat"), "")
+    Switch.objects.all().delete()
+    assert len(sweep(served)) == 1
+    assert pids(served) == [] and served.host.listdir(config.FOLDER) == []
+    assert not served.host.exists(config.leases_path("nat"))
+
+
+def test_the_dnsmasq_of_somebody_else_is_left_alone(served):
+    """A pid file that names another's process, such as after a reboot, leads to no signal."""
+    bystander = subprocess.Popen(["sleep", "60"])
+    try:
+        served.host.makedirs(config.RUN)
+        served.host.write_text(config.pid_path("nat"), f"{bystander.pid}\n")
+        ensure(served)
+        Switch.objects.update(has_dhcp=False, has_dns=False)
+        ensure(served)
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+@pytest.mark.parametrize("nth", range(1, 9))
+def test_a_kill_at_any_step_leaves_the_old_or_the_new(served, web, monkeypatch, nth):
+    """Each thing that the operation does to the host is the last one in turn; then it is asked for again."""
+    ensure(served)
+    AddressPool.objects.update(last="10.77.0.150")
+    web["name"] = "shop"
+    steps = itertools.count(1)
+
+    class Killed(BaseException):
+        pass
+
+    def dying(function):
+        def step(*args, **options):
+            if next(steps) == nth:
+                raise Killed
+            return function(*args, **options)
+
+        return step
+
+    with monkeypatch.context() as patch:
+        for owner, name in (
+            (LocalHost, "write_text"), (LocalHost, "unlink"), (LocalHost, "run"), (operations, "_signal"),
+        ):  # fmt: skip
+            patch.setattr(owner, name, dying(getattr(owner, name)))
+        operations.ensure.ask({}, None)
+        try:
+            served.run_tasks()
+        except Killed:
+            served.interrupt()
+    conf = read(served, "conf")
+    assert "10.77.0.199" in conf or "10.77.0.150" in conf
+    assert ensure(served).status == "succeeded"
+    assert "10.77.0.150" in read(served, "conf") and read(served, "hosts") == "58:9c:fc:00:00:05,shop\n"
+    assert len(pids(served)) == 1 and served.host.listdir(config.FOLDER) == [
+        "nat.conf",
+        "nat.hosts",
+        "nat.names",
+    ]
+    found = operations.running(served.host, "nat", served.host.query(ps.processes()))
+    assert found.pid == pids(served)[0] and set(found.noted) == {"pid", "conf", "names"}
+
+
+def test_leases_become_rows_and_go_again(served):
+    ensure(served)
+    switch = Switch.objects.get()
+    later = int(time.time()) + 3600
+    text = (
+        f"{later} 58:9c:fc:00:00:05 10.77.0.100 web1 01:58:9c:fc:00:00:05\n"
+        f"0 58:9c:fc:00:00:06 10.77.0.101 * *\n"
+        f"duid 00:01:00:01:2c:3f:1c:8a:58:9c:fc:00:00:01\n"
+        f"{later} 123456 fd77::105 web1 00:01:00:01:2c:3f:1c:8a:58:9c:fc:00:00:05\n"
+        f"1000 58:9c:fc:00:00:07 10.77.0.102 old *\n"
+    )
+    path = config.leases_path("nat")
+    served.host.write_text(path, text)
+    served.sweep()
+    rows_ = {row.address: (row.mac, row.hostname, row.expires_at is None) for row in switch.leases.all()}
+    assert rows_ == {
+        "10.77.0.100": ("58:9c:fc:00:00:05", "web1", False),
+        "10.77.0.101": ("58:9c:fc:00:00:06", "", True),
+        "fd77::105": ("58:9c:fc:00:00:05", "web1", False),
+    }
+    observer = Observer(served.host)
+    observer.sweep()
+    served.host.write_text(path, "half a li")
+    observer.sweep()
+    assert switch.leases.count() == 3 and any("leases of nat" in one for one in Host.objects.get().problems)
+    served.host.write_text(path, f"{later} 58:9c:fc:00:00:05 10.77.0.100 web1 *\n")
+    observer.sweep()
+    assert [row.address for row in switch.leases.all()] == ["10.77.0.100"]
+
+
+def test_a_lease_that_is_taken_back_is_known_no_more(served):
+    ensure(served)
+    before = pids(served)
+    later = int(time.time()) + 3600
+    lines = [f"{later} 58:9c:fc:00:00:0{n} 10.77.0.10{n} web{n} *\n" for n in (1, 2)]
+    served.host.write_text(config.leases_path("nat"), "".join(lines))
+    served.sweep()
+    switch = Switch.objects.get()
+    operations.release.ask({"switch_id": switch.pk, "address": "10.77.0.101"}, None)
+    assert served.run_tasks()[-1].status == "succeeded"
+    assert served.host.read_text(config.leases_path("nat")) == lines[1]
+    assert [row.address for row in switch.leases.all()] == ["10.77.0.102"]
+    assert len(pids(served)) == 1 and pids(served) != before
+
+
+def test_a_sweep_asks_a_constant_number_of_questions(served, web, django_assert_max_num_queries):
+    host = Switch.objects.get().host
+    for number in range(5):
+        Switch.objects.create(
+            host=host, name=f"s{number}", kind="private", address=f"10.2{number}.0.1/24", has_dns=True
+        )
+    found = []
+    with django_assert_max_num_queries(8):
+        found = wanted.of(host)
+    assert len(found) == 6
