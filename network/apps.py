@@ -17,10 +17,12 @@ class NetworkConfig(AppConfig):
         from .dhcp import observe as dhcp
         from .firewall import observe as firewall
         from .pfconf import observe as pfconf
-        from .switches import observe, views
+        from .switches import interfaces, observe, views
         from .traffic import observe as traffic
+        from .wireguard import observe as wireguard
 
         observer.register(changes.observe, "changes")
+        observer.register(interfaces.observe, "interfaces")
         observer.register(observe.observe, "switches")
         observer.register(dhcp.observe, "dhcp")
         new_rules = "New rules of the firewall"
@@ -34,6 +36,7 @@ class NetworkConfig(AppConfig):
         observer.register(pfconf.observe, "pf.conf", slow=True)
         observer.register(blocked.observe, "logged packets", slow=True)
         observer.on_boot(firewall.on_boot)
+        observer.register(wireguard.observe, "wireguard", slow=True)
         observer.register(traffic.observe, "traffic", slow=True)
         checklist.register(observe.checklist)
         checklist.register(dhcp.checklist)
@@ -43,4 +46,6 @@ class NetworkConfig(AppConfig):
         # Says only that somebody has another address; the pages of guests, which are not everybody's, ask then.
         live.register("addresses", lambda user, topic: topic == "addresses" and bool(user.can("self")))
         live.register("traffic", lambda user, topic: topic == "traffic" and bool(user.can("self")))
+        for prefix in ("mesh", "meshes"):
+            live.register(prefix, lambda user, _topic: bool(user.can("network.view")))
         search.register("Switches", views.find)

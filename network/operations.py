@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from .blocked import operations as blocked
 from .changes import operations as changes
 from .dhcp import operations as dhcp
 from .firewall import operations as firewall
+from .pfconf import operations as pfconf
 from .switches import operations as switches
+from .wireguard import operations as wireguard
 
-OTHERS = (changes, dhcp, firewall, switches)
+OTHERS = (blocked, changes, dhcp, firewall, pfconf, switches, wireguard)

@@ -1,16 +1,28 @@
 from __future__ import annotations
 
 from .addresses import urls as addresses
+from .aliases import urls as aliases
+from .blocked import urls as blocked
 from .changes import urls as changes
 from .dhcp import urls as dhcp
+from .firewall import urls as firewall
+from .forwards import urls as forwards
+from .pfconf import urls as pfconf
 from .switches import urls as switches
 from .traffic import urls as traffic
+from .wireguard import urls as wireguard
 
 app_name = "network"
 urlpatterns = [
     *addresses.urlpatterns,
     *dhcp.urlpatterns,
     *changes.urlpatterns,
+    *aliases.urlpatterns,
+    *blocked.urlpatterns,
+    *firewall.urlpatterns,
+    *forwards.urlpatterns,
+    *pfconf.urlpatterns,
     *switches.urlpatterns,
     *traffic.urlpatterns,
+    *wireguard.urlpatterns,
 ]

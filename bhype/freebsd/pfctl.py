@@ -46,6 +46,13 @@ def load_main(path: str = MAIN) -> Command:
     return Command((PROGRAM, "-f", names.path(path)))
 
 
+def flush_main(what: str) -> Command:
+    """Forget the main rules of one kind, "rules" or "nat", as if no file had been loaded. Anchors keep theirs."""
+    if what not in {"rules", "nat"}:
+        raise names.BadName(f"{what!r} are not rules that can be flushed.")
+    return Command((PROGRAM, "-F", what))
+
+
 def flush(name: str) -> Command:
     return Command((PROGRAM, "-a", anchor(name), "-F", "all"))
 
@@ -53,6 +60,11 @@ def flush(name: str) -> Command:
 def enable() -> Command:
     """Let pf filter; status 1 with "pf already enabled" when it does."""
     return Command((PROGRAM, "-e"), ok_codes=frozenset({0, 1}))
+
+
+def disable() -> Command:
+    """Let everything pass; status 1 with "pf not enabled" when it does."""
+    return Command((PROGRAM, "-d"), ok_codes=frozenset({0, 1}))
 
 
 def is_enabled() -> Query[bool | None]:

@@ -47,6 +47,11 @@ def listen() -> Command:
     return Command(argv)
 
 
+def create() -> Command:
+    """Make the interface: the module brings one by itself, but somebody may have destroyed it (pflog(4))."""
+    return Command(("/sbin/ifconfig", INTERFACE, "create"))
+
+
 def parse(line: str) -> Packet | None:
     """The packet of one line; None for a line that is about something else, such as a fragment."""
     found = _LINE.fullmatch(line.strip())

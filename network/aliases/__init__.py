@@ -1,0 +1,1 @@
+"""Aliases: one name for several hosts, networks or ports."""

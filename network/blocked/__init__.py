@@ -1,0 +1,1 @@
+"""What pflog(4) tells: packets that rules with "log" have met."""

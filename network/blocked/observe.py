@@ -1,0 +1,91 @@
+"""Keeps the newest packets that rules with "log" have met."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import transaction
+
+from bhype.freebsd import ifconfig, pfctl, pflog
+from bhype.freebsd.pflog import Packet
+from bhype.hosts.models import Host
+from bhype.hosts.observer import Sweep, ask_once
+from bhype.live import publish
+from network.firewall.loaded import BASE, RULES
+from network.models import BlockedPacket, Firewall
+
+from .listening import Listener
+
+# Rows of a host; a few more until they are thinned.
+MOST, SLACK = 2000, 200
+# In sweeps: whether anything is to be logged.
+LOOK_EVERY = 5
+_LABEL = re.compile(r'label "([^"]{1,63})"')
+
+# By root: of this process.
+_listeners: dict[str, Listener] = {}
+
+
+def observe(sweep: Sweep) -> bool | None:
+    """Listen while a loaded rule logs; nothing runs otherwise."""
+    listener = _listeners.get(sweep.host.root)
+    if listener is None and not sweep.every(LOOK_EVERY):
+        return False
+    row = Firewall.objects.filter(host=sweep.row).first()
+    loaded = (
+        {anchor: sweep.ask(pfctl.rules(anchor)) for anchor in (BASE, RULES)} if row and row.has_pf else {}
+    )
+    if not any(" log " in line for lines in loaded.values() for line in lines):
+        end(sweep.host.root)
+        return None
+    if not _is_up(sweep):
+        ask_once("network.start_log")
+        return None
+    listener = _listeners.setdefault(sweep.host.root, Listener(sweep.host.root))
+    packets = [packet for line in listener.lines() if (packet := pflog.parse(line)) is not None]
+    if listener.problem:
+        sweep.problem(listener.problem)
+    keep(sweep.row, packets, loaded, sweep.now)
+    return None
+
+
+def _is_up(sweep: Sweep) -> bool:
+    return any(one.name == pflog.INTERFACE and one.is_up for one in sweep.ask(ifconfig.list_interfaces()))
+
+
+def end(root: str) -> None:
+    """Listen no more."""
+    listener = _listeners.pop(root, None)
+    if listener is not None:
+        listener.close()
+
+
+def keep(host: Host, packets: list[Packet], loaded: dict[str, list[str]], now: datetime) -> None:
+    """Add rows for packets, and forget the oldest. loaded: the lines of each anchor, by which rules are known."""
+    if not packets:
+        return
+    rows = [_row(host, packet, loaded, now) for packet in packets]
+    with transaction.atomic():
+        BlockedPacket.objects.bulk_create(rows)
+        mine = BlockedPacket.objects.filter(host=host)
+        if mine.count() > MOST + SLACK:
+            oldest = mine.values_list("pk", flat=True)[MOST - 1]
+            mine.filter(pk__lt=oldest).delete()
+        publish("blocked")
+
+
+def _row(host: Host, packet: Packet, loaded: dict[str, list[str]], now: datetime) -> BlockedPacket:
+    lines = loaded.get(packet.anchor, [])
+    found = _LABEL.search(lines[packet.number]) if packet.number < len(lines) else None
+    columns: dict[str, Any] = {
+        "action": packet.action[:6], "direction": packet.direction, "interface": packet.interface,
+        "protocol": packet.protocol, "source": packet.source, "source_port": packet.source_port,
+        "target": packet.target, "target_port": packet.target_port, "label": found[1] if found else "",
+    }  # fmt: skip
+    # A clock that is wrong must not put packets into another year.
+    at = datetime.fromtimestamp(packet.at, UTC) if packet.at else now
+    return BlockedPacket(
+        host=host, at=min(at, now) if abs((now - at).total_seconds()) < 3600 else now, **columns
+    )

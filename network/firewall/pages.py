@@ -1,0 +1,129 @@
+"""What the pages of rules show: rows with their sentences, and the draft beside what is in force. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bhype.accounts.models import User
+from bhype.hosts.models import Host
+from network.models import Firewall, Forward, HostChange, Rule, Ruleset
+
+from . import checks, difference, document, rulesets, seen, world
+from .checks import Problem
+from .difference import Difference
+from .document import Document
+from .wording import Named, Naming, endpoints_of, naming
+from .world import World
+
+CHANGE = "firewall"
+SECONDS = 60
+# To read and to click: not less, and nobody waits longer.
+SHORTEST, LONGEST = 15, 600
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A rule or a forward in a list. place: of a rule, from 1; note: why it meets nothing now, as the host's
+    observer tells."""
+
+    row: Any
+    text: str
+    subject: Named
+    place: int = 0
+    note: str = ""
+
+
+def state(host: Host) -> Firewall:
+    """What is known of the host's packet filter; a row that is not stored where the observer has not been yet."""
+    return Firewall.objects.filter(host=host).first() or Firewall(host=host)
+
+
+def world_now(host: Host) -> World:
+    """What rules are about, as it is now."""
+    return world.load(host, seen.stored(state(host)))
+
+
+def in_force(host: Host) -> tuple[Ruleset | None, Document]:
+    """What is loaded: the newest rule set that is confirmed, or waits for that; and what it was made of."""
+    waiting = Ruleset.objects.filter(host=host, state=Ruleset.State.PENDING).first()
+    row = waiting or rulesets.newest(host)
+    if row is None:
+        return None, Document()
+    try:
+        return row, document.read(row.document)
+    except ValueError:
+        return row, Document()
+
+
+def is_draft(host: Host) -> bool:
+    """Whether what people have written differs from what is in force."""
+    _, old = in_force(host)
+    return bool(difference.between(old, document.of(host), Naming()))
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """applied: what is in force; errors keep it from being applied, warnings do not; waits: what nobody has confirmed
+    yet."""
+
+    applied: Ruleset | None
+    differences: list[Difference]
+    errors: list[Problem]
+    warnings: list[Problem]
+    waits: HostChange | None
+    last: Ruleset | None
+
+
+def draft(host: Host, user: User, address: str) -> Draft:
+    """The draft with everything that is wrong with it. address: where the person comes from, not to be locked out."""
+    applied, old = in_force(host)
+    new = document.of(host)
+    now = world_now(host)
+    rows = (*old.rules, *old.forwards, *new.rules, *new.forwards)
+    aliased = {word for alias in (*old.aliases, *new.aliases) for word in alias.entries}
+    names = naming(host, endpoints_of(rows) | aliased, user)
+    found = [*checks.document(new, now), *checks.locks_out(new, now, address)]
+    waits = HostChange.objects.filter(host=host, name=CHANGE).first()
+    return Draft(
+        applied,
+        difference.between(old, new, names),
+        [problem for problem in found if not problem.is_warning],
+        [problem for problem in found if problem.is_warning],
+        waits if waits is not None and not waits.has_ended else None,
+        Ruleset.objects.filter(host=host).first(),
+    )
+
+
+def rules(host: Host, user: User, subjects: Iterable[str] | None = None) -> tuple[list[Line], Naming]:
+    """The rules of a host in their order, or those about some subjects, as one person may read them."""
+    every = list(Rule.objects.filter(host=host))
+    wanted = None if subjects is None else set(subjects)
+    mine = [(place, row) for place, row in enumerate(every, 1) if wanted is None or row.subject in wanted]
+    names = naming(host, endpoints_of(row for _, row in mine), user)
+    notes = state(host).notes
+    lines = [
+        Line(row, names.way(row), names.name(row.subject), place, str(notes.get(f"rule:{row.pk}", "")))
+        for place, row in mine
+    ]
+    return lines, names
+
+
+def forwards(host: Host, user: User, subjects: Sequence[str] | None = None) -> list[Line]:
+    """The forwards of a host, or those to some guests."""
+    rows = Forward.objects.filter(host=host)
+    if subjects is not None:
+        rows = rows.filter(subject__in=subjects)
+    found = list(rows)
+    names = naming(host, endpoints_of(found), user)
+    notes = state(host).notes
+    return [
+        Line(row, names.forward(row), names.name(row.subject), 0, str(notes.get(f"forward:{row.pk}", "")))
+        for row in found
+    ]
+
+
+def subjects_in_use(host: Host) -> list[str]:
+    """The subjects that have rules, for the filter."""
+    return sorted(set(Rule.objects.filter(host=host).values_list("subject", flat=True)))

@@ -1,0 +1,1 @@
+"""Port forwards: a port of the host that leads to a guest."""
