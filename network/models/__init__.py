@@ -5,6 +5,7 @@ from __future__ import annotations
 from .addresses import AddressPool, Allocation, DnsRecord, Lease, Neighbour
 from .changes import HostChange, PfConf
 from .firewall import Alias, BlockedPacket, Firewall, Forward, Rule, Ruleset
+from .interfaces import HostInterface
 from .switches import Aggregation, Predefined, Switch
 from .traffic import TrafficSample
 from .wireguard import Mesh, MeshPeer
@@ -19,6 +20,7 @@ __all__ = [
     "Firewall",
     "Forward",
     "HostChange",
+    "HostInterface",
     "Lease",
     "Mesh",
     "MeshPeer",

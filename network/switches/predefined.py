@@ -10,7 +10,7 @@ from django.db import transaction
 
 from bhype.hosts.models import Host
 from bhype.live import publish
-from network.models import AddressPool, Predefined, Switch
+from network.models import Predefined, Switch
 
 from . import defaults, plan
 from .wanted import Seen
@@ -34,12 +34,9 @@ def make(host: Host, rows: list[Switch], seen: Seen) -> list[Switch]:
                 continue
             row = Switch(host=host, name=name, kind=kind)
             networks = [network for _, network in plan.networks(seen.interfaces)]
-            pools = defaults.fill(row, networks)
+            defaults.fill(row, networks)
             row.save()
-            AddressPool.objects.bulk_create(
-                AddressPool(switch=row, purpose=AddressPool.Purpose.DHCP, first=first, last=last)
-                for first, last in pools
-            )
+            defaults.make_pools(row)
             made.append(row)
         Predefined.objects.bulk_create(
             (Predefined(host=host, name=name) for name in KINDS), ignore_conflicts=True
