@@ -16,6 +16,8 @@ class NetworkConfig(AppConfig):
         from .changes import observe as changes
         from .dhcp import observe as dhcp
         from .firewall import observe as firewall
+        from .nat import operations as nat
+        from .nat import pages as nat_pages
         from .pfconf import observe as pfconf
         from .switches import interfaces, observe, views
         from .traffic import observe as traffic
@@ -31,6 +33,7 @@ class NetworkConfig(AppConfig):
                 "firewall", new_rules, "network.confirm_rules", "network.revert_rules", "network:firewall"
             )
         )
+        kinds.register(kinds.Kind(nat.CHANGE, "pf is switched on"))
         kinds.register(kinds.Kind("pf-conf", "The changed pf.conf", url_name="network:pf_conf"))
         observer.register(firewall.observe, "firewall", slow=True)
         observer.register(pfconf.observe, "pf.conf", slow=True)
@@ -40,6 +43,7 @@ class NetworkConfig(AppConfig):
         observer.register(traffic.observe, "traffic", slow=True)
         checklist.register(observe.checklist)
         checklist.register(dhcp.checklist)
+        checklist.register(nat_pages.checklist)
         words = ("switch", "switches", "network", "changes", "change", "leases", "firewall", "ruleset")
         for prefix in (*words, "firewall-counters", "aliases", "blocked"):
             live.register(prefix, lambda user, _topic: bool(user.can("network.view")))

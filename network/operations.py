@@ -6,8 +6,9 @@ from .blocked import operations as blocked
 from .changes import operations as changes
 from .dhcp import operations as dhcp
 from .firewall import operations as firewall
+from .nat import operations as nat
 from .pfconf import operations as pfconf
 from .switches import operations as switches
 from .wireguard import operations as wireguard
 
-OTHERS = (blocked, changes, dhcp, firewall, pfconf, switches, wireguard)
+OTHERS = (blocked, changes, dhcp, firewall, nat, pfconf, switches, wireguard)

@@ -7,6 +7,7 @@ from .changes import urls as changes
 from .dhcp import urls as dhcp
 from .firewall import urls as firewall
 from .forwards import urls as forwards
+from .nat import urls as nat
 from .pfconf import urls as pfconf
 from .switches import urls as switches
 from .traffic import urls as traffic
@@ -21,6 +22,7 @@ urlpatterns = [
     *blocked.urlpatterns,
     *firewall.urlpatterns,
     *forwards.urlpatterns,
+    *nat.urlpatterns,
     *pfconf.urlpatterns,
     *switches.urlpatterns,
     *traffic.urlpatterns,

@@ -103,20 +103,17 @@ def _taken(net: Net, world: World) -> tuple[str, ...]:
     return together([*given, *net.own])
 
 
+DHCP, DHCP6 = pf.Ports(((67, 68),)), pf.Ports(((546, 547),))
+
+
 def essentials(interface: str, direction: pf.Direction = "") -> list[Filter]:
     """What every guest needs whatever the rules say: neighbours and an address."""
-    on = (interface,)
+    some = Filter("pass", direction, (interface,), is_stateless=True)
     return [
-        Filter("pass", direction, on, "inet6", ("icmp6",), icmp6_types=DISCOVERY, is_stateless=True),
-        Filter(
-            "pass", direction, on, "inet", ("udp",), source_ports=pf.ports(67, 68), ports=pf.ports(67, 68),
-            is_stateless=True,
-        ),
-        Filter(
-            "pass", direction, on, "inet6", ("udp",), source_ports=pf.ports(546, 547), ports=pf.ports(546, 547),
-            is_stateless=True,
-        ),
-    ]  # fmt: skip
+        replace(some, family="inet6", protocols=("icmp6",), icmp6_types=DISCOVERY),
+        replace(some, family="inet", protocols=("udp",), source_ports=DHCP, ports=DHCP),
+        replace(some, family="inet6", protocols=("udp",), source_ports=DHCP6, ports=DHCP6),
+    ]
 
 
 def _services(net: Net) -> list[Filter]:

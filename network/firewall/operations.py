@@ -21,7 +21,7 @@ from bhype.live import publish
 from bhype.tasks import OperationFailed, Run, operation
 from network.models import Firewall, Ruleset
 
-from . import base, checks, compile, document, loaded, rulesets, seen, states, tables
+from . import base, checks, compile, document, keeping, loaded, rulesets, seen, states, tables
 from .loaded import BASE, BASE_FILE, PENDING_FILE, RULES, RULES_FILE
 from .rulesets import CHANGE, State
 from .world import World, load
@@ -72,6 +72,7 @@ def ensure(run: Run, _params: Nothing) -> None:
     """Let pf have what switches need and the rules that are confirmed (or wait for it). May be repeated."""
     host = Host.objects.this()
     rulesets.settle(host, run.host)
+    keeping.apply(run)
     if not run.host.query(kld.is_loaded("pf")):
         run.log(NO_PF)
         return

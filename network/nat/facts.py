@@ -1,0 +1,81 @@
+"""What the self-test of NAT and the firewall goes by, asked of the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from bhype.freebsd import kld, pfctl, ping, route, sysctl, sysrc
+from bhype.freebsd.command import ParseError, Query
+from bhype.host import CommandError
+from bhype.host import Host as Machine
+from network.firewall import loaded
+from network.firewall.keeping import PFIL
+from network.firewall.observe import missing_calls
+from network.firewall.world import World
+
+FORWARDING, FORWARDING6 = "net.inet.ip.forwarding", "net.inet6.ip6.forwarding"
+SYSCTLS = (FORWARDING, FORWARDING6, *PFIL)
+RC = ("gateway_enable", "ipv6_gateway_enable", "pf_enable")
+Ask = Callable[[Query[Any]], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """sysctls, rc: by name; is_on: pf filters; missing: the lines that the loaded main rules lack; lost: anchors that
+    do not have what was loaded; gateway: of the default route; way_out, names: whether the gateway, and the host's name
+    service on a switch (by its number), answer; None where nobody has asked."""
+
+    sysctls: dict[str, str] = field(default_factory=dict)
+    rc: dict[str, str] = field(default_factory=dict)
+    has_pf: bool = False
+    is_on: bool = False
+    missing: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    gateway: str = ""
+    way_out: bool | None = None
+    names: dict[int, bool] = field(default_factory=dict)
+
+
+def gather(machine: Machine, ask: Ask, world: World, *, closely: bool = False) -> Facts:
+    """Ask the host. closely: also whether others answer, which takes seconds. Raises CommandError, ParseError."""
+    has_pf = ask(kld.is_loaded("pf"))
+    way = ask(route.default("inet"))
+    gateway = way.gateway if way else ""
+    return Facts(
+        ask(sysctl.read(*SYSCTLS)),
+        ask(sysrc.read(*RC)),
+        has_pf,
+        bool(has_pf and ask(pfctl.is_enabled())),
+        tuple(missing_calls(ask)) if has_pf else (),
+        _lost(machine, ask) if has_pf else (),
+        gateway,
+        _answers(ask, gateway) if closely else None,
+        {net.pk: _names(ask, net.own[0]) for net in world.nets if net.has_dns and net.own} if closely else {},
+    )
+
+
+def _lost(machine: Machine, ask: Ask) -> tuple[str, ...]:
+    """The anchors that do not have what was loaded last; one into which nothing was loaded is lost as well."""
+    every = loaded.read(machine)
+    return tuple(
+        anchor
+        for anchor in (loaded.BASE, loaded.RULES)
+        if anchor not in every or every[anchor].printed != loaded.printed(anchor, ask)
+    )
+
+
+def _answers(ask: Ask, gateway: str) -> bool | None:
+    """None where the gateway is no address: a point-to-point link has none."""
+    try:
+        return bool(ask(ping.answers(gateway))) if gateway else None
+    except (CommandError, ParseError, ValueError):
+        return None
+
+
+def _names(ask: Ask, server: str) -> bool:
+    try:
+        return bool(ask(ping.names_answer(server, "bhype.internal")))
+    except (CommandError, ParseError):
+        return False

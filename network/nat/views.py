@@ -1,0 +1,47 @@
+"""The section "NAT and forwards" of a switch: the self-test, mending, and the ports that lead in."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+
+from bhype.accounts import audit
+from bhype.accounts.access import allow, signed_in
+from bhype.tasks import Refused, ask
+from network.models import Switch
+from network.switches import pages as switches
+
+from . import pages
+
+
+@allow("network.view", Switch)
+def section(request: HttpRequest, switch: Switch) -> HttpResponse:
+    context = switches.section(request, switch, "nat") | pages.context(switch, signed_in(request))
+    fragment = request.headers.get("HX-Target") == "nat"
+    return render(request, "network/nat/_section.html" if fragment else "network/nat/section.html", context)
+
+
+@allow("network.change", Switch, methods="POST")
+def mend(request: HttpRequest, switch: Switch) -> HttpResponse:
+    """Mend what is named, or all."""
+    params = {"fixes": [word for word in [request.POST.get("fix", "")] if word]}
+    return _asked(request, switch, "network.mend", params, "What can be mended is being mended.")
+
+
+@allow("network.change", Switch, methods="POST")
+def test(request: HttpRequest, switch: Switch) -> HttpResponse:
+    return _asked(request, switch, "network.self_test", {}, "The host is being looked at.")
+
+
+def _asked(
+    request: HttpRequest, switch: Switch, operation: str, params: dict[str, list[str]], said: str
+) -> HttpResponse:
+    try:
+        task = ask(operation, params, signed_in(request))
+    except Refused as refused:
+        messages.error(request, refused.message)
+    else:
+        audit.record(request, operation, f"switch {switch.name}", params, task=task)
+        messages.success(request, said)
+    return redirect("network:switch_nat", switch.name)
