@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from .operations import INSTALL, digests, running
 OPERATION = "network.ensure_dhcp"
 # RFC 8415, 11: a DUID of the kinds 1 (with a time) and 3 ends in a MAC address; 0001 is Ethernet.
 _DUID = re.compile(r"00:(?:01:00:01(?::[0-9a-f]{2}){4}|03:00:01):([0-9a-f]{2}(?::[0-9a-f]{2}){5})")
+# dnsmasq writes its leases in place: for so many seconds they may be half written.
+WRITING = 5.0
 COLUMNS = ("mac", "hostname", "client_id", "expires_at")
 
 # By host and switch: the file of leases that was read last, and what was asked for last. Of this process.
@@ -106,6 +109,8 @@ def _leases(sweep: Sweep, switch: Switch) -> None:
     try:
         leases = dnsmasq.parse_leases(operations.read(sweep.host, path))
     except ParseError as error:
+        if mark and time.time() - mark[0] / 1e9 < WRITING:
+            return  # it was being written
         sweep.problem(f"The leases of {switch.name}: {error}")
         return
     store(switch, leases)

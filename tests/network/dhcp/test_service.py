@@ -324,6 +324,10 @@ def test_leases_become_rows_and_go_again(served):
     observer.sweep()
     served.host.write_text(path, "half a li")
     observer.sweep()
+    assert not any("leases of nat" in one for one in Host.objects.get().problems)
+    # It stays so: nobody is writing it.
+    os.utime(served.host.path(path), (1, 1))
+    observer.sweep()
     assert switch.leases.count() == 3 and any("leases of nat" in one for one in Host.objects.get().problems)
     served.host.write_text(path, f"{later} 58:9c:fc:00:00:05 10.77.0.100 web1 *\n")
     observer.sweep()
