@@ -19,7 +19,7 @@ class NetworkConfig(AppConfig):
         from .nat import operations as nat
         from .nat import pages as nat_pages
         from .pfconf import observe as pfconf
-        from .switches import interfaces, observe, views
+        from .switches import interfaces, observe, pages
         from .traffic import observe as traffic
         from .wireguard import observe as wireguard
 
@@ -52,4 +52,4 @@ class NetworkConfig(AppConfig):
         live.register("traffic", lambda user, topic: topic == "traffic" and bool(user.can("self")))
         for prefix in ("mesh", "meshes"):
             live.register(prefix, lambda user, _topic: bool(user.can("network.view")))
-        search.register("Switches", views.find)
+        search.register("Switches", pages.find)

@@ -60,7 +60,7 @@ def _hex(key: str) -> str:
 
 def _is_running(tunnel: Tunnel) -> bool:
     pid = tunnel.get("pid")
-    return bool(pid) and bhyve_state.ticks(pid) == tunnel.get("ticks")
+    return pid is not None and bhyve_state.ticks(pid) == tunnel.get("ticks")
 
 
 def _start(name: str, tunnel: Tunnel) -> None:

@@ -107,7 +107,7 @@ def _other(mesh: Mesh, peer: MeshPeer, net: rules.Network, used: Sequence[rules.
     return Other(
         rules.peer_name(peer.name),
         rules.key(peer.public_key),
-        tuple(sorted(str(one) for one in (address, *routes))),
+        tuple(sorted({str(one) for one in (address, *routes)})),
         end,
         min(max(0, mesh.keepalive), 65535),
     )
@@ -124,6 +124,14 @@ def config(wanted: Wanted, private_key: str, resolve: Callable[[str], str]) -> s
     lines = ["[Interface]", f"PrivateKey = {wg.key(private_key)}", f"ListenPort = {wanted.port}"]
     for one in wanted.others:
         lines += ["", *peer_lines(one, resolve(one.endpoint) if one.endpoint else "")]
+    return "\n".join(lines) + "\n"
+
+
+def shown(wanted: Wanted, note: str) -> str:
+    """The file for `wg syncconf` as a page may show it: note stands for the private key."""
+    lines = ["[Interface]", f"# PrivateKey {note}", f"ListenPort = {wanted.port}"]
+    for one in wanted.others:
+        lines += ["", *peer_lines(one, one.endpoint)]
     return "\n".join(lines) + "\n"
 
 
