@@ -29,12 +29,13 @@ _IPV6 = re.compile(r"[0-9a-f:]+(\.[0-9.]+)?(%\S+)?(/[0-9]{1,3})?")
 @dataclass(frozen=True, slots=True)
 class Member:
     """What a bridge says of one of its members. untagged, tagged: VLANs on a bridge that filters them (15.0), as 10 and
-    "20,30-40"."""
+    "20,30-40"; most: how many MAC addresses may be behind it, 0 for any number."""
 
     name: str
     is_private: bool = False
     untagged: int | None = None
     tagged: str = ""
+    most: int = 0
 
 
 @dataclass(slots=True)
@@ -123,7 +124,7 @@ def _detail(interface: Interface, line: str) -> None:
             _member(interface, rest.split())
         case "ifmaxaddr" | "port":
             # The second line of a member; 15.0 leaves ifmaxaddr out where it is 0.
-            _member_vlans(interface, rest.split())
+            _member_more(interface, [key, *rest.split()])
         case "bridge":
             # 15.0: "bridge flags=1<VLANFILTER> defuntagged=1" (ifbridge.c)
             interface.filters_vlans = "VLANFILTER" in rest
@@ -161,14 +162,16 @@ def _member(bridge: Interface, words: list[str]) -> None:
     )
 
 
-def _member_vlans(bridge: Interface, words: list[str]) -> None:
-    """``... path cost 2000000 untagged 10 tagged 20,30-40``; on STP the words stand on a line of their own."""
+def _member_more(bridge: Interface, words: list[str]) -> None:
+    """``ifmaxaddr 1 port 6 priority 128 path cost 2000000 untagged 10 tagged 20,30-40``; with STP the VLANs stand on a
+    line of their own."""
     if not bridge.details:
         return
     untagged = int(words[words.index("untagged") + 1]) if "untagged" in words else None
     tagged = words[words.index("tagged") + 1] if "tagged" in words else ""
+    most = int(words[words.index("ifmaxaddr") + 1]) if "ifmaxaddr" in words else 0
     last = bridge.details[-1]
-    bridge.details = (*bridge.details[:-1], replace(last, untagged=untagged, tagged=tagged))
+    bridge.details = (*bridge.details[:-1], replace(last, untagged=untagged, tagged=tagged, most=most))
 
 
 def _vxlan(interface: Interface, words: list[str]) -> None:

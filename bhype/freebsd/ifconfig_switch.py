@@ -92,6 +92,18 @@ def set_member_vlans(bridge: str, member: str, *, untagged: int, tagged: str = "
     )
 
 
+def pin(bridge: str, member: str, mac: str) -> Command:
+    """Let a member send from one MAC address only: bridge_rtupdate() of S:sys/net/if_bridge.c takes no second one, and
+    drops its frames."""
+    who = names.interface(member)
+    return _change(bridge, "static", who, names.mac(mac), "ifmaxaddr", who, "1")
+
+
+def unpin(bridge: str, member: str) -> Command:
+    """Let a member send from any MAC address; those that were set go with the member."""
+    return _change(bridge, "ifmaxaddr", names.interface(member), "0")
+
+
 def add_address(name: str, address: str) -> Command:
     """One more address, with its prefix length; what is there stays."""
     parsed = _address(address)

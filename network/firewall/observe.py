@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import transaction
 
-from bhype.freebsd import kld, pfctl
+from bhype.freebsd import ifconfig, kld, pfctl
 from bhype.freebsd.pf import Ruleset as Wanted
 from bhype.hosts.models import Host
 from bhype.hosts.observer import Sweep, ask_once
@@ -14,7 +14,7 @@ from bhype.live import publish
 from bhype.tasks import ask
 from network.models import Firewall, Forward, Rule
 
-from . import base, compile, loaded, rulesets, seen, tables
+from . import base, compile, loaded, pins, rulesets, seen, tables
 from .loaded import BASE, RULES
 from .world import load
 
@@ -105,6 +105,9 @@ def _drift(sweep: Sweep, row: Firewall) -> str:
             sweep.problem(f"Somebody else has changed what pf has in {anchor}: it is loaded again.")
         else:
             tables.follow(sweep.host, anchor, wanted, had)
+    interfaces = sweep.ask(ifconfig.list_interfaces())
+    if pins.commands(world, interfaces):
+        words.append("MAC addresses are not bound to their ports")
     return "; ".join(words)
 
 

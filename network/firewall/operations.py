@@ -92,9 +92,7 @@ def load_all(run: Run, host: Host, world: World) -> None:
             run.log("The rules that waited for a confirmation are being taken back.")
     else:
         put(run, RULES, made.ruleset, RULES_FILE)
-    Firewall.objects.filter(host=host).update(
-        notes={note.about: note.sentence for note in made.notes}, problems=[]
-    )
+    Firewall.objects.filter(host=host).update(notes={note.about: note.sentence for note in made.notes})
     publish("firewall")
 
 

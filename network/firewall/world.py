@@ -70,6 +70,7 @@ class Net:
     passes_in: bool = True
     passes_out: bool = True
     uplinks: tuple[str, ...] = ()
+    is_adopted: bool = False
 
     @property
     def subnets(self) -> tuple[str, ...]:
@@ -198,6 +199,7 @@ def _net(switch: Switch, taps: set[str]) -> Net:
         switch.passes_in,
         switch.passes_out,
         tuple(member for member in switch.members if member not in taps),
+        bool(switch.adopted),
     )
 
 
