@@ -15,16 +15,21 @@ GIB = 2**30
 
 
 def make(
-    folder: str | os.PathLike[str], *, cpus: int = 8, memory: int = 32 * GIB, size: int = 100 * GIB
+    folder: str | os.PathLike[str],
+    *,
+    cpus: int = 8,
+    memory: int = 32 * GIB,
+    size: int = 100 * GIB,
+    **more: object,
 ) -> None:
-    """As ``python -m bhype.lab create`` does; what is in the folder is kept."""
+    """As ``python -m bhype.lab create`` does; what is in the folder is kept. more: nics, release."""
     target = Path(folder, "root", tree.FIRMWARE)
     target.mkdir(parents=True, exist_ok=True)
     for source in _firmware().iterdir():
         if not (target / source.name).exists():
             os.link(source, target / source.name)
     try:
-        tree.create(str(folder), cpus=cpus, memory=memory, pool="tank", size=size)
+        tree.create(str(folder), cpus=cpus, memory=memory, pool="tank", size=size, **more)
     finally:
         del os.environ["BHYPE_LAB"]
 

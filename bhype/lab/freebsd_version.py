@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bhype.lab import core
-from bhype.lab.uname import RELEASE
+from bhype.lab.uname import release
 
 USAGE = "usage: freebsd-version [-kru] [-j jail]"
 
@@ -17,5 +17,5 @@ def main(argv: list[str]) -> int:
     if rest:
         core.fail(USAGE, 1)
     for _ in {letter for letter, _ in found} or {"u"}:
-        print(RELEASE)
+        print(release())
     return 0

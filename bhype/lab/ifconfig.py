@@ -2,7 +2,9 @@
 
 The state "ifconfig" has ``interfaces``, in order of creation: ``{NAME: {"kind", "device", "index", "up",
 "mtu", "description", "groups", "ether", "inet", "inet6", "members", "private"}}``. device: the name at
-creation; inet, inet6: lists of ``ADDRESS/PREFIX``; members, private: names, for a bridge. No packet moves.
+creation; inet, inet6: lists of ``ADDRESS/PREFIX``; members, private: names, for a bridge; more keys are told of in
+`ifconfig_bridge` and `ifconfig_clones`. ``nd6``: flags of IPv6, where they were changed. With wires on, each change is
+carried into the lab's network namespace (`wires`); otherwise no packet moves.
 """
 
 from __future__ import annotations
@@ -11,11 +13,12 @@ import sys
 import time
 
 from bhype.lab import bhyve_state, core, wires
-from bhype.lab.ifconfig_run import CLONERS, FAMILIES, Run, Trouble, forget
+from bhype.lab.ifconfig_run import FAMILIES, Run
+from bhype.lab.ifconfig_state import CLONERS, Trouble, forget
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from bhype.lab.ifconfig_run import Interface
+    from bhype.lab.ifconfig_state import Interface
 
 USAGE = (
     "usage: ifconfig [-j jail] [-f type:format] [-L] [-C] [-g groupname] interface address_family\n"
@@ -53,14 +56,33 @@ def main(argv: list[str]) -> int:
             trouble: Trouble | None = error
         else:
             trouble = None
+    if run.made:
+        from bhype.lab import kldload
+
+        kldload.load(f"if_{run.made}")
     if run.doomed:
         _destroy_when_closed(run.doomed)
     wires.carry()
     if run.printed:
         print(run.name)
+    _afterwards(run)
     if trouble:
         core.fail(str(trouble), trouble.code)
-    return 0
+    return run.code
+
+
+def _afterwards(run: Run) -> None:
+    """What is told of, or done to, a bridge that is a real one."""
+    from bhype.lab import ifconfig_bridge
+
+    for what, name in run.later:
+        if what == "addr":
+            for line in ifconfig_bridge.learnt(_interfaces()[name], name):
+                print(line)
+        elif wires.namespace() is not None:
+            from bhype.lab import wires_look
+
+            wires_look.forget(name)
 
 
 def _interfaces() -> dict[str, Interface]:

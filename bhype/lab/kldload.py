@@ -9,6 +9,10 @@ import time
 
 from bhype.lab import core
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bhype.lab.core import State
+
 # Those in the GENERIC kernel itself, and those that kldload finds in /boot/kernel.
 BUILT_IN = ("zfs", "if_lo", "ether", "if_em", "if_tuntap", "if_tun", "if_tap")
 MODULES = {
@@ -16,6 +20,7 @@ MODULES = {
     **{"pf": 0x7A000, "if_epair": 0x6530, "if_vxlan": 0x1A110, "if_wg": 0x29E00, "coretemp": 0x4500},
     **{"amdtemp": 0x4300, "ng_bridge": 0x7100, "ng_ether": 0x6200, "ng_socket": 0x5400, "cpuctl": 0x4100},
     **{"ng_pipe": 0x5300, "ng_eiface": 0x4600, "ng_hub": 0x3100, "ng_hole": 0x3000, "netgraph": 0xD200},
+    **{"ng_vlan": 0x4400, "if_lagg": 0xE900, "pflog": 0x5230, "if_gif": 0x8200},
 }
 NEEDS = {"if_bridge": ("bridgestp",)}
 
@@ -50,13 +55,25 @@ def main(argv: list[str]) -> int:
                 _complain(letters, f"kldload: can't load {file}: No such file or directory")
                 code = 1
             else:
-                for each in (*NEEDS.get(module, ()), module):
-                    if each not in loaded:
-                        data["id"] = data.get("id", 1) + 1
-                        loaded[each] = {"id": data["id"], "time": int(time.time())}
+                _enter(data, module)
                 if "v" in letters:
                     print(f"Loaded {file}, id={loaded[module]['id']}")
     return code
+
+
+def load(module: str) -> None:
+    """Load a module that the kernel has not yet, as ifconfig(8) does for an interface that it makes."""
+    if module in MODULES and module not in core.peek("kld").get("loaded", {}):
+        with core.state("kld") as data:
+            _enter(data, module)
+
+
+def _enter(data: State, module: str) -> None:
+    loaded = data.setdefault("loaded", {})
+    for each in (*NEEDS.get(module, ()), module):
+        if each not in loaded:
+            data["id"] = data.get("id", 1) + 1
+            loaded[each] = {"id": data["id"], "time": int(time.time())}
 
 
 def _complain(letters: set[str], text: str) -> None:

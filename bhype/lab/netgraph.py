@@ -94,7 +94,7 @@ class Graph:
         for hook in list(node["hooks"]):
             self._unhook(node, hook)
         if node["type"] == "eiface":
-            from bhype.lab.ifconfig_run import forget
+            from bhype.lab.ifconfig_state import forget
 
             for name, each in list(self.interfaces.items()):
                 if each["index"] == node["interface"]:
@@ -156,7 +156,7 @@ class Graph:
         unit = 0
         while f"ngeth{unit}" in self.interfaces:
             unit += 1
-        from bhype.lab.ifconfig_run import add
+        from bhype.lab.ifconfig_state import add
 
         interface = add(self.locks[0].data, f"ngeth{unit}", "ngeth")
         interface["groups"] = []

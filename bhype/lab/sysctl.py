@@ -9,7 +9,7 @@ import os
 import time
 
 from bhype.lab import core, disks, wires
-from bhype.lab.uname import HOSTNAME, RELEASE, VERSION
+from bhype.lab.uname import HOSTNAME, major, osreldate, release, version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,13 +23,19 @@ SETTABLE = {
         "net.link.tap.up_on_open": "0",
         "net.link.tap.user_open": "0",
         "net.link.ether.inet.log_arp_movements": "1",
+        "net.link.ether.inet.log_arp_wrong_iface": "1",
+        "net.link.ether.inet.max_age": "1200",
     },
+    **{"net.inet6.ip6.auto_linklocal": "1", "net.inet6.ip6.accept_rtadv": "0", "net.inet.ip.redirect": "1"},
     **{"vfs.zfs.arc.max": "0", "vfs.zfs.arc_max": "0", "vfs.zfs.vol.mode": "1", "kern.securelevel": "-1"},
 }
 BY_MODULE = {
     "if_bridge": {
         **{"net.link.bridge.pfil_member": "1", "net.link.bridge.pfil_bridge": "1"},
-        **{"net.link.bridge.pfil_onlyip": "1", "net.link.bridge.inherit_mac": "0"},
+        **{"net.link.bridge.pfil_onlyip": "1", "net.link.bridge.pfil_local_phys": "0"},
+        **{"net.link.bridge.ipfw": "0", "net.link.bridge.ipfw_arp": "0", "net.link.bridge.inherit_mac": "0"},
+        **{"net.link.bridge.log_stp": "0", "net.link.bridge.log_mac_flap": "1"},
+        "net.link.bridge.allow_llz_overlap": "0",
     },
 }
 # Values after the boot, unless /boot/loader.conf says otherwise (`tree.create` is the lab's boot).
@@ -103,8 +109,13 @@ def _write(name: str, new: str, values: dict[str, Callable[[], str]], letters: s
 
 def _settable() -> dict[str, str]:
     found = dict(SETTABLE)
-    for module in core.peek("kld").get("loaded", {}):
+    loaded = core.peek("kld").get("loaded", {})
+    for module in loaded:
         found.update(BY_MODULE.get(module, {}))
+    if major() >= 15:
+        found["net.inet.ip.connect_inaddr_wild"] = "0"
+        if "if_bridge" in loaded:
+            found["net.link.bridge.member_ifaddrs"] = "0"
     return found
 
 
@@ -113,8 +124,13 @@ def _values() -> dict[str, Callable[[], str]]:
     host = core.peek("host")
     cpus = host["cpus"]
     fixed = {
-        **{"kern.ostype": "FreeBSD", "kern.osrelease": RELEASE, "kern.osreldate": "1403000"},
-        **{"kern.version": VERSION, "hw.machine": "amd64", "hw.machine_arch": "amd64", "hw.model": _model()},
+        **{"kern.ostype": "FreeBSD", "kern.osrelease": release(), "kern.osreldate": osreldate()},
+        **{
+            "kern.version": version(),
+            "hw.machine": "amd64",
+            "hw.machine_arch": "amd64",
+            "hw.model": _model(),
+        },
         **{"hw.ncpu": str(cpus), "kern.smp.cpus": str(cpus), "kern.smp.cores": str(cpus)},
         **{"kern.smp.threads_per_core": "1", "hw.physmem": str(host["memory"]), "hw.pagesize": str(PAGE)},
         **{"hw.realmem": str(host["memory"]), "kern.vm_guest": "none", "security.jail.jailed": "0"},
@@ -140,6 +156,11 @@ def _values() -> dict[str, Callable[[], str]]:
         "kern.cp_times": lambda: " ".join(map(str, _ticks(cpus) * cpus)),
         "vm.loadavg": lambda: "{{ {:.2f} {:.2f} {:.2f} }}".format(*os.getloadavg()),
         "vm.swap_total": lambda: "2147483648",
+    }
+    # What FreeBSD does not have: how much of the lab's network is real (`wires.simulated`), for the pages.
+    values |= {
+        "lab.wires": lambda: str(int(wires.namespace() is not None)),
+        "lab.simulated": lambda: " ".join(wires.simulated()),
     }
     values |= {f"vm.stats.vm.{name}": _page_counter(name, host["memory"]) for name in _MEMORY}
     values |= {f"kstat.zfs.misc.arcstats.{name}": reader for name, reader in _arc(host).items()}

@@ -24,6 +24,7 @@ PROGRAMS = {
     **{f"usr/bin/{name}": name for name in ("nice", "protect", "rctl", "renice")},
     **{"sbin/pfctl": "pfctl", "usr/sbin/tcpdump": "tcpdump"},
     "usr/local/sbin/grub-bhyve": "grub_bhyve",
+    "usr/bin/wg": "wg",
     **{"usr/bin/zstream": "zstream", "usr/bin/limits": "limits", "usr/local/bin/qemu-img": "qemu_img"},
 }
 FOLDERS = (
@@ -43,10 +44,13 @@ OVMF = ("/usr/share/OVMF", "/usr/share/edk2/x64", "/usr/share/edk2/ovmf", "/usr/
 GIB = 1024**3
 
 
-def create(folder: str, *, cpus: int, memory: int, pool: str, size: int) -> list[str]:
+def create(
+    folder: str, *, cpus: int, memory: int, pool: str, size: int, nics: int = 1, release: str = ""
+) -> list[str]:
     """Make the lab in ``folder``, or refresh it, keeping its pool, guests and interfaces. /boot/loader.conf is read.
 
-    cpus, memory (bytes): what the host pretends to have. pool, size (bytes): its first pool.
+    cpus, memory (bytes): what the host pretends to have. pool, size (bytes): its first pool. nics: how many NICs, em0
+    and so on. release: of FreeBSD, one of `uname.KERNELS`; "" leaves it as it is.
     Returns sentences about what is missing on this machine.
     """
     os.environ["BHYPE_LAB"] = folder = os.path.realpath(folder)
@@ -67,7 +71,9 @@ def create(folder: str, *, cpus: int, memory: int, pool: str, size: int) -> list
         host.setdefault("booted", int(time.time()))
         host.setdefault("uuid", str(uuid.uuid4()))
         host.update(cpus=cpus, memory=memory, tunables=tunables)
-    from bhype.lab import ifconfig_run, pci
+        if release:
+            host["release"] = f"{release}-RELEASE"
+    from bhype.lab import ifconfig_state, pci
 
     with core.state("pci") as data:
         pci.boot(data, tunables)
@@ -80,7 +86,7 @@ def create(folder: str, *, cpus: int, memory: int, pool: str, size: int) -> list
         if not store.pools and labels.read("/dev/da0") is None:
             pools.make(store, pool, spec.Spec(["da0"]), {}, filesystem={})
     with core.state("ifconfig") as data:
-        ifconfig_run.boot(data)
+        ifconfig_state.boot(data, nics)
     with core.state("route") as data:
         data.setdefault("routes", {"default": wires.OUTSIDE})
     wires.carry()

@@ -1,17 +1,36 @@
-"""uname(1): a FreeBSD 14.3 host."""
+"""uname(1): a FreeBSD 14.3 host, unless the lab was told to be another release (``python -m bhype.lab create``)."""
 
 from __future__ import annotations
 
 from bhype.lab import core
 
 RELEASE = "14.3-RELEASE"
-VERSION = "FreeBSD 14.3-RELEASE releng/14.3-n271432-8c9ce319fef7 GENERIC"
 HOSTNAME = "lab"
-WORDS = {
-    **{"s": "FreeBSD", "n": HOSTNAME, "r": RELEASE, "v": VERSION, "m": "amd64", "p": "amd64"},
-    **{"i": "GENERIC", "K": "1403000", "U": "1403000"},
+# What uname -v says, and the version of the kernel's interfaces (S:sys/sys/param.h).
+KERNELS = {
+    "13.2": ("releng/13.2-n254617-525ecfdad597", "1302001"),
+    "13.5": ("releng/13.5-n259162-882b9f3f2218", "1305000"),
+    "14.3": ("releng/14.3-n271432-8c9ce319fef7", "1403000"),
+    "15.0": ("releng/15.0-n280995-7aedc8de6446", "1500068"),
 }
 USAGE = "usage: uname [-abiKmnoprsUv]"
+
+
+def release() -> str:
+    """Such as "14.3-RELEASE"."""
+    return str(core.peek("host").get("release") or RELEASE)
+
+
+def major() -> int:
+    return int(release().partition(".")[0])
+
+
+def version() -> str:
+    return f"FreeBSD {release()} {KERNELS[release().partition('-')[0]][0]} GENERIC"
+
+
+def osreldate() -> str:
+    return KERNELS[release().partition("-")[0]][1]
 
 
 def main(argv: list[str]) -> int:
@@ -25,5 +44,9 @@ def main(argv: list[str]) -> int:
     letters = {letter.replace("o", "s") for letter, _ in found} or {"s"}
     if "a" in letters:
         letters |= set("snrvm")
-    print(" ".join(WORDS[letter] for letter in "snrvmpiUK" if letter in letters))
+    words = {
+        **{"s": "FreeBSD", "n": HOSTNAME, "r": release(), "v": version(), "m": "amd64", "p": "amd64"},
+        **{"i": "GENERIC", "K": osreldate(), "U": osreldate()},
+    }
+    print(" ".join(words[letter] for letter in "snrvmpiUK" if letter in letters))
     return 0

@@ -25,6 +25,7 @@ PATHS = {
     **{name: f"usr/sbin/{name}" for name in ("bhyveload", "devctl", "ngctl", "pciconf")},
     **{name: f"usr/bin/{name}" for name in ("nice", "protect", "rctl", "renice")},
     **{name: f"sbin/{name}" for name in ("camcontrol", "geom", "gpart", "mount", "nvmecontrol", "swapinfo")},
+    **{"pfctl": "sbin/pfctl", "tcpdump": "usr/sbin/tcpdump"},
     **{"diskinfo": "usr/sbin/diskinfo", "iostat": "usr/sbin/iostat", "smartctl": "usr/local/sbin/smartctl"},
     **{"grub-bhyve": "usr/local/sbin/grub-bhyve", "swtpm": "usr/local/bin/swtpm"},
 }
@@ -120,7 +121,7 @@ def lab_store(lab: Lab):
         yield store
 
 
-def make_lab(**options: int) -> Lab:
+def make_lab(**options: object) -> Lab:
     lab = Lab(tempfile.mkdtemp(prefix="bl-", dir="/tmp"))
     labfolder.make(lab.folder, **options)
     return lab

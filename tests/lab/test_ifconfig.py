@@ -73,7 +73,7 @@ def test_a_bridge_is_shown_as_freebsd_shows_it(lab):
         "\tid 00:00:00:00:00:00 priority 32768 hellotime 2 fwddelay 15\n"
         "\tmaxage 20 holdcnt 6 proto rstp maxaddr 2000 timeout 1200\n"
         "\troot id 00:00:00:00:00:00 priority 32768 ifcost 0 port 0\n"
-        "\tmember: tap0 flags=943<LEARNING,DISCOVER,AUTOEDGE,AUTOPTP,PRIVATE>\n"
+        "\tmember: tap0 flags=943<LEARNING,DISCOVER,PRIVATE,AUTOEDGE,AUTOPTP>\n"
         "\t        ifmaxaddr 0 port 4 priority 128 path cost 2000000\n"
         "\tmember: em0 flags=143<LEARNING,DISCOVER,AUTOEDGE,AUTOPTP>\n"
         "\t        ifmaxaddr 0 port 1 priority 128 path cost 20000\n"
