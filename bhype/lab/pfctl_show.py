@@ -273,7 +273,8 @@ class _Show:
                 continue
             print(each.text())
             if self.call.verbose:
-                print(f"   age {each.age()}, {each.packets}:0 pkts, {each.octets}:0 bytes, rule {each.rule}")
+                counts = f"{each.packets}:0 pkts, {each.octets}:0 bytes"
+                print(f"   age 00:00:00, expires in 24:00:00, {counts}, rule {each.rule}")
             if self.call.verbose > 1:
                 print(f"   id: {each.number:016x} creatorid: 00000000")
 

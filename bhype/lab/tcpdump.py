@@ -24,5 +24,7 @@ def main(argv: list[str]) -> int:
     if interface != "pflog0" or "pflog" not in core.peek("kld").get("loaded", {}) or not kernel.loaded():
         known = core.peek("ifconfig").get("interfaces", {})
         if interface not in known:
-            core.fail(f"tcpdump: {interface}: No such device exists\n(BIOCSETIF failed: Device not configured)", 1)
+            core.fail(
+                f"tcpdump: {interface}: No such device exists\n(BIOCSETIF failed: Device not configured)", 1
+            )
     return log.follow(options, sum(letter == "t" for letter, _ in found), words)

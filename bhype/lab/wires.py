@@ -114,6 +114,10 @@ def carry() -> None:
     from bhype.lab import wires_apply
 
     wires_apply.carry(pid, outside_namespace() or pid)
+    if os.path.exists(f"{core.folder()}/state/pf.json"):
+        from bhype.lab.pf import live
+
+        live.carry()
 
 
 def simulated() -> list[str]:

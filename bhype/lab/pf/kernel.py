@@ -44,7 +44,8 @@ def world() -> World:
     """The lab's host as rules see it."""
     from bhype.lab.uname import RELEASE
 
-    found = of_lab(core.peek("ifconfig"), int(RELEASE.partition(".")[0]), _read)
+    release = str(core.peek("host").get("release") or RELEASE)
+    found = of_lab(core.peek("ifconfig"), int(release.partition(".")[0]), _read)
     gateway = core.peek("route").get("routes", {}).get("default", "192.0.2.1")
     found.default = ""
     found.default = Filter(world=found).route(str(gateway)) or ""

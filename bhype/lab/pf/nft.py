@@ -1,0 +1,569 @@
+"""What pf has loaded as rules of Linux' nftables: pure, from a `model.Filter` to the text of ``nft -f``.
+
+One table "pf" of the family inet for packets to, from and through the host, one of the family bridge for frames
+that stay on a bridge (docs/firewall.md tells which hooks those meet). The last rule that meets decides: rules note
+their number in the packet's mark, ``quick`` ones with QUICK in it, which ends the evaluation; then the mark decides.
+
+States: inet has them in the mark of Linux' connection, the rule that let it in in the lower half, the one that let it
+out in the upper half. So a packet that came in by a rule still needs one to go out, as in pf, where each has a state
+of its own. A bridge has no connections on Linux: there they are sets of ends, one for each direction.
+
+Not here: tags, users, operating systems, ``no-route``, routes, ``max`` and the like; rules about frames. Rules with
+such conditions meet nothing. A bridge and an outgoing packet cannot refuse: they drop. Packets of bridged states are
+not counted for their rule.
+"""
+
+from __future__ import annotations
+
+from ipaddress import collapse_addresses, ip_network
+
+from bhype.lab.pf import names
+from bhype.lab.pf.journey import Pfil
+from bhype.lab.pf.rules import INET, INET6
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from ipaddress import IPv4Network, IPv6Network
+    from typing import Any
+
+    from bhype.lab.pf.model import Filter
+    from bhype.lab.pf.rules import Address, Operator, Rule
+
+    Network = IPv4Network | IPv6Network
+
+QUICK = 0x80000000
+GROUP = 86  # of the log
+DEFAULT = 0xFFFF  # the rule that is not there: whatever was translated has a state
+_IP = {INET: "ip", INET6: "ip6"}
+_STATES = """
+ set {way}4 {{ type ipv4_addr . ipv4_addr . inet_proto . inet_service . inet_service; flags dynamic,timeout; timeout 1d; }}
+ set {way}6 {{ type ipv6_addr . ipv6_addr . inet_proto . inet_service . inet_service; flags dynamic,timeout; timeout 1d; }}
+ set {way}p4 {{ typeof ip saddr . ip daddr . icmp id; flags dynamic,timeout; timeout 1m; }}
+ set {way}p6 {{ typeof ip6 saddr . ip6 daddr . icmpv6 id; flags dynamic,timeout; timeout 1m; }}
+"""  # noqa: E501
+_PORTS = ("th sport . th dport", "th dport . th sport")
+
+
+class Place:
+    """One of pf's hooks: its direction, the word that names the interface, and how that is called on Linux."""
+
+    def __init__(
+        self, name: str, direction: str, word: str, seen: Mapping[str, Iterable[str]] | None = None
+    ) -> None:
+        self.name = name
+        self.direction = direction
+        self.word = word
+        self.seen = seen
+
+    @property
+    def is_bridged(self) -> bool:
+        return self.name not in ("pre", "post")
+
+    def devices(self, interfaces: Iterable[str]) -> list[str]:
+        """What pf's interfaces are called here: a bridge is seen by its members."""
+        if self.seen is None:
+            return list(interfaces)
+        return [device for each in interfaces for device in self.seen.get(each, ())]
+
+
+def compile_all(
+    pf: Filter, ids: Mapping[tuple[str, str], list[int]], pfil: Pfil, generation: int, old: Iterable[str] = ()
+) -> tuple[str, list[str]]:
+    """The text for ``nft -f``, and the objects of the bridge's table that the next text must remove.
+
+    ids: of the rules, by anchor and section. generation: in the names of those objects. old: the ones to remove now.
+    The text replaces all at once; states and connections stay.
+    """
+    inet = _Table(pf, ids, "")
+    inet.translations()
+    inet.base("pre", Place("pre", "in", "iifname"), "prerouting priority -90")
+    inet.base("post", Place("post", "out", "oifname"), "postrouting priority 110")
+    bridge = _Table(pf, ids, f"g{generation}_")
+    bridge.bridges(pfil)
+    lines = ["add table inet pf", "delete table inet pf", "table inet pf {", *inet.text(), "}"]
+    lines += [
+        "table bridge pf {",
+        *(_STATES.format(way=way) for way in ("in", "out")),
+        "}",
+        "flush table bridge pf",
+    ]
+    lines += [f"delete {each}" for each in old]
+    lines += ["table bridge pf {", *bridge.text(), "}"]
+    return "\n".join(lines) + "\n", bridge.objects()
+
+
+def nothing() -> str:
+    """The text that takes all away."""
+    return "".join(f"add table {family} pf\ndelete table {family} pf\n" for family in ("inet", "bridge"))
+
+
+class _Table:
+    def __init__(self, pf: Filter, ids: Mapping[tuple[str, str], list[int]], prefix: str) -> None:
+        self.pf = pf
+        self.world = pf.world
+        self.ids = ids
+        self.prefix = prefix
+        self.chains: dict[str, list[str]] = {}
+        self.sets: dict[str, str] = {}
+        self.counters: set[str] = set()
+
+    def text(self) -> list[str]:
+        lines = [f" counter {self.prefix}{name} {{ }}" for name in sorted(self.counters)]
+        lines += self.sets.values()
+        for name, inside in self.chains.items():
+            lines += [f" chain {self.prefix}{name} {{", *(f"  {line}" for line in inside), " }"]
+        return lines
+
+    def objects(self) -> list[str]:
+        """What there is, so that it can be deleted again: chains first, as they use the others."""
+        return [
+            *(f"chain bridge pf {self.prefix}{name}" for name in self.chains),
+            *(f"set bridge pf {self.prefix}{name}" for name in self.sets),
+            *(f"counter bridge pf {self.prefix}{name}" for name in sorted(self.counters)),
+        ]
+
+    # -- hooks -----------------------------------------------------------------------------------------
+
+    def base(self, name: str, place: Place, hook: str) -> None:
+        """A chain of the family inet at a hook of Linux."""
+        lines = [f"type filter hook {hook}"]
+        skipped = place.devices(self._skipped())
+        if skipped:
+            lines.append(f"{place.word} {_several(skipped)} accept")
+        own, other = ("0xffff", "0xffff0000") if place.direction == "in" else ("0xffff0000", "0xffff")
+        lines += [
+            f"ct direction original ct mark & {own} != 0 goto {name}_own",
+            f"ct direction reply ct mark & {other} != 0 goto {name}_other",
+            "ct state related ct mark != 0 accept",
+            "meta mark set 0",
+            f"jump {self.chain(place, '')}",
+        ]
+        found = self._decisions(place, "goto")
+        lines += [*found, *self._translated(place)]
+        self.chains[name] = lines
+        self._hits(place, own, "own")
+        self._hits(place, other, "other")
+
+    def _hits(self, place: Place, mask: str, what: str) -> None:
+        """Count a packet of a state for the rule that made it."""
+        shift = 16 if mask == "0xffff0000" else 0
+        numbers = [*self._numbers("filter"), *self._numbers("nat"), *self._numbers("rdr")]
+        cases = []
+        for number in numbers:
+            self.chains.setdefault(f"hit_{place.name}_{number}", [self._count(number, place)])
+            cases.append(f"{_short(number) << shift:#x} : jump hit_{place.name}_{number}")
+        lines = [f"ct mark & {mask} vmap {{ {', '.join(dict.fromkeys(cases))} }}"] if cases else []
+        self.chains[f"{place.name}_{what}"] = [*lines, "accept"]
+
+    def _numbers(self, section: str) -> list[int]:
+        return [number for (_, each), numbers in self.ids.items() if each == section for number in numbers]
+
+    def _translated(self, place: Place) -> list[str]:
+        """What no rule has met has a state if it was translated."""
+        status = "dnat" if place.direction == "in" else "snat"
+        return [f"ct status {status} {_mark(place, DEFAULT)}"]
+
+    def bridges(self, pfil: Pfil) -> None:
+        """Chains of the family bridge: the steps of bridge_pfil(), each at its place."""
+        seen = {name: each.members for name, each in self.world.interfaces.items() if each.members}
+        steps = [
+            (Place("min", "in", "iifname"), pfil.member),
+            (Place("bin", "in", "iifname", seen), pfil.bridge),
+            (Place("bout", "out", "oifname", seen), pfil.bridge),
+            (Place("mout", "out", "oifname"), pfil.member),
+        ]
+        for hook, used in (("forward", steps), ("input", steps[:1] if pfil.local else [])):
+            lines = [f"type filter hook {hook} priority 0", "meta protocol != { ip, ip6 } accept"]
+            for place, is_on in used:
+                if is_on:
+                    skipped = place.devices(self._skipped())
+                    unless = f"{place.word} != {_several(skipped)} " if skipped else ""
+                    lines.append(f"{unless}jump {self._step(place)}")
+            self.chains[hook] = lines
+
+    def _step(self, place: Place) -> str:
+        name = f"step_{place.name}"
+        if name not in self.chains:
+            self.chains[name] = []
+            straight, back = ("in", "out") if place.direction == "in" else ("out", "in")
+            lines = []
+            for number, ip, icmp in ((4, "ip", "icmp"), (6, "ip6", "icmpv6")):
+                ends, turned = f"{ip} saddr . {ip} daddr", f"{ip} daddr . {ip} saddr"
+                lines += [
+                    f"meta l4proto {{ tcp, udp }} {ends} . meta l4proto . {_PORTS[0]} @{straight}{number} return",
+                    f"meta l4proto {{ tcp, udp }} {turned} . meta l4proto . {_PORTS[1]} @{back}{number} return",
+                    f"{icmp} type {{ echo-request, echo-reply }} {ends} . {icmp} id @{straight}p{number} return",
+                    f"{icmp} type {{ echo-request, echo-reply }} {turned} . {icmp} id @{back}p{number} return",
+                ]
+            lines += [
+                "icmp type { destination-unreachable, time-exceeded, parameter-problem } return",
+                "icmpv6 type { destination-unreachable, packet-too-big, time-exceeded } return",
+                "meta mark set 0",
+                f"jump {self.chain(place, '')}",
+            ]
+            self.chains[name] = [*lines, *self._decisions(place, "jump")]
+        return f"{self.prefix}{name}"
+
+    def _skipped(self) -> list[str]:
+        skipped = self.pf.main.options.get("skip", ())
+        assert isinstance(skipped, list | tuple)
+        return [each for name in skipped for each in self.world.members(str(name))]
+
+    # -- filter rules ----------------------------------------------------------------------------------
+
+    def chain(self, place: Place, anchor: str) -> str:
+        """The name of the chain that evaluates an anchor's filter rules at a place."""
+        paths = sorted({path for path, _ in self.ids} | {anchor})
+        name = f"{place.name}_{paths.index(anchor)}" if anchor else f"{place.name}_main"
+        if name not in self.chains:
+            self.chains[name] = []
+            ruleset = self.pf.find(anchor)
+            numbers = self.ids.get((anchor, "filter"), [])
+            found = []
+            for number, rule in zip(numbers, ruleset.filter if ruleset else (), strict=True):
+                found += self._rule(place, anchor, number, rule)
+            self.chains[name] = found
+        return f"{self.prefix}{name}"
+
+    def _rule(self, place: Place, anchor: str, number: int, rule: Rule) -> list[str]:
+        conditions = self.conditions(rule, anchor, place)
+        lines = []
+        for condition in conditions:
+            if rule.anchor:
+                below = [each for each in self.pf.anchors_of(anchor, rule.anchor) if self.pf.find(each)]
+                for each in below:
+                    lines.append(f"{condition} jump {self.chain(place, each)}")
+                    lines.append(f"meta mark {'!= 0' if rule.quick else f'>= {QUICK:#x}'} return")
+            elif rule.action == "match":
+                lines += [f"{condition} {self._log(place, anchor, number, rule)}"] * (rule.log is not None)
+            else:
+                self._action(place, anchor, number, rule)
+                mark = _short(number) | (QUICK if rule.quick else 0)
+                lines.append(f"{condition} meta mark set {mark:#x}{' return' * rule.quick}")
+        return lines
+
+    def _action(self, place: Place, anchor: str, number: int, rule: Rule) -> None:
+        """What happens to packets for which a rule was the one that decides."""
+        lines = [self._count(number, place)]
+        if rule.log is not None:
+            lines.append(self._log(place, anchor, number, rule))
+        if rule.action == "block":
+            lines += self._refusal(place, rule)
+        else:
+            if rule.keep:
+                lines.append(self._named(f"s{number}"))
+                lines += self._remember(place, number)
+            if not place.is_bridged:
+                lines += [] if rule.keep else self._translated(place)
+                lines.append("accept")
+        self.chains[f"act_{place.name}_{number}"] = lines
+
+    def _refusal(self, place: Place, rule: Rule) -> list[str]:
+        if rule.returns == "drop" or place.name != "pre":
+            return ["drop"]
+        lines = ["meta l4proto tcp reject with tcp reset"] if rule.returns in ("return", "return-rst") else []
+        if rule.returns == "return":
+            lines.append("meta l4proto udp reject with icmpx port-unreachable")
+        elif rule.returns == "return-icmp":
+            lines.append("reject with icmpx port-unreachable")
+        return [*lines, "drop"]
+
+    def _remember(self, place: Place, number: int) -> list[str]:
+        if not place.is_bridged:
+            return [_mark(place, _short(number))]
+        way = place.direction
+        return [
+            f"meta l4proto {{ tcp, udp }} update @{way}4 {{ ip saddr . ip daddr . meta l4proto . {_PORTS[0]} }}",
+            f"meta l4proto {{ tcp, udp }} update @{way}6 {{ ip6 saddr . ip6 daddr . meta l4proto . {_PORTS[0]} }}",
+            f"icmp type {{ echo-request, echo-reply }} update @{way}p4 {{ ip saddr . ip daddr . icmp id }}",
+            f"icmpv6 type {{ echo-request, echo-reply }} update @{way}p6 {{ ip6 saddr . ip6 daddr . icmpv6 id }}",
+        ]
+
+    def _decisions(self, place: Place, verb: str) -> list[str]:
+        cases = []
+        for name in self.chains:
+            if name.startswith(f"act_{place.name}_"):
+                number = _short(int(name.rpartition("_")[2]))
+                target = f"{verb} {self.prefix}{name}"
+                cases += [f"{number:#x} : {target}", f"{number | QUICK:#x} : {target}"]
+        return [f"meta mark vmap {{ {', '.join(cases)} }}"] if cases else []
+
+    def _log(self, place: Place, anchor: str, number: int, rule: Rule) -> str:
+        """See `log.parse` for the prefix; 127 characters are kept of it."""
+        numbers = self.ids.get((anchor, "filter"), [])
+        outer = self._outer(anchor)
+        where = (
+            f"{outer}.{anchor.rpartition('/')[2][:15]}.{numbers.index(number)}"
+            if anchor
+            else numbers.index(number)
+        )
+        kind = "b" if place.seen is not None else "m"
+        return f'log prefix "{where} {rule.action} {place.direction} {kind} " group {GROUP}'
+
+    def _outer(self, anchor: str) -> int:
+        """The number of the main rule that leads to an anchor."""
+        for number, rule in enumerate(self.pf.main.filter):
+            if rule.anchor:
+                for each in self.pf.anchors_of("", rule.anchor):
+                    if anchor == each or anchor.startswith(f"{each}/"):
+                        return number
+        return 0
+
+    def _count(self, number: int, place: Place) -> str:
+        return self._named(f"{place.direction[0]}{number}")
+
+    def _named(self, name: str) -> str:
+        self.counters.add(name)
+        return f'counter name "{self.prefix}{name}"'
+
+    # -- translation -----------------------------------------------------------------------------------
+
+    def translations(self) -> None:
+        """The chains of nat, rdr and binat; Linux asks them for the first packet of a connection alone."""
+        pre, post = Place("pre", "in", "iifname"), Place("post", "out", "oifname")
+        self.chains["rdr"] = ["type nat hook prerouting priority -100"]
+        self.chains["rdr"] += self._section(pre, "", "rdr") + self._section(pre, "", "binat")
+        self.chains["nat"] = ["type nat hook postrouting priority 100"]
+        self.chains["nat"] += self._section(post, "", "binat") + self._section(post, "", "nat")
+
+    def _section(self, place: Place, anchor: str, section: str) -> list[str]:
+        ruleset = self.pf.find(anchor)
+        numbers = self.ids.get((anchor, section), [])
+        lines = []
+        for number, rule in zip(numbers, getattr(ruleset, section) if ruleset else (), strict=True):
+            if rule.anchor:
+                for each in self.pf.anchors_of(anchor, rule.anchor):
+                    inside = self._section(place, each, section)
+                    if inside:
+                        name = f"{section}_{place.name}_{len(self.chains)}"
+                        self.chains[name] = inside
+                        lines += [
+                            f"{condition} jump {name}" for condition in self.conditions(rule, anchor, place)
+                        ]
+                continue
+            lines += self._turn(place, anchor, number, rule)
+        return lines
+
+    def _turn(self, place: Place, anchor: str, number: int, rule: Rule) -> list[str]:
+        if rule.action.startswith("no "):
+            return [f"{condition} accept" for condition in self.conditions(rule, anchor, place)]
+        assert rule.pool
+        passes = f"{_mark(place, _short(number))} " if rule.passes else ""
+        count = f"{self._count(number, place)} {self._named(f's{number}')} {passes}"
+        if rule.action == "binat" and place.direction == "in":
+            turned = self._binat_in(rule)
+            if turned is None:
+                return []
+            mirrored, to = turned
+            return [f"{each} {count}dnat {to}" for each in self.conditions(mirrored, anchor, place)]
+        address = self._address(rule.pool.addresses[0], rule.family)
+        if not address:
+            return []
+        word = f"{_IP[rule.family or INET]} to "
+        ends = f"[{address}]" if ":" in address else address
+        lines = []
+        for condition in self.conditions(rule, anchor, place):
+            if rule.action == "rdr":
+                lines += [
+                    f"{each} {count}dnat {word}{to}" for each, to in _ports(condition, rule, ends, address)
+                ]
+            elif rule.action == "binat" or rule.pool.is_static:
+                lines.append(f"{condition} {count}snat {word}{address}")
+            else:
+                ports = f"{rule.pool.low}-{rule.pool.high}"
+                if not rule.protocol:
+                    lines.append(f"{condition} meta l4proto {{ tcp, udp }} {count}snat {word}{ends}:{ports}")
+                to = f"{ends}:{ports}" if rule.protocol in (names.TCP, names.UDP) else address
+                lines.append(f"{condition} {count}snat {word}{to}")
+        return lines
+
+    def _binat_in(self, rule: Rule) -> tuple[Rule, str] | None:
+        from dataclasses import replace
+
+        assert rule.pool
+        if rule.source.kind != "net" or rule.pool.addresses[0].kind not in ("net", "dynamic"):
+            return None
+        mirrored = replace(rule, source=rule.target, target=rule.pool.addresses[0])
+        return mirrored, f"{_IP[rule.family or INET]} to {rule.source.text().partition('/')[0]}"
+
+    def _address(self, address: Address, family: str) -> str:
+        """The address that a pool gives now; "" for none."""
+        if address.kind == "net":
+            network = ip_network(address.value)
+            return str(network[1] if network.num_addresses > 1 else network[0])
+        if address.kind == "dynamic":
+            found = [each for each in self.pf.dynamic(address) if (":" in each) == (family == INET6)]
+            return found[0].split("/")[0] if found else ""
+        if address.kind == "table":
+            entries = self.pf.tables.get(("", address.value), [])
+            return entries[0].split("/")[0] if entries else ""
+        return address.value.split(" ")[0] if address.kind == "range" else ""
+
+    # -- conditions ------------------------------------------------------------------------------------
+
+    def conditions(self, rule: Rule, anchor: str, place: Place) -> list[str]:
+        """What nft must find so that a rule meets: one of several, none if it never does."""
+        if rule.direction and rule.direction != place.direction:
+            return []
+        if rule.user or rule.group or rule.system or rule.fragment or rule.tagged:
+            return []
+        first = []
+        if rule.interface:
+            found = place.devices(self.world.members(rule.interface))
+            if not found and not rule.interface_negated:
+                return []
+            if found:
+                first.append(f"{place.word} {'!= ' * rule.interface_negated}{_several(found)}")
+        plain = all(each.kind == "any" for each in (rule.source, rule.target))
+        families = [rule.family] if rule.family else [""] if plain else [INET, INET6]
+        lines = []
+        for family in families:
+            addresses = [
+                self._where(address, f"{_IP.get(family, '')} {side}", anchor, family)
+                for address, side in ((rule.source, "saddr"), (rule.target, "daddr"))
+            ]
+            if None in addresses:
+                continue
+            own = [f"meta protocol {_IP[family]}"] if family else []
+            own += [each for each in addresses if each]
+            lines += [" ".join([*first, *own, *each]) for each in self._upper(rule)]
+        return lines
+
+    def _upper(self, rule: Rule) -> list[list[str]]:
+        """The conditions about what lies above IP."""
+        found = [[f"meta l4proto {rule.protocol}"] if rule.protocol else []]
+        for word, operator in (("sport", rule.source_port), ("dport", rule.target_port)):
+            if operator:
+                port = _port(operator)
+                if not port:
+                    return []
+                found = [[*each, f"th {word} {port}"] for each in found]
+        kind, code = rule.icmp
+        if kind:
+            icmp = "icmpv6" if rule.protocol == names.ICMP6 else "icmp"
+            more = [f"{icmp} type {kind - 1}"] + ([f"{icmp} code {code - 1}"] if code else [])
+            found = [[*each, *more] for each in found]
+        if rule.flag_set and rule.protocol in (0, names.TCP):
+            flags = f"tcp flags & ({_flags(rule.flag_set)}) == {_flags(rule.flags) or '0'}"
+            if rule.protocol:
+                return [[*each, flags] for each in found]
+            other = f"meta l4proto != {names.TCP}"
+            return [
+                each for one in found for each in ([*one, other], [*one, f"meta l4proto {names.TCP}", flags])
+            ]
+        return found
+
+    def _where(self, address: Address, word: str, anchor: str, family: str) -> str | None:
+        """The condition for one end; "" for anybody, None for nobody."""
+        sign = "!= " if address.negated else ""
+        match address.kind:
+            case "any":
+                return None if address.negated else ""
+            case "net":
+                return f"{word} {sign}{address.value}" if address.family == family else None
+            case "range":
+                return f"{word} {sign}{address.value.replace(' ', '')}" if address.family == family else None
+            case "table":
+                name = self._set(anchor, address.value, family)
+                return f"{word} {sign}@{self.prefix}{name}"
+            case "dynamic":
+                found = [each for each in self.pf.dynamic(address) if (":" in each) == (family == INET6)]
+                if not found:
+                    return "" if address.negated else None
+                return f"{word} {sign}{{ {', '.join(found)} }}"
+            case "urpf-failed" if not self.prefix:
+                return f"fib {word.split()[1]} . iif oif {'exists' if address.negated else 'missing'}"
+        return "" if address.negated else None
+
+    def _set(self, anchor: str, name: str, family: str) -> str:
+        """A table as a set of one family."""
+        path = anchor if (anchor, name) in self.pf.tables else ""
+        six = family == INET6
+        key = f"t{len(self.sets)}"
+        label = f"{path}|{name}|{family}"
+        for known, text in self.sets.items():
+            if f'comment "{label}"' in text:
+                return known
+        found = [
+            str(each) for each in networks(self.pf.tables.get((path, name), [])) if (each.version == 6) == six
+        ]
+        inside = f" elements = {{ {', '.join(found)} }};" if found else ""
+        kind = "ipv6_addr" if six else "ipv4_addr"
+        own = f"{self.prefix}{key}"
+        self.sets[key] = f' set {own} {{ type {kind}; flags interval; comment "{label}";{inside} }}'
+        return key
+
+
+def networks(entries: Iterable[str]) -> list[Network]:
+    """What a table holds, without the parts that narrower entries with "!" take out, and without overlaps."""
+    found: list[Any] = []
+    parsed: list[tuple[Any, bool]] = [
+        (ip_network(entry.lstrip("! "), strict=False), not entry.startswith("!")) for entry in entries
+    ]
+    for network, is_in in sorted(parsed, key=lambda each: each[0].prefixlen):
+        if is_in:
+            found.append(network)
+            continue
+        rest = []
+        for each in found:
+            if each.version == network.version and network.subnet_of(each):
+                rest += each.address_exclude(network)
+            elif each.version != network.version or not each.subnet_of(network):
+                rest.append(each)
+        found = rest
+    return [
+        each
+        for version in (4, 6)
+        for each in collapse_addresses([one for one in found if one.version == version])
+    ]
+
+
+def _short(number: int) -> int:
+    """A rule's number in 16 bits, neither 0 nor DEFAULT."""
+    return (number - 1) % (DEFAULT - 1) + 1
+
+
+def _mark(place: Place, number: int) -> str:
+    if place.direction == "in":
+        return f"ct mark set ct mark & 0xffff0000 | {number:#x}"
+    return f"ct mark set ct mark & 0xffff | {number << 16:#x}"
+
+
+def _several(devices: Iterable[str]) -> str:
+    return "{ " + ", ".join(f'"{each}"' for each in dict.fromkeys(devices)) + " }"
+
+
+def _port(operator: Operator) -> str:
+    low, high = operator.low, operator.high
+    match operator.sign:
+        case "=":
+            return str(low)
+        case ":":
+            return f"{low}-{high}" if low < high else str(low) if low == high else ""
+        case "><":
+            return (
+                f"{low + 1}-{high - 1}" if low + 1 < high - 1 else str(low + 1) if low + 1 == high - 1 else ""
+            )
+        case "<>":
+            return f"!= {low}-{high}" if low < high else f"!= {low}"
+    return f"{operator.sign} {low}"
+
+
+def _flags(letters: str) -> str:
+    words = dict(zip(names.FLAGS, ("fin", "syn", "rst", "psh", "ack", "urg", "ecn", "cwr"), strict=True))
+    return "|".join(words[each] for each in letters)
+
+
+def _ports(condition: str, rule: Rule, ends: str, address: str) -> list[tuple[str, str]]:
+    """An rdr rule's targets: as nft has no ranges that keep their distance, one for each port."""
+    assert rule.pool
+    asked, low, high = rule.target_port, rule.pool.low, rule.pool.high
+    if not low:
+        return [(condition, address)]
+    if asked and asked.sign == ":" and high > low:
+        span = min(asked.high - asked.low, high - low)
+        return [
+            (f"{condition} th dport {asked.low + step}", f"{ends}:{low + step}") for step in range(span + 1)
+        ]
+    return [(condition, f"{ends}:{low}")]

@@ -1,0 +1,160 @@
+"""pf on the wires: what the model says of a packet is what Linux does with it, and counts, states and logs tell so."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from bhype.lab.pf import kernel
+from bhype.lab.pf.journey import Pfil, journey
+from bhype.lab.pf.model import Packet
+from tests.lab.conftest import drop_lab, make_lab, named
+from tests.lab.frames import Cables
+
+GUESTS = {"tap1": "02:00:00:00:00:05", "tap2": "02:00:00:00:00:06", "tap3": "02:00:00:00:00:07"}
+AT = {"10.77.0.5": "tap1", "fd00::5": "tap1", "10.77.0.6": "tap2", "fd00::6": "tap2", "10.88.0.7": "tap3"}
+EVERYWHERE = Pfil(member=True, bridge=True, local=True)
+
+
+def tcp(source, target, port, came_from=4000, flags="S"):
+    return Packet("", "", "tcp", source, target, came_from, port, flags=flags)
+
+
+def udp(source, target, port):
+    return Packet("", "", "udp", source, target, 4000, port)
+
+
+def ping(source, target):
+    six = ":" in source
+    return Packet(
+        "", "", "ipv6-icmp" if six else "icmp", source, target, icmp=(128 if six else 8, 0), identifier=9
+    )
+
+
+@pytest.fixture(scope="module")
+def net():
+    """A wired lab with two switches, guests on three ports, and a pf that filters on all of them."""
+    lab = make_lab()
+    lab.wire()
+    for module in ("if_bridge", "pf", "pflog"):
+        lab.ok("kldload", module)
+    for name, addresses, taps in (
+        ("sw-nat", ("10.77.0.1/24", "fd00::1/64"), ("tap1", "tap2")),
+        ("sw-two", ("10.88.0.1/24",), ("tap3",)),
+    ):
+        lab.ok("ifconfig", "bridge", "create", "name", name, "up")
+        for address in addresses:
+            lab.ok("ifconfig", name, "inet6" if ":" in address else "inet", address)
+        for tap in taps:
+            lab.ok("ifconfig", tap, "create", "up")
+            lab.ok("ifconfig", name, "addm", tap)
+    for name in (
+        "net.link.bridge.pfil_member",
+        "net.link.bridge.pfil_bridge",
+        "net.link.bridge.pfil_local_phys",
+    ):
+        lab.ok("sysctl", f"{name}=1")
+    lab.ok("sysctl", "net.inet.ip.forwarding=1")
+    lab.path("/etc/pf.conf").write_text("pass\n")
+    assert lab("pfctl", "-ef", "/etc/pf.conf").code == 0
+    with named(lab):
+        cables = Cables(GUESTS)
+    for address, tap in AT.items():
+        switch = "sw-two" if tap == "tap3" else "sw-nat"
+        lab.inside("ip", "neigh", "replace", address, "lladdr", GUESTS[tap], "dev", switch, check=True)
+    lab.inside("ip", "neigh", "replace", "192.0.2.1", "lladdr", cables.macs["em0"], "dev", "em0", check=True)
+    time.sleep(0.1)  # ports need a moment until they forward
+    yield lab, cables
+    cables.close()
+    drop_lab(lab)
+
+
+def load(lab, text, anchor=""):
+    path = lab.path("/tmp/rules.conf")
+    path.write_text(text)
+    answer = lab("pfctl", *(["-a", anchor] if anchor else []), "-f", "/tmp/rules.conf")
+    assert (answer.code, answer.err) == (0, "")
+
+
+def model(lab):
+    with named(lab):
+        return kernel.filter_of(kernel.fresh(kernel.core.peek("pf")))
+
+
+def compare(lab, cables, pf, packet, enters):
+    """Send the packet, and hold what happens against the model."""
+    expected = journey(pf, packet, enters, AT, pfil=EVERYWHERE)
+    bridge = {"tap1": "sw-nat", "tap2": "sw-nat", "tap3": "sw-two"}.get(enters, "em0")
+    stays = packet.target in AT and bridge == ("sw-two" if AT[packet.target] == "tap3" else "sw-nat")
+    to = GUESTS[AT[packet.target]] if stays else cables.own[bridge]
+    cables.send(enters, packet, to)
+    where = expected.leaves or AT.get(packet.target, "em0")
+    came = cables.arrives(where, expected.packet, patience=3.0 if expected.passes else 0.12)
+    assert bool(came) == expected.passes, (packet, expected, came)
+    if came:
+        assert came.source == expected.packet.source, (came, expected.packet)
+    return expected, came
+
+
+RULES = """
+table <web> persist { 10.77.0.5, fd00::5 }
+table <bad> { 10.77.0.0/24, !10.77.0.5 }
+nat on em0 inet from 10.77.0.0/24 to ! 10.77.0.0/24 -> (em0:0)
+rdr on em0 inet proto tcp from any to (em0) port 2222 -> 10.77.0.5 port 22
+rdr pass on em0 inet proto tcp from any to (em0) port 2000:2003 -> 10.88.0.7 port 3000:*
+block log all
+pass out on em0
+pass in on sw-two
+pass on { tap1 tap2 tap3 } no state
+pass in quick on sw-nat proto { tcp udp } from <web> to any port { 80, 1000:1010, > 60000 } label "web"
+block in quick on sw-nat proto tcp from <web> to any port 81
+pass in on sw-nat proto udp from ! <bad> to any port 53
+pass in on sw-nat inet proto icmp from any to any icmp-type echoreq
+pass in on sw-nat inet6 proto ipv6-icmp icmp6-type echoreq
+pass out on sw-nat inet proto icmp
+pass in on sw-nat proto tcp from any to 10.77.0.5 port 22 flags S/SA
+pass out on sw-nat proto tcp to <web> port { 22, 80 }
+pass out on sw-nat proto tcp to 10.77.0.6 port 1005 no state
+pass in on em0 proto tcp to port 22 label "ssh"
+anchor "sub" {
+  pass out quick on sw-nat inet6 proto ipv6-icmp
+  pass in quick on sw-nat proto tcp to port 7777
+}
+"""
+PACKETS = [
+    (tcp("10.77.0.5", "198.18.0.1", 80), "tap1"),
+    (tcp("10.77.0.5", "198.18.0.1", 81), "tap1"),
+    (tcp("10.77.0.6", "198.18.0.1", 80), "tap2"),
+    (udp("10.77.0.5", "198.18.0.1", 1003), "tap1"),
+    (udp("10.77.0.5", "198.18.0.1", 60000), "tap1"),
+    (udp("10.77.0.5", "198.18.0.1", 60001), "tap1"),
+    (udp("10.77.0.5", "198.18.0.1", 53), "tap1"),
+    (udp("10.77.0.6", "198.18.0.1", 53), "tap2"),
+    (tcp("10.77.0.5", "198.18.0.2", 80, 4001, "A"), "tap1"),
+    (tcp("10.77.0.6", "10.77.0.5", 22), "tap2"),
+    (tcp("10.77.0.6", "10.77.0.5", 23), "tap2"),
+    (tcp("10.77.0.5", "10.77.0.6", 1005, 4002), "tap1"),
+    (ping("10.77.0.5", "10.77.0.6"), "tap1"),
+    (ping("fd00::5", "fd00::6"), "tap1"),
+    (tcp("fd00::5", "fd00::6", 7777), "tap1"),
+    (tcp("10.77.0.6", "198.18.0.1", 7777), "tap2"),
+    (tcp("203.0.113.5", "192.0.2.10", 2222), "em0"),
+    (tcp("203.0.113.5", "192.0.2.10", 2002), "em0"),
+    (tcp("203.0.113.5", "10.77.0.5", 80), "em0"),
+    (tcp("10.88.0.7", "10.77.0.5", 80), "tap3"),
+    (tcp("10.88.0.7", "10.77.0.6", 80), "tap3"),
+]
+
+
+def test_linux_lets_pass_what_the_model_does_and_nothing_else(net):
+    lab, cables = net
+    load(lab, RULES)
+    pf = model(lab)
+    passed = 0
+    for packet, enters in PACKETS:
+        expected, came = compare(lab, cables, pf, packet, enters)
+        if came and expected.leaves:
+            passed += 1
+            compare(lab, cables, pf, came.answer(), expected.leaves)
+    assert passed >= 9
