@@ -44,11 +44,13 @@ class NetworkConfig(AppConfig):
         checklist.register(observe.checklist)
         checklist.register(dhcp.checklist)
         checklist.register(nat_pages.checklist)
-        words = ("switch", "switches", "network", "changes", "change", "leases", "firewall", "ruleset")
-        for prefix in (*words, "firewall-counters", "aliases", "blocked"):
+        words = ("switch", "switches", "network", "changes", "change", "leases", "ruleset")
+        for prefix in (*words, "aliases", "blocked"):
             live.register(prefix, lambda user, _topic: bool(user.can("network.view")))
         # Says only that somebody has another address; the pages of guests, which are not everybody's, ask then.
         live.register("addresses", lambda user, topic: topic == "addresses" and bool(user.can("self")))
+        for prefix in ("firewall", "firewall-counters"):
+            live.register(prefix, lambda user, topic: ":" not in topic and bool(user.can("self")))
         live.register("traffic", lambda user, topic: topic == "traffic" and bool(user.can("self")))
         for prefix in ("mesh", "meshes"):
             live.register(prefix, lambda user, _topic: bool(user.can("network.view")))

@@ -18,7 +18,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from bhype.accounts.models import ApiToken, AuditEntry, SshKey
 from bhype.api import api
 from bhype.tasks.models import Task
-from network.models import DnsRecord, Lease
+from network.models import Alias, BlockedPacket, DnsRecord, Forward, HostChange, Lease, Rule, Ruleset
 from storage.models import (
     CatalogueEntry,
     Dataset,
@@ -69,10 +69,12 @@ def world(vm, host, pool, switch, alice, stranger, viewer, operator, admin):
     image = Image.objects.create(pool=pool, name="debian12", state="ready")
     upload = Upload.objects.create(pool=pool, user=alice, name="Secret plans.img", size=5)
     record = DnsRecord.objects.create(switch=switch, name="www", kind="A", value="10.77.0.5")
-    lease = Lease.objects.create(switch=switch, address="10.77.0.123", mac="58:9c:fc:00:00:01", hostname="web1")
+    lease = Lease.objects.create(
+        switch=switch, address="10.77.0.123", mac="58:9c:fc:00:00:01", hostname="web1"
+    )
     AuditEntry.objects.create(username="alice", action="vms.start", object="web1")
-    return {
-        "record": record.pk, "lease": lease.pk, "change": 1,
+    return firewall(vm) | {
+        "record": record.pk, "lease": lease.pk,
         "image": image.pk, "upload": upload.uuid, "entry": CatalogueEntry.objects.first().pk,
         "vm": vm.name, "name": vm.name, "switch": switch.name, "pool": pool.name, "host": host.name, "iso": iso.pk,
         "dataset": dataset.name, "snapshot": taken.pk, "policy": policy.pk,
@@ -83,6 +85,23 @@ def world(vm, host, pool, switch, alice, stranger, viewer, operator, admin):
         "code": "0" * 40, "path": "x", "key": "x", "session": "x", "tab": "hardware", "action": "start", "index": 0,
         "file": "x.ova", "section": "processor", "device": "virtio-rnd", "slot": "0-4-0",
         "pool_id": 1, "allocation_id": 1,
+    }  # fmt: skip
+
+
+def firewall(vm: VM) -> dict[str, int]:
+    """One of each row that rules are made of, and one that waits for its confirmation."""
+    host, about = vm.host, {"subject": f"vm:{vm.uuid}", "note": "Secret plans"}
+    change = HostChange.objects.create(host=host, name="firewall", state="waiting", note="1")
+    Ruleset.objects.create(host=host, number=1, state="pending", reason="Secret plans")
+    BlockedPacket.objects.create(
+        host=host, at=vm.created_at, action="block", direction="in", interface="sw-nat", protocol="tcp",
+        source="10.77.0.123", target="192.0.2.1", label="bhype:rule:1",
+    )  # fmt: skip
+    return {
+        "number": 1, "change": change.pk, "peer": 1,
+        "alias": Alias.objects.create(host=host, name="plans", kind="hosts", note="Secret plans").pk,
+        "rule": Rule.objects.create(host=host, direction="in", action="block", is_logged=True, **about).pk,
+        "forward": Forward.objects.create(host=host, port=2222, target_port=22, **about).pk,
     }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from django.urls import path
 from . import views
 from .cloud_init import urls as cloud_init_urls
 from .deploy import urls as deploy_urls
+from .firewall import urls as firewall_urls
 from .hardware import urls as hardware_urls
 from .keys import urls as keys_urls
 from .life import urls as life_urls
@@ -28,6 +29,7 @@ urlpatterns = [
     *snapshots_urls.urlpatterns,
     *cloud_init_urls.urlpatterns,
     *traffic_urls.urlpatterns,
+    *firewall_urls.urlpatterns,
     path("<slug:vm>/", views.detail, name="detail"),
     *hardware_urls.urlpatterns,
     path("<slug:vm>/tasks/", views.tasks, name="tasks"),

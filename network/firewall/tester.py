@@ -9,7 +9,9 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from . import wording, words
+from bhype.hosts.models import Host
+
+from . import document, pages, wording, words
 from .document import Document
 from .forms import EndpointField
 from .names import Names
@@ -65,9 +67,15 @@ class Answer:
     verdict: Verdict
 
 
-def ask(chosen: dict[str, Any], document: Document, world: World) -> list[Answer]:
+def both(host: Host, chosen: dict[str, Any]) -> list[tuple[str, list[Answer]]]:
+    """What the rules in force say, and what the draft does."""
+    now, (_, applied) = pages.world_now(host), pages.in_force(host)
+    return [("In force", ask(chosen, applied, now)), ("Draft", ask(chosen, document.of(host), now))]
+
+
+def ask(chosen: dict[str, Any], wanted: Document, world: World) -> list[Answer]:
     """One answer for each pair of addresses of one family; none where nobody knows an address."""
-    names = Names(world, document.aliases)
+    names = Names(world, wanted.aliases)
     sources, targets = (_addresses(chosen[name], names) for name in ("source", "target"))
     pairs = [
         (source, target)
@@ -76,7 +84,7 @@ def ask(chosen: dict[str, Any], document: Document, world: World) -> list[Answer
         if source != target and (":" in source) == (":" in target)
     ]
     packets = [Packet(a, b, chosen["protocol"], chosen.get("port") or 0) for a, b in pairs[:MOST]]
-    return [Answer(packet, verdict(document, world, packet)) for packet in packets]
+    return [Answer(packet, verdict(wanted, world, packet)) for packet in packets]
 
 
 def _addresses(word: str, names: Names) -> list[str]:

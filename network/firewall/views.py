@@ -189,8 +189,12 @@ def policy(request: HttpRequest, switch: Switch) -> HttpResponse:
     """Change what happens on a switch to what no rule tells of; as rules, it takes effect when it is applied."""
     form = PolicyForm(request.POST, instance=switch)
     if form.is_valid():
-        Switch.objects.filter(pk=switch.pk).update(**form.cleaned_data, revision=F("revision") + 1)
-        audit.record(request, "switches.policy", f"switch {switch.name}", form.cleaned_data)
-        changed(switch.subject)
+        set_policy(request, switch, form)
         messages.success(request, "Saved. Apply the draft to let it take effect.")
     return redirect("network:switch_rules", switch.name)
+
+
+def set_policy(request: HttpRequest, switch: Switch, form: PolicyForm) -> None:
+    Switch.objects.filter(pk=switch.pk).update(**form.cleaned_data, revision=F("revision") + 1)
+    audit.record(request, "switches.policy", f"switch {switch.name}", form.cleaned_data)
+    changed(switch.subject)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from difflib import unified_diff
-from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
@@ -122,10 +121,7 @@ def test(request: HttpRequest) -> HttpResponse:
     """Would this packet pass, by the draft and by what is in force?"""
     host, user = Host.objects.this(), signed_in(request)
     form = tester.PacketForm(request.GET or None, names=naming(host, None, user))
-    found: list[dict[str, Any]] = []
-    if form.is_valid():
-        now, (_, applied) = pages.world_now(host), pages.in_force(host)
-        for label, wanted in (("In force", applied), ("Draft", document.of(host))):
-            found.append({"label": label, "verdicts": tester.ask(form.cleaned_data, wanted, now)})
+    answers = tester.both(host, form.cleaned_data) if form.is_valid() else []
+    found = [{"label": label, "verdicts": verdicts} for label, verdicts in answers]
     context = {"tab": "firewall", "form": form, "answers": found}
     return render(request, "network/firewall/tester.html", context, status=422 if form.errors else 200)

@@ -1,0 +1,1 @@
+"""The rules and forwards of a VM, on its page."""
