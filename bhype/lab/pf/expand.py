@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import product
 
 from bhype.lab.pf import names
-from bhype.lab.pf.rules import ANY, INET, INET6, Address, Operator, Pool, Rule, numbered
+from bhype.lab.pf.rules import ANY, INET, INET6, RETURN_CODES, Address, Operator, Pool, Rule, numbered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +68,9 @@ def expand(
             group=group,
             icmp=icmp[:2],
         )
+        if rule.returns == "return-icmp" and family:  # the other family's code is of no account
+            four, six = rule.codes
+            made = numbered(made, codes=(four, RETURN_CODES[1]) if family == INET else (RETURN_CODES[0], six))
         if protocol not in (0, names.TCP):
             made = numbered(made, flags="", flag_set="")
         problems = 0

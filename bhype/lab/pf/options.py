@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from bhype.lab.pf import names
-from bhype.lab.pf.rules import INET6, Address, Operator, Pool
+from bhype.lab.pf.rules import RETURN_CODES, Address, Operator, Pool
 from bhype.lab.pf.show import PROXY_HIGH, PROXY_LOW
 from bhype.lab.pf.words import LABEL, TABLE_NAME, TAG, Words
 
@@ -75,6 +75,8 @@ class Options(Words):
         elif self.internal and self.accept("("):  # after a probability, print_rule() puts them there
             found["limits"] = self.state_options()
             self.expect(")")
+        elif self.internal and self.sees("no-df", "random-id", "min-ttl", "max-mss", "set-tos", "reassemble"):
+            self.scrub_option(found)  # print_rule() leaves out that they stand in "scrub (...)"
         elif translation:
             self.wrong()
         elif self.says("scrub") or self.sees("scrub"):
@@ -465,7 +467,7 @@ class Options(Words):
 
     def codes_of_return(self, word: str) -> tuple[int, int]:
         """The codes of ``return-icmp(...)`` or ``return-icmp6(...)``, with the defaults."""
-        four, six = 0x0303, 0x0104
+        four, six = RETURN_CODES
         if not self.accept("("):
             return four, six
         if word == "return-icmp6":
@@ -503,5 +505,3 @@ _WORDS = {
     "nat-to": Options._nat_to,
     "rdr-to": Options._rdr_to,
 }
-
-__all__ = ["INET6", "Options"]

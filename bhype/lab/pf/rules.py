@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 INET, INET6 = "inet", "inet6"
+RETURN_CODES = (0x0303, 0x0104)  # type and code of "port unreachable", for inet and inet6
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class Rule:
     anchor: str = ""
     returns: str = ""
     ttl: int = 0
-    codes: tuple[int, int] = (0x0303, 0x0104)
+    codes: tuple[int, int] = RETURN_CODES
     direction: str = ""
     log: tuple[str, ...] | None = None
     quick: bool = False
