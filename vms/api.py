@@ -25,6 +25,7 @@ from network.models import Switch
 from storage.models import Iso, Pool
 
 from . import pages
+from .addresses import pages as addresses
 from .forms import EditVMForm, VMForm, values
 from .life import bulk
 from .models import VM, VMQuerySet
@@ -46,15 +47,27 @@ class DiskOut(Schema):
     path: str
 
 
+class AddressOut(Schema):
+    """source: "static" (given for good, or told by cloud-init), "lease" (by DHCP) or "neighbour" (only seen)."""
+
+    address: str
+    source: str
+
+
 class NicOut(Schema):
     index: int
     switch: str
     model: str
     mac: str
+    addresses: list[AddressOut]
 
     @staticmethod
     def resolve_switch(nic: Any) -> str:
         return str(nic.switch.name) if nic.switch else ""
+
+    @staticmethod
+    def resolve_addresses(nic: Any) -> Any:
+        return nic.known
 
 
 class VMChange(Schema):
@@ -155,7 +168,7 @@ class VMList(Schema):
 
 
 class VMQuery(Schema):
-    """q: part of the name, the notes or a MAC address; state: a state, or several between commas."""
+    """q: part of the name, the notes, a MAC or an IP address; state: a state, or several between commas."""
 
     # SQLite takes no longer patterns than 50,000 bytes; nothing here is as long as this.
     q: str = Field("", max_length=100)
@@ -247,7 +260,10 @@ def list_vms(request: HttpRequest, query: Query[VMQuery]) -> dict[str, Any]:
     rows = VM.objects.visible_to(signed_in(request))
     if query.q:
         rows = rows.filter(
-            Q(name__icontains=query.q) | Q(notes__icontains=query.q) | Q(nics__mac__icontains=query.q)
+            Q(name__icontains=query.q)
+            | Q(notes__icontains=query.q)
+            | Q(nics__mac__icontains=query.q)
+            | Q(pk__in=addresses.with_address(query.q).values("vm"))
         )
     if query.tag:
         rows = rows.filter(tags__name=query.tag)
@@ -256,7 +272,9 @@ def list_vms(request: HttpRequest, query: Query[VMQuery]) -> dict[str, Any]:
     rows = rows.distinct()
     count = rows.aggregate(count=Count("pk", distinct=True))["count"]
     shown = pages.with_hardware(rows).order_by("name", "pk")
-    return {"items": list(shown[query.offset : query.offset + query.limit]), "count": count}
+    items = list(shown[query.offset : query.offset + query.limit])
+    addresses.attach(items)
+    return {"items": items, "count": count}
 
 
 @router.post("", response={202: TaskOut}, summary="Create a VM")
@@ -336,7 +354,7 @@ def bulk_action(request: HttpRequest, payload: BulkIn) -> list[dict[str, Any]]:
 
 @router.get("/{name}", response=VMOut, summary="One VM")
 def get_vm(request: HttpRequest, name: str) -> VM:
-    return _find(request, name)
+    return pages.shown(_find(request, name))
 
 
 @router.patch("/{name}", response=Changed, summary="Change a VM")
@@ -351,7 +369,7 @@ def change_vm(request: HttpRequest, name: str, payload: VMChange) -> dict[str, A
     changed, task = saved
     fields = sorted(payload.model_dump(exclude_unset=True))
     audit.record(request, "vms.change", f"vm {name}", {"fields": fields}, task=task)
-    return {"vm": _rows().get(pk=changed.pk), "task": task}
+    return {"vm": pages.shown(changed), "task": task}
 
 
 @router.delete("/{name}", response={202: TaskOut}, summary="Delete a VM with its disks")

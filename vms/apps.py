@@ -7,7 +7,7 @@ class VmsConfig(AppConfig):
     name = "vms"
 
     def ready(self) -> None:
-        from django.db.models.signals import post_migrate
+        from django.db.models.signals import post_delete, post_migrate
 
         from bhype import live
         from bhype.console import subjects
@@ -19,7 +19,9 @@ class VmsConfig(AppConfig):
         from storage.datasets import keys
 
         from . import doors, finder, guests, observe, owned, passthru
+        from .addresses import ties
         from .keys import locking
+        from .models import Nic
         from .os_templates import presets
 
         observer.register(observe.observe)
@@ -38,4 +40,5 @@ class VmsConfig(AppConfig):
         network_guests.register(guests.KIND, guests.resolve, label="VM")
         owners.register("vm", owned.vms, label="virtual machine", part="vms", give_url="vms:orphan")
         owners.register("template", owned.templates, label="template", part="templates")
+        post_delete.connect(ties.forget, sender=Nic)
         post_migrate.connect(presets.after_migration, sender=self)

@@ -1,4 +1,4 @@
-"""What global search finds of VMs: by name, note, tag or MAC address."""
+"""What global search finds of VMs: by name, note, tag, MAC or IP address."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.urls import reverse
 from bhype.accounts.models import User
 from bhype.ui.search import Hit
 
+from .addresses.pages import with_address
 from .models import VM, Nic
 
 
@@ -17,7 +18,11 @@ def find(user: User, query: str) -> Iterator[Hit]:
     with_mac = Nic.objects.filter(mac__icontains=query).values("vm")
     with_tag = VM.tags.through.objects.filter(tag__name=query).values("vm")
     rows = VM.objects.visible_to(user).filter(
-        Q(name__icontains=query) | Q(notes__icontains=query) | Q(pk__in=with_mac) | Q(pk__in=with_tag)
+        Q(name__icontains=query)
+        | Q(notes__icontains=query)
+        | Q(pk__in=with_mac)
+        | Q(pk__in=with_tag)
+        | Q(pk__in=with_address(query).values("vm"))
     )
     for vm in rows.select_related("owner").order_by("name")[:8]:
         note = vm.owner.username if vm.owner else ""

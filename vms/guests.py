@@ -45,14 +45,20 @@ def resolve(wanted: Wanted) -> Iterator[Guest]:
     if wanted.endpoints is not None:
         rows = rows.filter(uuid__in=_uuids(wanted.endpoints))
     found = list(rows.distinct().prefetch_related("nics__switch", "tags"))
-    running = _running([vm.pk for vm in found if vm.is_on])
-    for vm in found:
-        ports = tuple(_ports(vm, running.get(vm.pk)))
-        if wanted.switches is None or {port.switch_id for port in ports} & set(wanted.switches):
-            yield Guest(
-                KIND, endpoint(vm), vm.name, reverse("vms:detail", args=[vm.name]), vm.host_id,
-                tuple(tag.name for tag in vm.tags.all()), vm.is_on, vm.owner_id, ports,
-            )  # fmt: skip
+    for guest in of(found):
+        switches = {port.switch_id for port in guest.ports}
+        if wanted.switches is None or switches & set(wanted.switches):
+            yield guest
+
+
+def of(vms: list[VM]) -> Iterator[Guest]:
+    """VMs that are loaded with nics__switch and tags as guests."""
+    running = _running([vm for vm in vms if vm.is_on])
+    for vm in vms:
+        yield Guest(
+            KIND, endpoint(vm), vm.name, reverse("vms:detail", args=[vm.name]), vm.host_id,
+            tuple(tag.name for tag in vm.tags.all()), vm.is_on, vm.owner_id, tuple(_ports(vm, running.get(vm.pk))),
+        )  # fmt: skip
 
 
 def _uuids(endpoints: tuple[str, ...]) -> list[uuid.UUID]:
@@ -64,16 +70,19 @@ def _uuids(endpoints: tuple[str, ...]) -> list[uuid.UUID]:
     return found
 
 
-def _running(keys: list[int]) -> dict[int, list[Document]]:
-    """The devices with which VMs were started, of those that have been changed since. Few have."""
-    if not keys:
-        return {}
-    rows = VM.objects.filter(pk__in=keys, running__isnull=False)
-    told = rows.values_list("pk", "revision", KT("running__bhype__revision"))
-    changed = [key for key, revision, started in told if str(revision) != str(started)]
+def _running(vms: list[VM]) -> dict[int, list[Document]]:
+    """The devices with which VMs were started, of those that have been changed since. Few have; descriptions of
+    others are not read unless they are there already."""
+    known = {vm.pk: vm.running for vm in vms if "running" not in vm.get_deferred_fields()}
+    if others := [vm.pk for vm in vms if vm.pk not in known]:
+        rows = VM.objects.filter(pk__in=others, running__isnull=False)
+        told = rows.values_list("pk", "revision", KT("running__bhype__revision"))
+        changed = [key for key, revision, started in told if str(revision) != str(started)]
+        known = dict(VM.objects.filter(pk__in=changed).values_list("pk", "running")) if changed else {}
     return {
-        key: [entry for entry in (running or {}).get("emulations") or () if isinstance(entry, dict)]
-        for key, running in VM.objects.filter(pk__in=changed).values_list("pk", "running")
+        key: [entry for entry in running.get("emulations") or () if isinstance(entry, dict)]
+        for key, running in known.items()
+        if isinstance(running, dict)
     }
 
 

@@ -17,6 +17,7 @@ from bhype.hosts.models import Host
 from bhype.tasks.models import Task
 
 from . import plan, sizes
+from .addresses import pages as addresses
 from .hardware import pages as hardware_pages
 from .models import VM, Nic, Tag, VMQuerySet
 
@@ -222,6 +223,13 @@ def with_parts(rows: VMQuerySet) -> VMQuerySet:
     return rows.select_related("host", "owner", "pool").prefetch_related("disks", "nics__switch", "tags")
 
 
+def shown(vm: VM) -> VM:
+    """The VM with all that its row and its overview show."""
+    loaded = with_hardware(VM.objects.all()).get(pk=vm.pk)
+    addresses.attach([loaded])
+    return loaded
+
+
 def with_hardware(rows: VMQuerySet) -> VMQuerySet:
     """All that the pages of one VM show."""
     return with_parts(rows).prefetch_related("devices__iso__pool")
@@ -258,7 +266,8 @@ class Filters:
         """Everything but the state, which the chips count."""
         if self.q:
             with_mac = Nic.objects.filter(mac__icontains=self.q).values("vm")
-            rows = rows.filter(Q(name__icontains=self.q) | Q(notes__icontains=self.q) | Q(pk__in=with_mac))
+            at = Q(pk__in=with_mac) | Q(pk__in=addresses.with_address(self.q).values("vm"))
+            rows = rows.filter(Q(name__icontains=self.q) | Q(notes__icontains=self.q) | at)
         if self.tag:
             rows = rows.filter(tags__name=self.tag)
         if self.owner:
@@ -371,7 +380,8 @@ def listing(user: User, data: QueryDict, *, with_choices: bool = True) -> Listin
     total = sum(by_state.get(state, 0) for state in filters.states()) if filters.states() else everything
     pages = max(1, -(-total // PAGE_SIZE))
     start = (min(filters.page, pages) - 1) * PAGE_SIZE
-    vms = with_parts(_sorted(matching(user, filters), filters.sort))[start : start + PAGE_SIZE]
+    vms = list(with_parts(_sorted(matching(user, filters), filters.sort))[start : start + PAGE_SIZE])
+    addresses.attach(vms)
     chips = [Chip("", "All", everything, not filters.state)] + [
         Chip(key, label, counts[key], filters.state == key)
         for key, (label, _) in GROUPS.items()

@@ -57,7 +57,7 @@ def index(request: HttpRequest) -> HttpResponse:
 
 @allow("vms.view", VM)
 def row(request: HttpRequest, vm: VM) -> HttpResponse:
-    return render(request, "vms/_row.html", {"row": pages.row_of(_loaded(vm), signed_in(request))})
+    return render(request, "vms/_row.html", {"row": pages.row_of(pages.shown(vm), signed_in(request))})
 
 
 @allow("vms.view", VM)
@@ -112,7 +112,7 @@ def _tab(request: HttpRequest, vm: VM, tab: str, **more: Any) -> HttpResponse:
 
 @allow("vms.view", VM)
 def detail(request: HttpRequest, vm: VM) -> HttpResponse:
-    user, loaded = signed_in(request), _loaded(vm)
+    user, loaded = signed_in(request), pages.shown(vm)
     return _tab(
         request,
         loaded,
@@ -181,7 +181,7 @@ def _acted(request: HttpRequest, vm: VM, text: str, level: str, href: str = "") 
     template = fragments.get(request.headers.get("HX-Target", ""))
     if template is None:
         return toast(HttpResponse(status=204), text, level, href)
-    fragment = render(request, template, {"row": pages.row_of(_loaded(vm), signed_in(request))})
+    fragment = render(request, template, {"row": pages.row_of(pages.shown(vm), signed_in(request))})
     return toast(fragment, text, level, href)
 
 

@@ -31,6 +31,7 @@ from bhype.vmrun.problems import Problem, Unfit
 from network.models import Switch
 
 from . import place, plan
+from .addresses import ties as addresses
 from .models import VM, Disk
 from .sizes import MIB, TIB, text
 from .wanted_columns import write_columns
@@ -74,12 +75,14 @@ class WantedError(Exception):
 @dataclass(frozen=True, slots=True)
 class Change:
     """What `apply` has done. before and after: the documents; new_disks: rows whose volume or file has still to be
-    made or grown on the host, which the operation vms.configure (or vms.create) does."""
+    made or grown on the host, which the operation vms.configure (or vms.create) does; notes: what has become of the
+    addresses of ports that are on other switches now, as sentences."""
 
     vm: VM
     before: Document
     after: Document
     new_disks: tuple[Disk, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def is_change(self) -> bool:
@@ -162,7 +165,8 @@ def _apply(
     if faults:
         raise WantedError(Fault(*fault) for fault in faults)
     written = load(vm.pk)
-    change = Change(written, before, plan.document(written), tuple(new_disks))
+    notes = () if create else addresses.moved(written)
+    change = Change(written, before, plan.document(written), tuple(new_disks), notes)
     if change.is_change and not create:
         VM.objects.filter(pk=vm.pk).update(revision=F("revision") + 1)
         written.revision += 1

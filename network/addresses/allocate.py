@@ -5,6 +5,7 @@ What is free is looked up first, and the unique constraint of the table decides 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from ipaddress import ip_address
 
@@ -86,6 +87,11 @@ def release_ports(keys: Iterable[str]) -> int:
 def next_free(switch: Switch, family: int = 4) -> str:
     """What `allocate` would give now; "" for nothing."""
     return str(next(iter(_free(switch, family)), ""))
+
+
+def free_count(switch: Switch, family: int, enough: int) -> int:
+    """How many addresses `allocate` could give now, counted up to ``enough``."""
+    return sum(1 for _ in itertools.islice(_free(switch, family), enough))
 
 
 def static_spans(switch: Switch, family: int) -> list[Span]:

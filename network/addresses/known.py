@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface
 from typing import Literal
 
+from django.db.models import Q
+
 from bhype.hosts.models import Host
 from network.guests import Guest
 from network.models import Allocation, Lease, Neighbour, Switch
@@ -26,6 +28,11 @@ class Known:
 
     address: str
     source: Source
+
+    @property
+    def words(self) -> str:
+        """The source as people read it."""
+        return {STATIC: "its own", LEASE: "by DHCP", NEIGHBOUR: "seen"}[self.source]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +69,31 @@ class Owned:
 
 
 class Book:
-    """All that is known of the addresses of some switches, read at once."""
+    """All that is known of the addresses of some switches, read at once.
 
-    def __init__(self, switches: Iterable[Switch], guests: Iterable[Guest]) -> None:
+    narrow: only what concerns these guests is read, which is quicker for few of many."""
+
+    def __init__(self, switches: Iterable[Switch], guests: Iterable[Guest], *, narrow: bool = False) -> None:
         self.switches = {switch.pk: switch for switch in switches}
         self.ports = [port for guest in guests for port in guest.ports if port.switch_id in self.switches]
-        self.allocations = list(Allocation.objects.filter(switch__in=self.switches))
-        self.leases = list(Lease.objects.filter(switch__in=self.switches))
+        macs = {port.mac for port in self.ports}
+        leases = Lease.objects.filter(switch__in=self.switches)
+        self.leases = list(leases.filter(mac__in=macs) if narrow else leases)
         by_place = {(switch.host_id, switch.interface): switch.pk for switch in self.switches.values()}
         hosts = {switch.host_id for switch in self.switches.values()}
         rows = Neighbour.objects.filter(
             host__in=hosts, interface__in=[interface for _, interface in by_place]
         )
         self.neighbours = [
-            (by_place[place], row) for row in rows if (place := (row.host_id, row.interface)) in by_place
+            (by_place[place], row)
+            for row in (rows.filter(mac__in=macs) if narrow else rows)
+            if (place := (row.host_id, row.interface)) in by_place
         ]
+        given = Allocation.objects.filter(switch__in=self.switches)
+        if narrow:
+            met = {row.address for row in self.leases} | {row.address for _, row in self.neighbours}
+            given = given.filter(Q(port__in=[port.key for port in self.ports]) | Q(address__in=met))
+        self.allocations = list(given)
         self.owners = self._owners()
 
     def _owners(self) -> dict[tuple[int, str], Owned]:

@@ -43,6 +43,8 @@
     const said = (text) => (bytes(text) === null ? text : human(bytes(text)));
     const memory = size("memory", chosen.memory);
     const network = form.elements.switch.value ? form.elements.switch.selectedOptions[0].textContent.trim() : "none";
+    const addressing = form.elements.addressing.selectedOptions[0].textContent.trim().replace(/[,:].*/, "").replace(/^by /, "");
+    if (value("addressing") === "typed") $("#deploy-form .advanced").open = true;
     const start = form.elements.start.checked;
     const lines = [
       ...row(list.length > 1 ? `${list.length} VMs` : "Name", list.length > 2 ? `${list[0]} … ${list.at(-1)}` : list.join(", ") || "…"),
@@ -50,7 +52,7 @@
       ...row("CPUs", size("cpus", chosen.cpus)),
       ...row("Memory", said(memory)),
       ...row("Disk", said(size("disk_size", chosen.disk_size))),
-      ...row("Network", network === "none" ? "none" : `${network}, ${value("address") || "DHCP"}`),
+      ...row("Network", network === "none" ? "none" : `${network}, ${value("address") || addressing}`),
     ];
     if (chosen.seed) lines.push(...row("User", value("user") || "as the image has it"));
     lines.push(...row("Then", start ? "start" : "leave off"));
@@ -73,7 +75,7 @@
     left.replaceChildren(...hints);
     const body = { template: chosen.name, name: value("name"), start };
     if (Number(value("count")) > 1) body.count = Number(value("count"));
-    for (const name of ["cpus", "memory", "disk_size", "user", "address", "gateway"]) {
+    for (const name of ["cpus", "memory", "disk_size", "user", "addressing", "address", "gateway"]) {
       if (value(name)) body[name] = name === "cpus" ? Number(value(name)) : value(name);
     }
     body.switch = form.elements.switch.value ? network : null;

@@ -15,6 +15,7 @@ from bhype.tasks import Refused, ask
 from bhype.tasks.models import Task
 from storage.models import Image
 from vms import plan, wanted
+from vms.addresses import ties as addresses
 from vms.models import VM, Snippet
 from vms.operating import changed
 
@@ -42,11 +43,12 @@ def save(
         if new == vm.cloud_init and not again:
             return vm, None
         require_usable(user, _added(vm, new))
-        vm.cloud_init = new
+        before, vm.cloud_init = vm.cloud_init, new
         vm.cloud_init_generation += bool(again and new)
         if new:
             vm.cloud_init = {**new, "slot": new.get("slot") or plan.free_slot(vm, plan.SEED_SLOT)}
             seeds.medium(vm)
+        addresses.retold(vm, before)
         return vm, _write(vm, user)
 
 

@@ -32,8 +32,9 @@ _STRICT = ConfigDict(extra="forbid")
 class DeployIn(Schema):
     """template: ``debian12`` is its newest version, ``debian12:2`` that one. name: of several, ``web{01..20}``, or with
     count. What is left out is as the template has it; switch null: no network; ssh_keys: beside those of your profile,
-    unless profile_keys is false; address: of the first VM, with its prefix; the others follow; passphrase: encrypts
-    them, which takes copies of the template's disks."""
+    unless profile_keys is false; addressing: "" (by DHCP), "lease" (a static one), "pool" (the next free of the switch,
+    set in the guest) or "typed"; address: of the first VM, with its prefix; the others follow; passphrase:
+    encrypts them, which takes copies of the template's disks."""
 
     model_config = _STRICT
     template: str = Field(max_length=64)
@@ -53,6 +54,7 @@ class DeployIn(Schema):
     password: str = Field(default="", max_length=128)
     profile_keys: bool = True
     ssh_keys: list[str] = Field(default=[], max_length=64)
+    addressing: str = Field(default="", max_length=5)
     address: str = Field(default="", max_length=100)
     gateway: str = Field(default="", max_length=45)
     nameservers: list[str] = []
@@ -123,7 +125,8 @@ def _deploy_data(payload: DeployIn, template: Template, user: User) -> dict[str,
         for key in ("name", "mac", "start", "autostart", "tags", "notes", "password", "address")
     }
     data |= {
-        key: getattr(payload, key) for key in ("gateway", "user_data", "script", "count", "cpus", "snippets")
+        key: getattr(payload, key)
+        for key in ("addressing", "gateway", "user_data", "script", "count", "cpus", "snippets")
     }
     data |= {
         key: "" if getattr(payload, key) is None else str(getattr(payload, key))

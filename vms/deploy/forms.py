@@ -20,6 +20,7 @@ from network.models import Switch
 from storage.datasets.forms import OptionalPassphrase
 from storage.models import Dataset
 from vms import plan, sizes
+from vms.addresses import ties
 from vms.forms import RESERVED, TAKEN, SizeField, TagsField
 from vms.models import VM, Snippet, Template
 from vms.os_templates import documents
@@ -32,6 +33,13 @@ from .names import BATCH_MAX, BadPattern, addresses_of, names_of
 from .orders import Order, Outcome
 
 DHCP = "by DHCP"
+TYPED = "typed"
+ADDRESSING = (
+    ("", "by DHCP"),
+    (ties.LEASE, "static lease: DHCP gives always the same"),
+    (ties.POOL, "next free one of the pool, set in the guest"),
+    (TYPED, "the one below, set in the guest"),
+)
 # Where a document or the settings of cloud-init say what a field says.
 _FIELDS = {
     "name": "name", "cpu": "cpus", "mem": "memory", "size": "disk_size", "bridge": "switch", "mac": "mac",
@@ -72,6 +80,7 @@ class DeployForm(OptionalPassphrase):
     memory = SizeField(required=False, max_length=20)
     disk_size = SizeField(required=False, max_length=20, label="First disk")
     switch = forms.ModelChoiceField(Switch.objects.none(), required=False, empty_label="none")
+    addressing = forms.ChoiceField(choices=ADDRESSING, required=False, label="Address")
     user = _text("User in the guest", 32, autocapitalize="none")
     keys = forms.ModelMultipleChoiceField(
         SshKey.objects.none(), required=False, label="Your SSH keys", widget=forms.CheckboxSelectMultiple
@@ -80,11 +89,9 @@ class DeployForm(OptionalPassphrase):
     # Advanced.
     owner = forms.ModelChoiceField(User.objects.none(), required=False)
     mac = _text("MAC address", 17, "empty: a new one")
-    address = _text(
-        "Address", 100, "such as 10.77.0.20/24, empty: by DHCP. Several VMs take it and those that follow."
-    )
-    gateway = _text("Gateway", 45)
-    nameservers = _text("Name servers", 200, "between commas")
+    address = _text("This address", 100, "such as 10.77.0.20/24. Several VMs take it and those that follow.")
+    gateway = _text("Gateway", 45, "empty: that of the switch")
+    nameservers = _text("Name servers", 200, "between commas, empty: those of the switch")
     password = forms.CharField(
         label="Password in the guest", required=False, max_length=128, strip=False,
         help_text="For the console. Only its hash is kept.",
@@ -163,11 +170,22 @@ class DeployForm(OptionalPassphrase):
                 self.add_error(told[0], f"{template} reads no seed: it cannot be told this.")
         if chosen.get("mac") and len(self.vm_names) > 1:
             self.add_error("mac", "Several VMs cannot have one address; leave it empty.")
-        if (chosen.get("mac") or chosen.get("address")) and not chosen.get("switch"):
+        if any(chosen.get(key) for key in ("mac", "address", "addressing")) and not chosen.get("switch"):
             self.add_error("switch", "An address needs a switch to plug its network port into.")
+        elif "addressing" in chosen:
+            self._check_addressing(chosen["addressing"], chosen.get("address"))
         if chosen.get("gateway") and not chosen.get("address"):
             self.add_error("address", "A gateway needs an address beside it; DHCP brings its own.")
         return chosen
+
+    def _check_addressing(self, how: str, typed: str | None) -> None:
+        if how == TYPED and not typed and "address" not in self.errors:
+            self.add_error("address", "Type the address, such as 10.77.0.20/24.")
+        elif how in {ties.POOL, ties.LEASE}:
+            if typed:
+                self.add_error("addressing", "An address is typed below: choose that one, or leave it empty.")
+            elif problem := ties.room_problem(self.cleaned_data["switch"], how, len(self.vm_names)):
+                self.add_error("addressing", problem)
 
     vm_names: list[str] = []
     addresses: list[str] = []
@@ -229,6 +247,7 @@ class DeployForm(OptionalPassphrase):
             name="", owner=chosen["owner"] or self.asker, cloud_init=settings, start=chosen["start"],
             tags=tuple(chosen["tags"]), passphrase=chosen["passphrase"],
             columns={"autostart": chosen["autostart"], "notes": chosen["notes"]},
+            addressing=chosen["addressing"] if chosen["addressing"] != TYPED else "",
             wishes=Wishes(
                 cpus=chosen["cpus"], memory=chosen["memory"], disk=chosen["disk_size"],
                 bridge=switch.interface if switch else "", mac=chosen["mac"],
@@ -236,12 +255,19 @@ class DeployForm(OptionalPassphrase):
         )  # fmt: skip
         found = [deploy_orders.named(order, name) for name in self.vm_names]
         if self.addresses:
-            extra = {"gateway": chosen["gateway"], "nameservers": _words(chosen["nameservers"])}
             found = [
-                deploy_orders.with_address(one, address, **extra)
+                deploy_orders.with_address(one, address, **self._extra(address))
                 for one, address in zip(found, self.addresses, strict=True)
             ]
         return found
+
+    def _extra(self, address: str) -> dict[str, Any]:
+        """Router and name servers: as they were typed, else the switch's own."""
+        chosen, switch = self.cleaned_data, self.cleaned_data["switch"]
+        own = ties.network_of(switch, 0, [address.partition("/")[0]]) if switch else {}
+        gateway = own.get("gateway6" if ":" in address else "gateway4", "")
+        servers = _words(chosen["nameservers"]) or own.get("nameservers", [])
+        return {"gateway": chosen["gateway"] or gateway, "nameservers": servers}
 
     def settings(self) -> dict[str, Any]:
         """The VM's settings of cloud-init; {} where nothing in the guest reads them."""

@@ -15,6 +15,7 @@ from bhype.cloudinit import Invalid
 from bhype.freebsd import names
 from bhype.tasks import Refused, ask
 from bhype.tasks.models import Task
+from vms.addresses import ties
 from vms.cloud_init import seeds
 from vms.life import renaming
 from vms.models import VM
@@ -81,8 +82,9 @@ class IdentityForm(forms.Form):
                 vm = VM.objects.select_for_update().select_related("host", "pool").get(pk=self.vm.pk)
                 settings = self._settings(vm)
                 if settings != vm.cloud_init:
-                    vm.cloud_init = settings
+                    before, vm.cloud_init = vm.cloud_init, settings
                     seeds.medium(vm)
+                    ties.retold(vm, before)
                     VM.objects.filter(pk=vm.pk).update(cloud_init=settings)
                 return ask("vms.reset_identity", params, user)
         except Invalid as invalid:

@@ -16,6 +16,7 @@ from bhype.tasks.errors import not_found
 from bhype.tasks.models import Task
 from storage.datasets import passphrases
 from vms import wanted
+from vms.addresses import ties
 from vms.cloud_init import changes as cloud_init
 from vms.cloud_init import seeds
 from vms.models import VM, Tag, Template
@@ -30,13 +31,15 @@ POOL = "deploy:"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One VM that is wanted. cloud_init: as VM.cloud_init has it; columns: further columns of VM, such as notes;
+    """One VM that is wanted. cloud_init: as VM.cloud_init has it; addressing: how its first port comes to its address,
+    `ties.POOL`, `ties.LEASE` or "" (by DHCP, or as cloud_init says); columns: further columns of VM, such as notes;
     passphrase: encrypts it, which takes copies of the template's disks instead of clones."""
 
     name: str
     owner: User
     wishes: Wishes = field(default_factory=Wishes)
     cloud_init: dict[str, Any] = field(default_factory=dict)
+    addressing: str = ""
     start: bool = True
     tags: tuple[str, ...] = ()
     columns: dict[str, Any] = field(default_factory=dict)
@@ -68,6 +71,7 @@ def make(template: Template, order: Order, user: User, *, pool: tuple[str, int] 
     document, sizes = documents.for_vm(template.document, template.disks, row, order.wishes)
     with transaction.atomic():
         vm = wanted.apply(row, document, user, create=True, sizes=sizes).vm
+        _address(vm, order)
         if vm.cloud_init:
             settings = seeds.settings_of(vm)
             cloud_init.require_usable(user, {*settings.snippets, *filter(None, [settings.answers])})
@@ -78,6 +82,17 @@ def make(template: Template, order: Order, user: User, *, pool: tuple[str, int] 
         params = {"vm_id": vm.pk, "start": order.start}
         secret = {"secret": passphrases.seal(order.passphrase)} if order.passphrase else {}
         return vm, ask("vms.deploy", params | secret, user, pool=pool)
+
+
+def _address(vm: VM, order: Order) -> None:
+    """Give the VM its addresses: the next free one, or those that it is told. Raises Refused and Invalid."""
+    if order.addressing:
+        ties.begin(vm, order.addressing)
+    else:
+        seeds.settings_of(vm)
+        ties.retold(vm, {})
+    if vm.cloud_init:
+        VM.objects.filter(pk=vm.pk).update(cloud_init=vm.cloud_init)
 
 
 def make_many(template: Template, orders: Iterable[Order], user: User) -> tuple[str, list[Outcome]]:

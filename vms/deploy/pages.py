@@ -17,8 +17,8 @@ from .forms import DeployForm, defaults
 
 # What is kept when another template is chosen; the rest is as that template has it.
 KEPT = (
-    "template", "name", "count", "switch", "start", "owner", "mac", "address", "gateway", "nameservers", "autostart",
-    "tags", "notes",
+    "template", "name", "count", "switch", "start", "owner", "mac", "addressing", "address", "gateway", "nameservers",
+    "autostart", "tags", "notes",
 )  # fmt: skip
 
 

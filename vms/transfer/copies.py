@@ -21,6 +21,7 @@ from bhype.tasks.models import Task
 from bhype.vmrun.devices import KINDS, NETWORK_GROUP
 from storage.models import Snapshot
 from vms import parts, place, plan, wanted
+from vms.addresses import ties
 from vms.models import VM, Disk
 
 from .folders import plain_files
@@ -167,6 +168,7 @@ def make(
         if keep_macs:
             _take_macs(source, made)
         made.tags.set(source.tags.all())
+        ties.copied(source, made)
         params = {"vm_id": made.pk, "source_id": source.pk, "linked": linked}
         return made, ask("vms.clone", params | ({"snapshot": snapshot} if snapshot else {}), user)
 

@@ -1,0 +1,1 @@
+"""The addresses of VMs: given to their ports, told to their guests, and shown."""
