@@ -184,9 +184,10 @@ class Filter:
         """The last rule that meets decides, or the first that does and is quick."""
         best: tuple[str, int, Rule] | None = None
         logged: list[tuple[str, int, Rule]] = []
-        tag = packet.tag
-        for anchor, number, rule in self._walk("", "filter", packet):
-            packet = replace(packet, tag=rule.tag or packet.tag)
+        tags = [packet.tag]
+        for anchor, number, rule in self._walk("", "filter", packet, tags):
+            if rule.tag:
+                tags.append(rule.tag)
             if rule.action == "match":
                 if rule.log is not None:
                     logged.append((anchor, number, rule))
@@ -194,20 +195,25 @@ class Filter:
             best = anchor, number, rule
             if rule.quick:
                 break
+        packet = replace(packet, tag=tags[-1])
         if best is None:
             return Verdict(PASS, packet, logged=tuple(logged))
         anchor, number, rule = best
         if rule.log is not None:
             logged.append(best)
-        passes = rule.action == "pass"
-        return Verdict(
-            passes, packet if passes else replace(packet, tag=tag), rule, anchor, number, logged=tuple(logged)
-        )
+        return Verdict(rule.action == "pass", packet, rule, anchor, number, logged=tuple(logged))
 
-    def _walk(self, anchor: str, section: str, packet: Packet) -> Iterator[tuple[str, int, Rule]]:
-        """All rules of a section that meet ``packet``, those inside of anchors too. A quick anchor ends by itself."""
+    def _walk(
+        self, anchor: str, section: str, packet: Packet, tags: list[str] | None = None
+    ) -> Iterator[tuple[str, int, Rule]]:
+        """All rules of a section that meet ``packet``, those inside of anchors too. A quick anchor ends by itself.
+
+        tags: those that rules have put on the packet; whoever calls adds to them.
+        """
         ruleset = self.find(anchor)
         for number, rule in enumerate(getattr(ruleset, section) if ruleset else ()):
+            if tags and tags[-1] != packet.tag:
+                packet = replace(packet, tag=tags[-1])
             if not self.meets(rule, packet, anchor):
                 continue
             if not rule.anchor:
@@ -215,7 +221,7 @@ class Filter:
                 continue
             is_met = False
             for below in self.anchors_of(anchor, rule.anchor):
-                for found in self._walk(below, section, packet):
+                for found in self._walk(below, section, packet, tags):
                     is_met = True
                     yield found
             if is_met and rule.quick:
