@@ -40,28 +40,30 @@ def observe(sweep: Sweep) -> None:
     found = wanted.of(sweep.row)
     if not any(one.service for one in found) and not sweep.host.listdir(config.FOLDER):
         return
-    drift = _drift(sweep, found)
+    drift, restart = _drift(sweep, found)
     for one in found:
         _leases(sweep, one.switch)
     if drift:
-        _ask(sweep.row, drift)
+        _ask(sweep.row, drift, restart)
 
 
-def _ask(host: Host, drift: str) -> None:
+def _ask(host: Host, drift: str, restart: list[str]) -> None:
     """What was changed is applied at once; what was asked for before and did not help, only after a while."""
     if _asked.get(host.name) == drift:
-        ask_once(OPERATION)
+        ask_once(OPERATION, {"restart": restart} if restart else {})
         return
     _asked[host.name] = drift
-    ask(OPERATION, {}, None)
+    ask(OPERATION, {"restart": restart} if restart else {}, None)
 
 
-def _drift(sweep: Sweep, found: list[wanted.Wanted]) -> str:
-    """What is not as wanted, as a word that changes with it; "" when all is right."""
+def _drift(sweep: Sweep, found: list[wanted.Wanted]) -> tuple[str, list[str]]:
+    """What is not as wanted, as words that change with it, "" when all is right; and the switches whose dnsmasq runs
+    without their interface: also when that is back by then, its multicast groups are gone."""
     processes = sweep.ask(ps.processes())
     interfaces = sweep.ask(ifconfig.list_interfaces())
     is_installed = sweep.host.exists(dnsmasq.PROGRAM)
-    words = []
+    words: list[str] = []
+    restart: list[str] = []
     for one in found:
         if one.service is None:
             operations.tell(one.switch, "off")
@@ -70,10 +72,10 @@ def _drift(sweep: Sweep, found: list[wanted.Wanted]) -> str:
         elif operations.has_interface(one.service, interfaces):
             words += _differs(sweep, one, processes)
         elif running(sweep.host, one.switch.name, processes).pid is not None:
-            words.append(f"{one.switch.name} without interface")
+            restart.append(one.switch.name)
     kept = {one.switch.name for one in found if one.service is not None}
     words += operations.strangers(sweep.host, kept)
-    return " ".join(words)
+    return " ".join([*words, *(f"{name} without interface" for name in restart)]), restart
 
 
 def _differs(sweep: Sweep, one: wanted.Wanted, processes: Iterable[ps.Process]) -> list[str]:

@@ -41,8 +41,10 @@ TAKEN = (
 )
 
 
-class Nothing(BaseModel):
-    """No parameters."""
+class EnsureParams(BaseModel):
+    """restart: switches whose dnsmasq is started anew in any case: their interface was away."""
+
+    restart: list[str] = Field([], max_length=1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def running(host: Host, switch: str, processes: Iterable[Process]) -> Found:
 
 
 def note_path(switch: str) -> str:
-    """What the process was started with. Whoever makes the switch's interface anew removes it: then it is restarted."""
+    """What the process was started with. One without this note is restarted."""
     return f"{config.RUN}/{switch}.json"
 
 
@@ -109,7 +111,7 @@ def tell(switch: Switch, state: str, reason: str = "") -> None:
 @operation(
     "network.ensure_dhcp", title="Apply DHCP and names", right="network.change", lock="network", subject="network"
 )  # fmt: skip
-def ensure(run: Run, _params: Nothing) -> None:
+def ensure(run: Run, params: EnsureParams) -> None:
     """Make each switch's dnsmasq as it is wanted. May be repeated; one that fails stops no other."""
     host = HostRow.objects.this()
     for folder in (config.FOLDER, config.LEASES, config.RUN):
@@ -117,6 +119,9 @@ def ensure(run: Run, _params: Nothing) -> None:
     for name in run.host.listdir(config.FOLDER):
         if name.endswith((".draft", ".new")):  # what a kill has left
             run.host.unlink(f"{config.FOLDER}/{name}")
+    known = set(Switch.objects.filter(host=host, name__in=params.restart).values_list("name", flat=True))
+    for name in known:
+        run.host.unlink(note_path(name))
     processes = run.host.query(ps.processes())
     interfaces = run.host.query(ifconfig.list_interfaces())
     failures = []
@@ -298,4 +303,4 @@ def release(run: Run, params: LeaseParams) -> None:
     with transaction.atomic():
         Lease.objects.filter(switch=switch, address=params.address).delete()
         publish(switch.subject, "leases")
-    ensure(run, Nothing())
+    ensure(run, EnsureParams(restart=[]))

@@ -12,7 +12,7 @@ from network.dhcp import operations
 from network.models import AddressPool, Allocation, DnsRecord, Lease, Switch
 from tests.labhost import Lab, rows
 from tests.network.dhcp.clients import Machine
-from tests.network.dhcp.test_service import make_interface, state, web  # noqa: F401
+from tests.network.dhcp.test_service import look, make_interface, web  # noqa: F401
 
 WEB, DB = "58:9c:fc:00:00:05", "58:9c:fc:00:00:06"
 Plug = Callable[..., Machine]
@@ -60,7 +60,7 @@ def test_a_guest_gets_a_lease_and_is_found_by_its_name(wires, plug, web):  # noq
     assert guest.look_up(told["ip"], "PTR") == ["web1.nat.internal"]
     # The name that it gave itself is nobody's.
     assert guest.look_up("www.nat.internal") == []
-    wires.sweep()
+    look(wires)
     row = Lease.objects.get()
     assert (row.address, row.mac, row.hostname) == (told["ip"], WEB, "web1")
 
@@ -130,7 +130,7 @@ def test_dhcpv6_gives_addresses_and_keeps_static_ones(wires, plug, web):  # noqa
     told = guest.lease6()
     assert told["new_ip6_address"].startswith("fd77::1") and told["new_dhcp6_name_servers"] == "fd77::1"
     assert guest.look_up("web1.nat.internal", "AAAA", "fd77::1") == [told["new_ip6_address"]]
-    wires.sweep()
+    look(wires)
     lease = Lease.objects.get(address=told["new_ip6_address"])
     assert (lease.mac, lease.hostname) == (WEB, "web1")
     # As a click on "make static" has it: bound to the number by which the client is known.

@@ -15,7 +15,7 @@ import pytest
 from bhype.freebsd import dnsmasq, ps
 from bhype.host import LocalHost
 from bhype.hosts.models import Host
-from bhype.hosts.observer import Observer
+from bhype.hosts.observer import Sweep
 from bhype.tasks.models import Task
 from network import guests
 from network.dhcp import config, observe, operations, wanted
@@ -112,9 +112,16 @@ def test_it_goes_with_dhcp_and_names_and_its_files_with_it(served):
 # What is not as wanted is noticed and mended.
 
 
+def look(lab: Lab, number: int = 0) -> Sweep:
+    """What the observer does about DHCP in one sweep."""
+    made = Sweep(lab.host, Host.objects.this(), number)
+    observe.observe(made)
+    return made
+
+
 def sweep(lab: Lab) -> list[Task]:
     before = set(Task.objects.values_list("pk", flat=True))
-    lab.sweep()
+    look(lab)
     lab.run_tasks()
     asked = Task.objects.exclude(pk__in=before).filter(operation="network.ensure_dhcp")
     return list(asked)
@@ -138,7 +145,7 @@ def test_a_dnsmasq_that_was_killed_comes_back_and_the_page_says_so(served):
     (pid,) = pids(served)
     os.kill(pid, signal.SIGKILL)
     Task.objects.all().delete()
-    Observer(served.host).sweep()
+    look(served)
     assert state() == ("failed", "dnsmasq has ended by itself; it is being started again.")
     served.run_tasks()
     assert pids(served) not in ([], [pid]) and state() == ("running", "")
@@ -169,12 +176,15 @@ def test_it_ends_with_its_interface_and_comes_back_with_it(served):
     assert len(pids(served)) == 1 and state() == ("running", "")
 
 
-def test_whoever_makes_the_interface_anew_has_it_restarted(served):
-    ensure(served)
+def test_it_is_restarted_when_its_interface_was_away_for_a_moment(served):
+    sweep(served)
     before = pids(served)
-    served.host.unlink(operations.note_path("nat"))
-    ensure(served)
-    assert len(pids(served)) == 1 and pids(served) != before
+    served.commands("/sbin/ifconfig", "sw-nat", "destroy")
+    look(served)
+    # The operation of switches comes first.
+    make_interface(served)
+    served.run_tasks()
+    assert len(pids(served)) == 1 and pids(served) != before and state() == ("running", "")
 
 
 def test_what_dnsmasq_does_not_accept_is_not_used(served, monkeypatch):
@@ -258,16 +268,13 @@ def test_the_dnsmasq_of_somebody_else_is_left_alone(served):
         bystander.wait()
 
 
-@pytest.mark.parametrize("nth", range(1, 9))
-def test_a_kill_at_any_step_leaves_the_old_or_the_new(served, web, monkeypatch, nth):
-    """Each thing that the operation does to the host is the last one in turn; then it is asked for again."""
-    ensure(served)
-    AddressPool.objects.update(last="10.77.0.150")
-    web["name"] = "shop"
-    steps = itertools.count(1)
+class Killed(BaseException):
+    """As SIGKILL: nothing of the worker's own hears it."""
 
-    class Killed(BaseException):
-        pass
+
+def kill_at(monkeypatch, lab: Lab, nth: int) -> bool:
+    """Run the operation until the ``nth`` thing that it does to the host; whether there was one."""
+    steps = itertools.count(1)
 
     def dying(function):
         def step(*args, **options):
@@ -277,27 +284,36 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new(served, web, monkeypatch, 
 
         return step
 
+    owners = ((LocalHost, "write_text"), (LocalHost, "unlink"), (LocalHost, "run"), (operations, "_signal"))
     with monkeypatch.context() as patch:
-        for owner, name in (
-            (LocalHost, "write_text"), (LocalHost, "unlink"), (LocalHost, "run"), (operations, "_signal"),
-        ):  # fmt: skip
+        for owner, name in owners:
             patch.setattr(owner, name, dying(getattr(owner, name)))
         operations.ensure.ask({}, None)
         try:
-            served.run_tasks()
+            lab.run_tasks()
         except Killed:
-            served.interrupt()
-    conf = read(served, "conf")
-    assert "10.77.0.199" in conf or "10.77.0.150" in conf
-    assert ensure(served).status == "succeeded"
-    assert "10.77.0.150" in read(served, "conf") and read(served, "hosts") == "58:9c:fc:00:00:05,shop\n"
-    assert len(pids(served)) == 1 and served.host.listdir(config.FOLDER) == [
-        "nat.conf",
-        "nat.hosts",
-        "nat.names",
-    ]
-    found = operations.running(served.host, "nat", served.host.query(ps.processes()))
-    assert found.pid == pids(served)[0] and set(found.noted) == {"pid", "conf", "names"}
+            lab.interrupt()
+            return True
+    return False
+
+
+def test_a_kill_at_any_step_leaves_the_old_or_the_new(served, web, monkeypatch):
+    ensure(served)
+    nth, ends = 0, itertools.cycle(["10.77.0.150", "10.77.0.199"])
+    was_killed, old = True, "10.77.0.199"
+    while was_killed:
+        nth, new = nth + 1, next(ends)
+        AddressPool.objects.update(last=new)
+        web["name"] = f"web{nth}"
+        was_killed = kill_at(monkeypatch, served, nth)
+        assert old in read(served, "conf") or new in read(served, "conf")
+        assert ensure(served).status == "succeeded"
+        assert new in read(served, "conf") and read(served, "hosts") == f"58:9c:fc:00:00:05,web{nth}\n"
+        assert served.host.listdir(config.FOLDER) == ["nat.conf", "nat.hosts", "nat.names"]
+        found = operations.running(served.host, "nat", served.host.query(ps.processes()))
+        assert pids(served) == [found.pid] and set(found.noted) == {"pid", "conf", "names"}
+        old = new
+    assert nth > 8
 
 
 def test_leases_become_rows_and_go_again(served):
@@ -313,24 +329,21 @@ def test_leases_become_rows_and_go_again(served):
     )
     path = config.leases_path("nat")
     served.host.write_text(path, text)
-    served.sweep()
+    look(served)
     rows_ = {row.address: (row.mac, row.hostname, row.expires_at is None) for row in switch.leases.all()}
     assert rows_ == {
         "10.77.0.100": ("58:9c:fc:00:00:05", "web1", False),
         "10.77.0.101": ("58:9c:fc:00:00:06", "", True),
         "fd77::105": ("58:9c:fc:00:00:05", "web1", False),
     }
-    observer = Observer(served.host)
-    observer.sweep()
     served.host.write_text(path, "half a li")
-    observer.sweep()
-    assert not any("leases of nat" in one for one in Host.objects.get().problems)
+    assert look(served, 1).problems == []
     # It stays so: nobody is writing it.
     os.utime(served.host.path(path), (1, 1))
-    observer.sweep()
-    assert switch.leases.count() == 3 and any("leases of nat" in one for one in Host.objects.get().problems)
+    (problem,) = look(served, 2).problems
+    assert "leases of nat" in problem and switch.leases.count() == 3
     served.host.write_text(path, f"{later} 58:9c:fc:00:00:05 10.77.0.100 web1 *\n")
-    observer.sweep()
+    look(served, 3)
     assert [row.address for row in switch.leases.all()] == ["10.77.0.100"]
 
 
@@ -340,7 +353,7 @@ def test_a_lease_that_is_taken_back_is_known_no_more(served):
     later = int(time.time()) + 3600
     lines = [f"{later} 58:9c:fc:00:00:0{n} 10.77.0.10{n} web{n} *\n" for n in (1, 2)]
     served.host.write_text(config.leases_path("nat"), "".join(lines))
-    served.sweep()
+    look(served)
     switch = Switch.objects.get()
     operations.release.ask({"switch_id": switch.pk, "address": "10.77.0.101"}, None)
     assert served.run_tasks()[-1].status == "succeeded"
