@@ -90,8 +90,8 @@ class VMChange(Schema):
 
 class VMIn(VMChange):
     """A new VM. Only its name is needed; ``"disks": []`` makes one without a disk. preset: the operating system, of
-    which the devices are where nothing else is said;
-    passphrase: encrypts the VM."""
+    which the devices are where nothing else is said; static_lease: DHCP always gives it the same address; passphrase:
+    encrypts the VM."""
 
     name: str
     disks: list[DiskIn] | None = None
@@ -101,6 +101,7 @@ class VMIn(VMChange):
     disk_bus: str | None = None
     nic_model: str | None = None
     mac: str | None = None
+    static_lease: bool = False
     preset: str | None = Field(None, max_length=40)
     passphrase: str | None = Field(None, max_length=512)
 

@@ -22,6 +22,7 @@ from storage.datasets.forms import OptionalPassphrase, seal
 from storage.models import Dataset, Iso, Pool
 
 from . import plan, sizes, wanted
+from .addresses import ties
 from .models import VM, Device, Disk, Nic, OsPreset, Tag, new_serial
 from .os_templates import presets
 from .wanted import STALE, WantedError
@@ -220,7 +221,8 @@ class _Common(forms.Form):
         vm.tags.set(Tag.objects.filter(name__in=wanted))
 
     def _refuse(self, refused: Refused) -> None:
-        self.add_error(refused.field if refused.field in self.fields else None, str(refused))
+        name = {ties.FIELD: "static_lease"}.get(str(refused.field), refused.field)
+        self.add_error(name if name in self.fields else None, str(refused))
 
 
 class VMForm(OptionalPassphrase, _Common):
@@ -241,6 +243,9 @@ class VMForm(OptionalPassphrase, _Common):
     disk_bus = forms.ChoiceField(choices=Disk.Bus.choices, initial=Disk.Bus.VIRTIO, required=False)
     nic_model = forms.ChoiceField(choices=Nic.Model.choices, initial=Nic.Model.VIRTIO, required=False)
     mac = forms.CharField(required=False, max_length=17, label="MAC address", help_text="empty: a new one")
+    static_lease = forms.BooleanField(
+        required=False, label="Static lease", help_text="DHCP gives it always the same address."
+    )
 
     QUICK = ("name", "cpus", "memory", "disk_size", "iso", "switch", "start")
 
@@ -288,7 +293,14 @@ class VMForm(OptionalPassphrase, _Common):
             self._check_pool(pool)
         if chosen.get("mac") and not chosen.get("switch"):
             self.add_error("mac", "A MAC address needs a switch to plug its network port into.")
+        if chosen.get("static_lease") and "switch" in chosen:
+            self._check_lease(chosen["switch"])
         return chosen
+
+    def _check_lease(self, switch: Switch | None) -> None:
+        problem = ties.room_problem(switch, ties.LEASE, 1) if switch else "It needs a switch with DHCP."
+        if problem:
+            self.add_error("static_lease", problem)
 
     def _check_pool(self, pool: Pool) -> None:
         for size in self.cleaned_data.get("disk_size") or []:
@@ -340,6 +352,8 @@ class VMForm(OptionalPassphrase, _Common):
             mac = chosen["mac"] or plan.new_mac()
             document["emulations"].append({**port, "bridge": chosen["switch"].interface, "mac": mac})
         vm = wanted.apply(row, document, self.user, create=True, sizes=disks).vm
+        if chosen["static_lease"]:
+            ties.begin(vm, ties.LEASE)
         self._write_tags(vm)
         return vm
 

@@ -104,7 +104,9 @@ def pool_defaults(request: HttpRequest, switch: Switch) -> HttpResponse:
 
 @allow(CHANGE, Switch, methods="GET POST")
 def give(request: HttpRequest, switch: Switch) -> HttpResponse:
-    initial = {name: request.GET.get(name, "") for name in ("port", "address", "mac") if name in request.GET}
+    initial = {
+        name: request.GET.get(name, "") for name in ("port", "address", "mac", "kind") if name in request.GET
+    }
     form = GiveForm(_data(request), switch=switch, initial=initial)
     row = form.save() if form.is_bound and form.is_valid() else None
     if row is not None:

@@ -76,6 +76,11 @@ def room_problem(switch: Switch, how: str, count: int) -> str:
     return ""
 
 
+def is_static(switch: Switch) -> bool:
+    """Whether addresses on the switch come from bHype alone: there are pools for that, and no DHCP."""
+    return not switch.has_dhcp and bool(static_spans(switch, 4) or static_spans(switch, 6))
+
+
 def families(switch: Switch) -> list[int]:
     """Those of which a switch has static pools; IPv4 where it has none, which tells what is missing."""
     return [family for family in (4, 6) if static_spans(switch, family)] or [4]

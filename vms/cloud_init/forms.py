@@ -24,6 +24,7 @@ Data = Mapping[str, Any] | None
 Values = dict[str, Any]
 PASSWORD_MAX = 256
 MODES = [("", "as the image has it"), ("dhcp", "DHCP"), ("static", "fixed addresses")]
+POOL = "pool"
 DEVICES = [("virtio-blk", "VirtIO disk, read-only"), ("ahci-cd", "CD (AHCI)")]
 _TEXT = {"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}
 # Where a problem with a part of a port is shown.
@@ -65,7 +66,8 @@ def _text(label: str, help_text: str, rows: int) -> forms.CharField:
 
 
 class CloudInitForm(forms.Form):
-    """ports: the VM's network ports, by number and label; current: what is stored now; kind: which program the guest
+    """ports: the VM's network ports, by number and label; free: by number, a port's settings with the next free
+    addresses of its switch (`vms.addresses.ties.proposals`); current: what is stored now; kind: which program the guest
     has, unless that is stored; with_installer: whether the seed may be for an installer, too."""
 
     kind = forms.ChoiceField(
@@ -119,6 +121,7 @@ class CloudInitForm(forms.Form):
         *,
         user: User,
         ports: Sequence[tuple[int, str]] = (),
+        free: Mapping[int, Values] | None = None,
         current: Values | None = None,
         kind: str = "",
         with_installer: bool = False,
@@ -126,7 +129,7 @@ class CloudInitForm(forms.Form):
     ) -> None:
         self.current = dict(current or {})
         self.person = user
-        self.ports = list(ports)
+        self.ports, self.free = list(ports), dict(free or {})
         self.warnings: list[Problem] = []
         keys = SshKey.objects.visible_to(user)
         stored = list(self.current.get("ssh_keys") or ())
@@ -192,7 +195,7 @@ class CloudInitForm(forms.Form):
         gateways = " ".join(filter(None, (one.get("gateway4"), one.get("gateway6"))))
         self.fields |= {
             f"net{index}_mode": forms.ChoiceField(
-                choices=MODES, required=False, label="Addresses", initial=mode,
+                choices=self._modes(index), required=False, label="Addresses", initial=mode,
                 help_text="As the image has it is mostly DHCP on the first port.",
             ),
             f"net{index}_addresses": _line(
@@ -202,6 +205,12 @@ class CloudInitForm(forms.Form):
             f"net{index}_nameservers": _line("Name servers", initial=" ".join(one.get("nameservers") or ())),
             f"net{index}_search": _line("Search domains", initial=" ".join(one.get("search") or ())),
         }  # fmt: skip
+
+    def _modes(self, index: int) -> list[tuple[str, str]]:
+        if index not in self.free:
+            return MODES
+        words = ", ".join(word.partition("/")[0] for word in self.free[index]["addresses"])
+        return [*MODES, (POOL, f"next free of the switch ({words})")]
 
     # Shown.
 
@@ -292,6 +301,8 @@ class CloudInitForm(forms.Form):
         mode = data[f"net{index}_mode"]
         if not mode:
             return None
+        if mode == POOL:
+            return self.free[index]
         words = {
             key: data[f"net{index}_{key}"].replace(",", " ").split()
             for key in ("addresses", "gateways", "nameservers", "search")
@@ -325,6 +336,9 @@ class CloudInitForm(forms.Form):
 
 
 def _is_about(entry: Values, problem: Problem) -> bool:
+    # Whose an address is, the settings alone do not tell.
+    if any(problem.message.startswith(f"{word.partition('/')[0]} ") for word in entry.get("addresses", ())):
+        return True
     try:
         cloudinit.parse({"networks": [entry]})
     except Invalid as invalid:

@@ -16,6 +16,7 @@ from bhype.accounts.access import allow, signed_in
 from bhype.cloudinit import Invalid
 from bhype.tasks import Refused
 from vms import pages, plan, wanted
+from vms.addresses import ties
 from vms.hardware.views import REVISION_MAX
 from vms.models import VM
 
@@ -61,6 +62,7 @@ def _form(request: HttpRequest, vm: VM) -> CloudInitForm:
         request.POST if request.method == "POST" else None,
         user=signed_in(request),
         ports=[(nic.index, f"Port {nic.index}: {nic.mac}") for nic in vm.nics.all() if nic.is_attached],
+        free=ties.proposals(vm),
         current=vm.cloud_init,
         kind=vm.template.cloud_init_kind if vm.template else "",
         with_installer=True,

@@ -143,6 +143,8 @@ class DeployForm(OptionalPassphrase):
             "keys": [key.pk for key in self.fields["keys"].queryset],  # type: ignore[attr-defined]
             **defaults(template),
         }  # fmt: skip
+        if isinstance(switch, Switch) and template.cloud_init_kind and ties.is_static(switch):
+            found["addressing"] = ties.POOL
         self.initial = {**found, **{key: value for key, value in self.initial.items() if key != "template"}}
 
     def clean_mac(self) -> str:

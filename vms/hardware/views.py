@@ -137,6 +137,8 @@ def _apply(
     audit.record(request, "vms.change", f"vm {vm.name}", {"fields": fields}, task=task)
     later = vm.is_on and not now
     messages.success(request, "Saved. It applies at the next start." if later else "Saved.")
+    for note in change.notes:
+        messages.info(request, note)
 
 
 # Buttons.

@@ -207,6 +207,38 @@ def test_a_renamed_vm_keeps_and_a_removed_port_loses(vm, static):
     assert given() == {}
 
 
+def test_the_settings_of_cloud_init_offer_the_next_free_address(vm, static, as_user, alice):
+    client = as_user(alice)
+    assert "next free of the switch (10.77.0.10)" in client.get("/vms/web1/cloud-init/edit/").content.decode()
+    answer = client.post(
+        "/vms/web1/cloud-init/edit/", {"revision": vm.revision, "kind": "cloud-init", "net0_mode": "pool"}
+    )
+    assert answer.status_code == 302, answer.context["form"].errors
+    assert told(vm)["addresses"] == ["10.77.0.10/24"] and told(vm)["gateway4"] == "10.77.0.1"
+    assert "10.77.0.10" in given()
+    vm.refresh_from_db()
+    words = {"kind": "cloud-init", "net0_mode": "static", "net0_addresses": "10.77.0.1/24"}
+    answer = client.post("/vms/web1/cloud-init/edit/", {"revision": vm.revision, **words})
+    assert "own address" in str(answer.context["form"].errors["net0_addresses"])
+
+
+def test_a_new_vm_can_have_a_static_lease(static, pool, operator, as_user):
+    _, secret = ApiToken.objects.issue(operator, "t", "full", None)
+    call = {"HTTP_AUTHORIZATION": f"Bearer {secret}", "content_type": "application/json"}
+    client = as_user(operator)
+    body = {"name": "new1", "switch": "nat", "static_lease": True}
+    assert client.post("/api/v1/vms", json.dumps(body), **call).status_code == 202
+    assert given() == {"10.77.0.10": f"lease nic:{VM.objects.get().nics.get().pk}"}
+    body |= {"name": "new2", "switch": None}
+    answer = client.post("/api/v1/vms", json.dumps(body), **call)
+    assert (answer.status_code, answer.json()["field"]) == (422, "static_lease")
+
+
+def test_a_switch_without_dhcp_offers_its_pool_first(golden, static, operator):  # noqa: F811
+    Switch.objects.update(has_dhcp=False)
+    assert filled(operator)["addressing"] == "pool"
+
+
 def test_pages_show_and_find_addresses(vm, static, as_user, alice, stranger):
     nic = vm.nics.get()
     Lease.objects.create(switch=static.switch, address="10.77.0.123", mac=nic.mac)
