@@ -32,8 +32,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A value that a line cannot pass. y: where its line lies in the chart's own units, None for far above."""
+    """A value that a line cannot pass. line: which, counted from 1; y: where it lies in the chart's own units, None for
+    far above."""
 
+    line: int
     label: str
     words: str
     y: float | None
@@ -77,14 +79,15 @@ def draw(
     *,
     top: float = 0,
     base: int = 10,
-    limits: Sequence[tuple[str, float]] = (),
+    limits: Sequence[tuple[int, str, float]] = (),
 ) -> Chart:
     """Lines between two moments. words: how a value is written; top: where the axis ends, unless a value is higher;
-    base: 2 for bytes, whose round numbers are powers of two; limits: what the values cannot pass, with labels."""
+    base: 2 for bytes, whose round numbers are powers of two; limits: (number of the line from 1, label,
+    what it cannot pass)."""
     found = [(label, _buckets(points, start, end)) for label, points in series]
     highest = max((value for _, values in found for value in values if value is not None), default=0.0)
     # A limit is shown where the lines come near it.
-    near = max((value for _, value in limits if value <= NEAR * highest), default=0.0)
+    near = max((value for _, _, value in limits if value <= NEAR * highest), default=0.0)
     ceiling = top if top >= max(highest, 1) else nice(max(highest, near * 1.02), base)
     lines = tuple(_line(label, values, ceiling, words) for label, values in found)
     return Chart(
@@ -93,7 +96,7 @@ def draw(
         spots=tuple(_spots(found, start, end, words)),
         heights=tuple(words(ceiling * part) for part in (1, 0.5, 0)),
         times=_times(start, end),
-        limits=tuple(_limit(label, value, ceiling, words) for label, value in limits),
+        limits=tuple(_limit(line, label, value, ceiling, words) for line, label, value in limits),
     )
 
 
@@ -159,9 +162,9 @@ def _line(label: str, values: list[float | None], ceiling: float, words: Callabl
     )
 
 
-def _limit(label: str, value: float, ceiling: float, words: Callable[[float], str]) -> Limit:
+def _limit(line: int, label: str, value: float, ceiling: float, words: Callable[[float], str]) -> Limit:
     y = round(HEIGHT - HEIGHT * value / ceiling, 1) if value <= ceiling else None
-    return Limit(label, words(value), y)
+    return Limit(line, label, words(value), y)
 
 
 def _gap(values: list[float | None]) -> int:

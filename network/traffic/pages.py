@@ -89,23 +89,21 @@ def _charts(one: Shown, rows: list[TrafficSample], start: datetime, end: datetim
         return label, [(row.at, factor * getattr(row, name)) for row in rows]
 
     limits = [
-        (f"{label} at most", float(rate))
-        for (label, _), rate in zip(sides, one.rates, strict=True)
+        (number, f"Limit of {label.lower()}", float(rate))
+        for number, ((label, _), rate) in enumerate(zip(sides, one.rates, strict=True), 1)
         if rate is not None
     ]
     made = [
         charts.draw(
-            f"{one.title}: bits", [line(label, f"octets_{way}", 8) for label, way in sides], start, end, bits,
+            "Bits", [line(label, f"octets_{way}", 8) for label, way in sides], start, end, bits,
             limits=limits,
         ),
         charts.draw(
-            f"{one.title}: packets", [line(label, f"packets_{way}") for label, way in sides], start, end, per_second
+            "Packets", [line(label, f"packets_{way}") for label, way in sides], start, end, per_second
         ),
     ]  # fmt: skip
     if any(row.drops for row in rows):
-        made.append(
-            charts.draw(f"{one.title}: lost packets", [line("Lost", "drops")], start, end, per_second)
-        )
+        made.append(charts.draw("Lost packets", [line("Lost", "drops")], start, end, per_second))
     return made
 
 

@@ -129,7 +129,7 @@ def test_a_limit_is_drawn_where_the_lines_come_near_it(host, nic):
     ]
     (_, near), (_, far) = pages.figures(host.pk, shown, "hour")
     (limit,) = near[0].limits
-    assert (limit.label, limit.words) == ("Received at most", "20.0 Mbit/s") and limit.y is not None
+    assert (limit.label, limit.words) == ("Limit of received", "20.0 Mbit/s") and limit.y is not None
     assert [limit.y for limit in far[0].limits] == [None, None]
 
 
@@ -137,7 +137,7 @@ def test_lost_packets_have_a_chart_only_where_some_were_lost(host, nic):
     sample(host, "nic:1")
     sample(host, "nic:2", drops=3)
     (_, good), (_, bad) = pages.figures(host.pk, [Shown("nic:1", "a"), Shown("nic:2", "b")], "hour")
-    assert len(good) == 2 and bad[2].title == "b: lost packets"
+    assert len(good) == 2 and bad[2].title == "Lost packets"
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_the_page_of_a_switch_shows_its_busiest_ports(as_user, viewer, stranger,
     sample(host, port_key(nic))
     answer = as_user(viewer).get("/network/switches/nat/traffic/?range=day")
     text = answer.content.decode()
-    assert "web1" in text and "nat: bits" in text and 'href="?range=month"' in text
+    assert "web1" in text and "Bits" in text and 'href="?range=month"' in text
     part = as_user(viewer, HTTP_HX_TARGET="traffic").get("/network/switches/nat/traffic/").content.decode()
     assert "web1" in part and "<html" not in part
     assert as_user(stranger).get("/network/switches/nat/traffic/").status_code == 404

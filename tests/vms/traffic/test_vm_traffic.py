@@ -20,8 +20,8 @@ def test_the_owner_sees_the_traffic_of_his_vm_with_its_limits(as_user, alice, st
     nic.save()
     sample(nic)
     text = as_user(alice).get("/vms/web1/traffic/").content.decode()
-    assert "8.0 Mbit/s" in text and "Received at most" in text and "10.0 Mbit/s" in text
-    assert 'class="chart-limit"' in text and "Its cable is unplugged" in text
+    assert "8.0 Mbit/s" in text and "Limit of received" in text and "10.0 Mbit/s" in text
+    assert 'class="chart-limit chart-1"' in text and "Its cable is unplugged" in text
     assert as_user(stranger).get("/vms/web1/traffic/").status_code == 404
 
 
