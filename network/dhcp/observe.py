@@ -73,6 +73,8 @@ def _drift(sweep: Sweep, found: list[wanted.Wanted]) -> tuple[str, list[str]]:
             words += _differs(sweep, one, processes)
         elif running(sweep.host, one.switch.name, processes).pid is not None:
             restart.append(one.switch.name)
+        else:
+            operations.tell(one.switch, "failed", operations.waits(one.service))
     kept = {one.switch.name for one in found if one.service is not None}
     words += operations.strangers(sweep.host, kept)
     return " ".join([*words, *(f"{name} without interface" for name in restart)]), restart

@@ -41,6 +41,14 @@ TAKEN = (
 )
 
 
+class Waits(Exception):
+    """A service whose switch is not there yet: nothing that the operation could do, and no failure of it."""
+
+
+def waits(service: Service) -> str:
+    return f"{service.interface} is not there with the host's address: DHCP and names wait for the switch."
+
+
 class EnsureParams(BaseModel):
     """restart: switches whose dnsmasq is started anew in any case: their interface was away."""
 
@@ -133,6 +141,8 @@ def ensure(run: Run, params: EnsureParams) -> None:
         kept.add(one.switch.name)
         try:
             left_out = _serve(run, one.service, running(run.host, one.switch.name, processes), interfaces)
+        except Waits as error:
+            tell(one.switch, "failed", str(error))
         except (Unwritable, CommandFailed, OSError, OperationFailed) as error:
             tell(one.switch, "failed", str(error))
             failures.append(f"{one.switch.name}: {error}")
@@ -158,7 +168,7 @@ def _serve(run: Run, service: Service, found: Found, interfaces: list[Interface]
         raise OperationFailed(INSTALL)
     if not has_interface(service, interfaces):
         _stop(run, service.switch, found)
-        raise OperationFailed(f"{service.interface} is not there with its address: it waits for the switch.")
+        raise Waits(waits(service))
     old = read(run.host, service.conf_path)
     if old != files.conf:
         _check(run, service, files)

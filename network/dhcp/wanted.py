@@ -9,7 +9,7 @@ from ipaddress import ip_interface
 
 from bhype.hosts.models import Host
 from network import guests
-from network.models import AddressPool, Allocation, DnsRecord, Switch
+from network.models import AddressPool, Allocation, DnsRecord, Lease, Neighbour, Switch
 
 from . import words
 from .config import Client, Peer, Service
@@ -44,7 +44,7 @@ def of(host: Host) -> list[Wanted]:
     switches = list(Switch.objects.filter(host=host))
     served = [switch for switch in switches if is_served(switch)]
     keys = [switch.pk for switch in served]
-    rows = _rows(keys, ports(keys))
+    rows = _rows(served, ports(keys))
     found = []
     for switch in switches:
         if switch.pk not in keys:
@@ -58,7 +58,7 @@ def of(host: Host) -> list[Wanted]:
 
 def service_of(switch: Switch) -> Service:
     """What the dnsmasq of a switch would do, with its columns as they are here, saved or not."""
-    rows = _rows([switch.pk], ports([switch.pk]))[switch.pk]
+    rows = _rows([switch], ports([switch.pk]))[switch.pk]
     rows.plugged, _ = _named(rows.plugged)
     others = [one for one in Switch.objects.filter(host=switch.host_id) if is_served(one)]
     return _service(switch, rows, others)
@@ -86,9 +86,12 @@ class _Rows:
     pools: list[AddressPool] = field(default_factory=list)
     given: list[Allocation] = field(default_factory=list)
     records: list[DnsRecord] = field(default_factory=list)
+    # (MAC address, address) of DHCPv6 leases that have no name.
+    nameless: list[tuple[str, str]] = field(default_factory=list)
 
 
-def _rows(keys: list[int], plugged: dict[int, list[Plugged]]) -> dict[int, _Rows]:
+def _rows(switches: list[Switch], plugged: dict[int, list[Plugged]]) -> dict[int, _Rows]:
+    keys = [switch.pk for switch in switches]
     found = {key: _Rows(plugged.get(key, [])) for key in keys}
     for pool in AddressPool.objects.filter(switch__in=keys, purpose=AddressPool.Purpose.DHCP).order_by("pk"):
         found[pool.switch_id].pools.append(pool)
@@ -96,7 +99,24 @@ def _rows(keys: list[int], plugged: dict[int, list[Plugged]]) -> dict[int, _Rows
         found[given.switch_id].given.append(given)
     for record in DnsRecord.objects.filter(switch__in=keys).order_by("pk"):
         found[record.switch_id].records.append(record)
+    for switch_id, mac, address in _nameless(switches):
+        found[switch_id].nameless.append((mac, address))
     return found
+
+
+def _nameless(switches: list[Switch]) -> Iterable[tuple[int, str, str]]:
+    """Whose DHCPv6 leases have no name, because dnsmasq on FreeBSD cannot tell a client's MAC address there: the host's
+    neighbours tell it. What the client says of itself does not count."""
+    by_pk = {switch.pk: switch for switch in switches if switch.ipv6 == Switch.Ipv6.DHCP and switch.has_dns}
+    if not by_pk:
+        return
+    leases = Lease.objects.filter(switch__in=by_pk, hostname="").values_list("switch", "address")
+    wanted = {(by_pk[key].interface, address): key for key, address in leases if ":" in address}
+    host = next(iter(by_pk.values())).host_id
+    rows = Neighbour.objects.filter(host=host, interface__in=[one.interface for one in by_pk.values()])
+    for row in rows.order_by("pk"):
+        if (row.interface, row.address) in wanted:
+            yield wanted[row.interface, row.address], row.mac, row.address
 
 
 def _named(plugged: list[Plugged]) -> tuple[list[Plugged], list[str]]:
@@ -148,7 +168,7 @@ def _service(switch: Switch, rows: _Rows, served: list[Switch]) -> Service:
         pools=tuple((pool.first, pool.last) for pool in rows.pools),
         kept=tuple(row.address for row in given if row.kind != Allocation.Kind.LEASE),
         clients=tuple(clients),
-        names=tuple(_names(by_port, plugged, given)),
+        names=tuple(_names(by_port, rows)),
         records=tuple((row.kind, row.name, row.value) for row in rows.records),
         upstreams=tuple(str(word) for word in switch.upstreams),
         peers=tuple(_peers(switch, served)),
@@ -162,18 +182,18 @@ def _clients(rows: list[Allocation], mac: str, name: str) -> list[Client]:
     return found + [Client("", row.client_id, name, (row.address,)) for row in rows if row.client_id]
 
 
-def _names(
-    by_port: dict[str, Plugged], plugged: list[Plugged], given: list[Allocation]
-) -> Iterable[tuple[str, str]]:
-    """Names of addresses that DHCP does not give: told to guests by cloud-init, allocated, reserved."""
-    for one in plugged:
+def _names(by_port: dict[str, Plugged], rows: _Rows) -> Iterable[tuple[str, str]]:
+    """Names of addresses that dnsmasq has not given: told to guests by cloud-init, allocated, reserved."""
+    for one in rows.plugged:
         yield from ((one.name, address) for address in one.port.static if one.name)
-    for row in given:
+    for row in rows.given:
         if row.kind == Allocation.Kind.LEASE:
             continue
         name = by_port[row.port].name if row.port in by_port else row.hostname
         if name:
             yield name, row.address
+    by_mac = {one.port.mac: one.name for one in rows.plugged if one.name}
+    yield from ((by_mac[mac], address) for mac, address in rows.nameless if mac in by_mac)
 
 
 def _peers(switch: Switch, served: list[Switch]) -> Iterable[Peer]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from django.utils import timezone
 
 from bhype.freebsd import dnsmasq, ps
 from bhype.host import LocalHost
@@ -20,7 +21,7 @@ from bhype.tasks.models import Task
 from network import guests
 from network.dhcp import config, observe, operations, wanted
 from network.guests import Guest, Port
-from network.models import AddressPool, Allocation, Switch
+from network.models import AddressPool, Allocation, Lease, Neighbour, Switch
 from tests.labhost import Lab, rows
 
 
@@ -36,6 +37,7 @@ def served(lab: Lab) -> Lab:
 def make_interface(lab: Lab, name: str = "sw-nat", address: str = "10.77.0.1/24") -> None:
     """As the operation of switches does it, which these tests do without."""
     mark = f"bhype/switch/{name.removeprefix('sw-')}"
+    lab.commands("/sbin/kldload", "-n", "if_bridge")
     lab.commands("/sbin/ifconfig", "bridge", "create", "descr", mark, "group", "bhype", "name", name, "up")
     lab.commands("/sbin/ifconfig", name, "inet", address)
 
@@ -170,7 +172,7 @@ def test_it_ends_with_its_interface_and_comes_back_with_it(served):
     sweep(served)
     served.commands("/sbin/ifconfig", "sw-nat", "destroy")
     ensure(served)
-    assert pids(served) == [] and "waits for the switch" in state()[1]
+    assert pids(served) == [] and "wait for the switch" in state()[1]
     make_interface(served)
     ensure(served)
     assert len(pids(served)) == 1 and state() == ("running", "")
@@ -345,6 +347,31 @@ def test_leases_become_rows_and_go_again(served):
     served.host.write_text(path, f"{later} 58:9c:fc:00:00:05 10.77.0.100 web1 *\n")
     look(served, 3)
     assert [row.address for row in switch.leases.all()] == ["10.77.0.100"]
+
+
+def test_a_lease_of_dhcpv6_gets_its_name_from_the_hosts_neighbours(served, web):
+    """FreeBSD's dnsmasq cannot tell the MAC address of a DHCPv6 client, see docs/dhcp-and-names.md."""
+    switch = Switch.objects.get()
+    Switch.objects.update(address6="fd77::1/64", ipv6="dhcp")
+    served.commands("/sbin/ifconfig", "sw-nat", "inet6", "fd77::1", "prefixlen", "64")
+    for number in (5, 6):
+        Lease.objects.create(
+            switch=switch, address=f"fd77::{number}", mac=web["mac"], client_id="what it says"
+        )
+    seen = timezone.now()
+    row = {"host": switch.host, "interface": "sw-nat", "seen_at": seen}
+    Neighbour.objects.create(address="fd77::5", mac=web["mac"], **row)
+    Neighbour.objects.create(address="fd77::6", mac="58:9c:fc:00:00:66", **row)
+    ensure(served)
+    assert read(served, "names") == "fd77::5 web1.nat.internal\n"
+
+
+def test_a_switch_that_is_not_there_yet_is_no_failure(served):
+    served.commands("/sbin/ifconfig", "sw-nat", "destroy")
+    assert sweep(served) == [] and state()[0] == "failed"
+    assert ensure(served).status == "succeeded"
+    make_interface(served)
+    assert len(sweep(served)) == 1 and state() == ("running", "")
 
 
 def test_a_lease_that_is_taken_back_is_known_no_more(served):
