@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import time
 
 import pytest
@@ -158,3 +160,117 @@ def test_linux_lets_pass_what_the_model_does_and_nothing_else(net):
             passed += 1
             compare(lab, cables, pf, came.answer(), expected.leaves)
     assert passed >= 9
+
+
+def test_rules_count_and_states_are_shown_and_killed(net):
+    lab, cables = net
+    load(
+        lab,
+        'block\npass in on sw-nat proto tcp label "vm:web"\npass out on em0 label "out"\npass on tap1 no state\n',
+    )
+    pf = model(lab)
+    for port in (81, 82):
+        _, came = compare(lab, cables, pf, tcp("10.77.0.5", "198.18.0.9", port, 4100), "tap1")
+        compare(lab, cables, pf, came.answer(), "em0")
+    lines = dict(line.split(" ", 1) for line in lab.ok("pfctl", "-sl").splitlines())
+    _, packets, octets, *_, states = lines["vm:web"].split()
+    assert (packets, int(octets), states) == ("4", 160, "2")
+    assert "Packets: 4         Bytes: 160         States: 2     ]" in lab("pfctl", "-vsr").out
+    shown = lab.ok("pfctl", "-ss")
+    assert "all tcp 198.18.0.9:81 <- 10.77.0.5:4100       ESTABLISHED:ESTABLISHED" in shown
+    load(lab, "block\npass on tap1 no state\n")
+    compare(lab, cables, pf, tcp("10.77.0.5", "198.18.0.9", 81, 4100, "A"), "tap1")  # states outlive a load
+    killed = lab("pfctl", "-k", "10.77.0.5").err
+    assert killed.startswith("killed ") and not killed.startswith("killed 0")
+    pf = model(lab)
+    expected, came = compare(lab, cables, pf, tcp("10.77.0.5", "198.18.0.9", 81, 4100, "A"), "tap1")
+    assert (expected.passes, came) == (False, None)
+
+
+def test_a_table_is_changed_without_a_load(net):
+    lab, cables = net
+    load(lab, 'anchor "bhype/*"\n')
+    load(lab, "table <vm1> persist\nblock in quick on sw-nat from <vm1>\n", "bhype/rules")
+    packet = udp("10.77.0.6", "198.18.0.3", 99)
+    assert compare(lab, cables, model(lab), packet, "tap2")[0].passes
+    lab("pfctl", "-a", "bhype/rules", "-t", "vm1", "-T", "replace", "10.77.0.6")
+    assert not compare(lab, cables, model(lab), packet, "tap2")[0].passes
+    load(lab, "table <vm1> persist\nblock in quick on sw-nat from <vm1> to any\n", "bhype/rules")
+    assert not compare(lab, cables, model(lab), packet, "tap2")[0].passes
+    lab("pfctl", "-a", "bhype/rules", "-F", "all")
+    assert compare(lab, cables, model(lab), packet, "tap2")[0].passes
+
+
+def test_addresses_of_an_interface_are_followed(net):
+    lab, cables = net
+    load(lab, "block in on sw-nat to (sw-two)\n")
+    packet = udp("10.77.0.5", "10.99.0.9", 99)
+    lab.inside("ip", "neigh", "replace", "10.99.0.9", "lladdr", GUESTS["tap3"], "dev", "sw-two")
+    assert compare(lab, cables, model(lab), packet, "tap1")[0].passes
+    lab.ok("ifconfig", "sw-two", "inet", "10.99.0.9/24", "alias")
+    try:
+        assert not compare(lab, cables, model(lab), packet, "tap1")[0].passes
+    finally:
+        lab.ok("ifconfig", "sw-two", "inet", "10.99.0.9", "-alias")
+
+
+def test_bridged_frames_are_filtered_only_where_sysctls_say_so(net):
+    lab, cables = net
+    load(lab, "block\n")
+    packet = tcp("10.77.0.5", "10.77.0.6", 80, 4200)
+    to = GUESTS["tap2"]
+    cables.send("tap1", packet, to)
+    assert cables.arrives("tap2", packet, patience=0.12) is None
+    for name in ("pfil_member", "pfil_bridge"):
+        lab.ok("sysctl", f"net.link.bridge.{name}=0")
+    try:
+        cables.send("tap1", packet, to)
+        assert cables.arrives("tap2", packet, patience=3)
+    finally:
+        for name in ("pfil_member", "pfil_bridge"):
+            lab.ok("sysctl", f"net.link.bridge.{name}=1")
+
+
+def test_pf_that_is_off_lets_all_pass(net):
+    lab, cables = net
+    load(lab, "block\n")
+    packet = udp("10.77.0.5", "198.18.0.4", 99)
+    assert compare(lab, cables, model(lab), packet, "tap1")[0].why == "blocked"
+    assert lab("pfctl", "-d").err == "pf disabled\n"
+    try:
+        assert compare(lab, cables, model(lab), packet, "tap1")[0].passes
+    finally:
+        assert lab("pfctl", "-e").err == "pf enabled\n"
+
+
+def test_tcpdump_tells_of_packets_that_rules_log(net):
+    lab, cables = net
+    load(lab, 'pass\nanchor "bhype/*"\nblock in log on sw-two\n')
+    load(lab, "block in log quick on { sw-nat tap1 } proto { tcp udp icmp }\n", "bhype/rules")
+    reader = subprocess.Popen(
+        lab.argv("tcpdump", "-n", "-e", "-ttt", "-l", "-i", "pflog0"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TZ": "UTC"},
+    )
+    try:
+        reader.stderr.readline()
+        assert reader.stderr.readline().startswith("listening on pflog0, link-type PFLOG")
+        time.sleep(0.3)
+        cables.send("tap1", tcp("10.77.0.5", "10.77.0.6", 22, 4300), GUESTS["tap2"])
+        cables.send("tap2", ping("10.77.0.6", "198.18.0.1"), cables.own["sw-nat"])
+        cables.send("tap3", udp("10.88.0.7", "198.18.0.1", 53), cables.own["sw-two"])
+        lines = [reader.stdout.readline().rstrip("\n") for _ in range(3)]
+    finally:
+        reader.kill()
+        reader.wait()
+        reader.stdout.close()
+        reader.stderr.close()
+    assert [line[line.index("rule") :] for line in lines] == [
+        "rule 1.rules.3/0(match): block in on tap1: 10.77.0.5.4300 > 10.77.0.6.22: Flags [S], seq 1000, win 65535,"
+        " length 0",
+        "rule 1.rules.2/0(match): block in on sw-nat: 10.77.0.6 > 198.18.0.1: ICMP echo request, id 9, seq 1, length 8",
+        "rule 2/0(match): block in on sw-two: 10.88.0.7.4000 > 198.18.0.1.53: UDP, length 0",
+    ]
+    assert lines[0].startswith(" 00:00:00.000000 rule ")

@@ -37,16 +37,11 @@ def follow(options: dict[str, str], deltas: int, words: list[str]) -> int:
         while True:  # nothing moves
             time.sleep(3600)
     limit = int(options.get("c") or 0)
-    bridges = {
-        member: name
-        for name, each in core.peek("ifconfig").get("interfaces", {}).items()
-        for member in each.get("members", ())
-    }
     from bhype.lab.pf import netlink
 
     netlink.enter(pid)
     last = 0.0
-    for told, (prefix, came, left, packet) in enumerate(_packets(), 1):
+    for told, (prefix, devices, packet) in enumerate(_packets(), 1):
         now = time.time()
         stamp = ""
         if deltas == 3:
@@ -54,7 +49,7 @@ def follow(options: dict[str, str], deltas: int, words: list[str]) -> int:
         elif deltas != 1:
             stamp = f"{time.strftime('%H:%M:%S', time.localtime(now))}.{int(now % 1 * 1e6):06d} "
         last = now
-        line = describe(prefix, _name(came), _name(left), packet, bridges, linked="e" in options)
+        line = describe(prefix, [_name(each) for each in devices], packet, linked="e" in options)
         sys.stdout.write(f"{stamp}{line}\n")
         sys.stdout.flush()
         if told == limit:
@@ -62,7 +57,7 @@ def follow(options: dict[str, str], deltas: int, words: list[str]) -> int:
     return 0
 
 
-def _packets() -> Iterator[tuple[str, int, int, bytes]]:
+def _packets() -> Iterator[tuple[str, tuple[int, ...], bytes]]:
     from bhype.lab.pf.netlink import Netlink
 
     while True:
@@ -88,14 +83,14 @@ def _name(number: int) -> str:
         return ""
 
 
-def describe(
-    prefix: str, came: str, left: str, packet: bytes, bridges: dict[str, str], *, linked: bool = True
-) -> str:
-    """One line. prefix: "WHERE ACTION DIRECTION m|b ", where b is the bridge of the port by which it came or left."""
+def describe(prefix: str, devices: list[str], packet: bytes, *, linked: bool = True) -> str:
+    """One line. prefix: "WHERE ACTION DIRECTION m|b "; b tells of the bridge and not of its port.
+
+    devices: names as `netlink.Netlink.follow_log` has their numbers.
+    """
     where, action, direction, kind = (*prefix.split(), "", "", "", "")[:4]
-    device = came if direction == "in" else left
-    if kind == "b":
-        device = bridges.get(device, device)
+    at = 0 if direction == "in" else 1
+    device = devices[at] if kind == "b" else devices[at + 2] or devices[at]
     head = f"rule {where}/0(match): {action} {direction} on {device}: " if linked else ""
     return head + (ip(packet, linked=linked) if packet else "[|ip]")
 
@@ -135,11 +130,11 @@ def _upper(kind: int, source: str, target: str, data: bytes, length: int) -> str
     if kind in (names.ICMP, names.ICMP6):
         six = kind == names.ICMP6
         echoes = {128: "echo request", 129: "echo reply"} if six else {8: "echo request", 0: "echo reply"}
-        word = "ICMP6" if six else "ICMP"
+        word = "ICMP6," if six else "ICMP"
         if data[0] in echoes:
             number, order = struct.unpack_from(">HH", data, 4)
-            return f"{ends}{word}, {echoes[data[0]]}, id {number}, seq {order}, length {length}"
-        return f"{ends}{word}, type {data[0]}, code {data[1]}, length {length}"
+            return f"{ends}{word} {echoes[data[0]]}, id {number}, seq {order}, length {length}"
+        return f"{ends}{word} type-#{data[0]}, length {length}"
     return f"{ends}{names.PROTOCOL_NAMES.get(kind, f'ip-proto-{kind}')} {length}"
 
 

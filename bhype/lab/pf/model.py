@@ -343,7 +343,9 @@ class Filter:
                 continue
             rule = found[2]
             turned = replace(packet, tag=rule.tag or packet.tag)
-            return (None, packet) if rule.action.startswith("no ") else (rule, self._turn(rule, turned))
+            if rule.action.startswith("no "):
+                return None, packet
+            return rule, self._turn(rule, turned, found[0])
         return None, packet
 
     def _binat_in(self, packet: Packet) -> tuple[str, int, Rule] | None:
@@ -356,14 +358,14 @@ class Filter:
                 return "", number, rule
         return None
 
-    def _turn(self, rule: Rule, packet: Packet) -> Packet:
+    def _turn(self, rule: Rule, packet: Packet, anchor: str) -> Packet:
         assert rule.pool
         pool = rule.pool
         first = pool.addresses[0]
         kind = rule.action
         if kind == "binat" and packet.direction == "in":
             return replace(packet, target=_mapped(packet.target, rule.source))
-        address = self._pooled(first, packet)
+        address = self._pooled(first, packet, anchor)
         if kind == "binat":
             return replace(packet, source=_mapped(packet.source, first) if first.kind == "net" else address)
         if kind == "nat":
@@ -378,13 +380,13 @@ class Filter:
                 port = pool.low + packet.target_port - rule.target_port.low
         return replace(packet, target=address, target_port=port)
 
-    def _pooled(self, address: Address, packet: Packet) -> str:
+    def _pooled(self, address: Address, packet: Packet, anchor: str) -> str:
         """The first address of a pool's entry."""
         if address.kind == "dynamic":
             found = [each for each in self.dynamic(address) if (":" in each) == (packet.family == INET6)]
             return found[0].split("/")[0] if found else packet.source
         if address.kind == "table":
-            entries = self.tables.get(("", address.value), [])
+            entries = self.tables.get((anchor, address.value), self.tables.get(("", address.value), []))
             return entries[0].split("/")[0] if entries else packet.target
         if address.kind == "range":
             return address.value.split(" ")[0]

@@ -92,8 +92,10 @@ class Netlink:
         tuple_ = attribute(1 | _NESTED, addresses) + attribute(2 | _NESTED, numbers)
         return self.ask(_CONNTRACK, 2, family, 0, attribute(1 | _NESTED, tuple_)) == 0
 
-    def follow_log(self, group: int) -> Iterator[tuple[str, int, int, bytes]]:
-        """What ``log group`` meets: prefix, numbers of the interfaces in and out, the packet from its IP header.
+    def follow_log(self, group: int) -> Iterator[tuple[str, tuple[int, ...], bytes]]:
+        """What ``log group`` meets: prefix, numbers of interfaces, the packet from its IP header.
+
+        The interfaces are those in and out, and then the ports of a bridge in and out; 0 for none.
 
         Raises OSError(EBUSY) while another process follows the same group.
         """
@@ -113,7 +115,7 @@ class Netlink:
                 if kind == _LOG << 8:
                     found = attributes(body[4:])
                     prefix = found.get(10, b"").rstrip(b"\0").decode(errors="replace")
-                    yield prefix, _number(found.get(4)), _number(found.get(5)), found.get(9, b"")
+                    yield prefix, tuple(_number(found.get(each)) for each in (4, 5, 6, 7)), found.get(9, b"")
 
 
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
