@@ -11,6 +11,7 @@ class NetworkConfig(AppConfig):
         from bhype.hosts import checklist, observer
         from bhype.ui import search
 
+        from .addresses import observe as addresses
         from .blocked import observe as blocked
         from .changes import kinds
         from .changes import observe as changes
@@ -26,6 +27,7 @@ class NetworkConfig(AppConfig):
         observer.register(changes.observe, "changes")
         observer.register(interfaces.observe, "interfaces")
         observer.register(observe.observe, "switches")
+        observer.register(addresses.observe, "addresses")
         observer.register(dhcp.observe, "dhcp")
         new_rules = "New rules of the firewall"
         kinds.register(
@@ -34,6 +36,7 @@ class NetworkConfig(AppConfig):
             )
         )
         kinds.register(kinds.Kind(nat.CHANGE, "pf is switched on"))
+        kinds.register(kinds.Kind("host-address", "The host's addresses on another interface"))
         kinds.register(kinds.Kind("pf-conf", "The changed pf.conf", url_name="network:pf_conf"))
         observer.register(firewall.observe, "firewall", slow=True)
         observer.register(pfconf.observe, "pf.conf", slow=True)

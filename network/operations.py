@@ -9,6 +9,7 @@ from .firewall import operations as firewall
 from .nat import operations as nat
 from .pfconf import operations as pfconf
 from .switches import operations as switches
+from .switches import operations_host
 from .wireguard import operations as wireguard
 
-OTHERS = (blocked, changes, dhcp, firewall, nat, pfconf, switches, wireguard)
+OTHERS = (blocked, changes, dhcp, firewall, nat, pfconf, switches, operations_host, wireguard)

@@ -18,7 +18,17 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from bhype.accounts.models import ApiToken, AuditEntry, SshKey
 from bhype.api import api
 from bhype.tasks.models import Task
-from network.models import Alias, BlockedPacket, DnsRecord, Forward, HostChange, Lease, Rule, Ruleset
+from network.models import (
+    Aggregation,
+    Alias,
+    BlockedPacket,
+    DnsRecord,
+    Forward,
+    HostChange,
+    Lease,
+    Rule,
+    Ruleset,
+)
 from storage.models import (
     CatalogueEntry,
     Dataset,
@@ -97,7 +107,9 @@ def firewall(vm: VM) -> dict[str, int]:
         host=host, at=vm.created_at, action="block", direction="in", interface="sw-nat", protocol="tcp",
         source="10.77.0.123", target="192.0.2.1", label="bhype:rule:1",
     )  # fmt: skip
+    lagg = Aggregation.objects.create(host=host, name="lagg0", members=["em1"])
     return {
+        "aggregation": lagg.name,
         "number": 1, "change": change.pk, "peer": 1,
         "alias": Alias.objects.create(host=host, name="plans", kind="hosts", note="Secret plans").pk,
         "rule": Rule.objects.create(host=host, direction="in", action="block", is_logged=True, **about).pk,

@@ -59,6 +59,20 @@ def create_lagg(name: str, protocol: str, members: tuple[str, ...], *, descripti
     )
 
 
+def set_protocol(lagg: str, protocol: str) -> Command:
+    if protocol not in LAGG_PROTOCOLS:
+        raise names.BadName(f"{protocol!r} is not a protocol of aggregations.")
+    return _change(lagg, "laggproto", protocol)
+
+
+def add_port(lagg: str, member: str) -> Command:
+    return _change(lagg, "laggport", names.interface(member))
+
+
+def remove_port(lagg: str, member: str) -> Command:
+    return _change(lagg, "-laggport", names.interface(member))
+
+
 def _create(kind: str, name: str, description: str, *words: str) -> Command:
     """A clone of a name of its own, with its description before that, as a crash may leave it without."""
     return Command(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Literal
 
 from bhype.freebsd import names
@@ -19,6 +19,15 @@ def add(network: str, interface: str) -> Command:
 
 def delete(network: str, interface: str) -> Command:
     return _route("delete", network, interface)
+
+
+def add_default(gateway: str) -> Command:
+    """Let what has no other way leave by a router. Nothing happens when there is a default route."""
+    try:
+        family = ("-inet6",) if ip_address(gateway).version == 6 else ()
+    except ValueError as error:
+        raise names.BadName(f"{gateway[:60]!r} is not the address of a router.") from error
+    return Command((PROGRAM, "-n", "add", *family, "default", gateway), ok_codes=frozenset({0, 1}))
 
 
 def _route(verb: str, network: str, interface: str) -> Command:

@@ -38,6 +38,11 @@ def write(name: str, value: str) -> Command:
     return Command((PROGRAM, f"{_name(name)}={value}"))
 
 
+def remove(name: str) -> Command:
+    """Take a variable out of /etc/rc.conf; nothing happens when it is not there."""
+    return Command((PROGRAM, "-i", "-x", _name(name)), ok_codes=frozenset({0, 1}))
+
+
 def _name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise BadName(f"{name!r} is not a variable of rc.conf.")

@@ -71,6 +71,8 @@ class Switch(models.Model):
     # was the default route through them.
     host_addresses = models.JSONField(default=list, blank=True)
     host_router = models.CharField(max_length=45, blank=True)
+    # While a move of them waits for its confirmation: {"note", "addresses", "router"}, as they were before.
+    host_before = models.JSONField(null=True, blank=True)
     is_isolated = models.BooleanField(
         default=False, help_text="its guests reach the host and the uplink, not each other"
     )
@@ -188,6 +190,7 @@ class Aggregation(models.Model):
     name = models.CharField(max_length=8, help_text="its interface, such as lagg0")
     protocol = models.CharField(max_length=12, choices=Protocol, default=Protocol.LACP)
     members = models.JSONField(default=list)
+    is_deleting = models.BooleanField(default=False)
 
     class Meta:
         ordering = ["name"]

@@ -12,7 +12,8 @@ from bhype.host import CommandError
 from bhype.hosts.models import Host
 from bhype.vmrun.nics import port_name, tap_of
 from network import guests
-from network.models import Switch
+from network.aggregations import plan as aggregations
+from network.models import Aggregation, Switch
 
 from .wanted import BRIDGE, NETGRAPH, VALE, Port, Seen, Wanted
 
@@ -51,6 +52,11 @@ def _vale(ask: Ask) -> tuple[str, ...] | None:
     except (CommandError, ParseError):
         return None
     return found
+
+
+def aggregation(row: Aggregation) -> aggregations.Wanted:
+    """What is wanted of the row of an aggregation."""
+    return aggregations.Wanted(row.name, row.protocol, tuple(row.members), row.is_deleting)
 
 
 def wanted(switches: Iterable[Switch], seen: Seen | None = None) -> dict[int, Wanted]:

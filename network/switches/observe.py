@@ -12,17 +12,20 @@ from bhype.hosts.observer import Sweep, ask_once
 from bhype.live import publish
 from bhype.vmrun.nics import tap_of
 from network import guests
+from network.aggregations import plan as aggregations
 from network.models import Switch
 
 from . import plan, predefined
-from .look import look, wanted
-from .wanted import Seen, Wanted
+from .look import aggregation, look, wanted
+from .operations_host import settle
+from .wanted import Conflict, Seen, Wanted
 
 log = logging.getLogger(__name__)
 
 
 def observe(sweep: Sweep) -> None:
     """Write is_up, members and problems; have what is not as wanted set up, three switches on the first start."""
+    settle(sweep.host, sweep.row)
     rows = list(Switch.objects.filter(host=sweep.row))
     seen = look(sweep.ask, sweep.row, wanted(rows).values())
     if made := predefined.make(sweep.row, rows, seen):
@@ -31,8 +34,19 @@ def observe(sweep: Sweep) -> None:
     lost = _lost(rows, seen)
     for row in rows:
         _write(sweep, row, found[row.pk], seen, lost.get(row.pk, []))
-    if not all(plan.is_right(one, seen) for one in found.values()):
+    if _laggs_differ(sweep, seen) or not all(plan.is_right(one, seen) for one in found.values()):
         ask_once("network.ensure")
+
+
+def _laggs_differ(sweep: Sweep, seen: Seen) -> bool:
+    """Whether an aggregation is not as it is wanted; tells of those that cannot be made."""
+    differs = False
+    for row in sweep.row.aggregations.all():
+        try:
+            differs = bool(aggregations.commands(aggregation(row), seen)) or row.is_deleting or differs
+        except Conflict as conflict:
+            sweep.problem(str(conflict))
+    return differs
 
 
 def _write(sweep: Sweep, row: Switch, one: Wanted, seen: Seen, lost: list[str]) -> None:

@@ -12,10 +12,13 @@ from bhype.host import CommandError
 from bhype.hosts.models import Host
 from bhype.live import publish
 from bhype.tasks import OperationFailed, Run, operation
+from network.aggregations import plan as aggregations
 from network.models import Switch
 
 from . import plan
+from .look import aggregation as laggs_wanted
 from .look import look, wanted
+from .operations_host import settle
 from .wanted import Conflict, Seen
 
 
@@ -29,6 +32,8 @@ class Nothing(BaseModel):
 def ensure(run: Run, _params: Nothing) -> None:
     """Make every switch of this host as it is wanted. May be repeated; one that cannot be made stops no other."""
     host = Host.objects.this()
+    settle(run.host, host)
+    laggs = _aggregate(run, host)
     rows = list(Switch.objects.filter(host=host))
     refused: dict[int, str] = {}
     for _ in range(plan.ROUNDS):
@@ -46,8 +51,25 @@ def ensure(run: Run, _params: Nothing) -> None:
         if row.pk in steps and row.pk not in refused
     }
     _note(rows, look(run.host.query, host, wanted(rows).values()))
-    if failures := {**conflicts, **unsettled, **refused}:
-        raise OperationFailed(" ".join(failures.values()))
+    if failures := [*laggs, *{**conflicts, **unsettled, **refused}.values()]:
+        raise OperationFailed(" ".join(failures))
+
+
+def _aggregate(run: Run, host: Host) -> list[str]:
+    """Make the aggregations, which switches may lead through. Returns what could not be done."""
+    failures = []
+    for row in host.aggregations.all():
+        try:
+            for command in aggregations.commands(laggs_wanted(row), look(run.host.query, host, ())):
+                run.stage(f"Setting up {row.name}")
+                run.host.run(command)
+        except (Conflict, CommandError) as error:
+            failures.append(f"{row.name}: {error}")
+        else:
+            if row.is_deleting:
+                row.delete()
+            publish("switches")
+    return failures
 
 
 def _plan(rows: list[Switch], seen: Seen) -> tuple[dict[int, list[Command]], dict[int, str]]:

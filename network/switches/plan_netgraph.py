@@ -140,9 +140,9 @@ def vale(wanted: Wanted, seen: Seen) -> list[Command]:
     if seen.vale_ports is None:
         raise Conflict("The kernel of this host has no netmap, which VALE is a part of.")
     uplink = None if wanted.is_deleting else plan_parts.uplink(wanted, seen)
-    # bhyve's ports have numbers for names.
+    # bhyve's ports have numbers for names, and the host's own is that of the NIC with a "^" (netmap_bdg.c).
     plugged = [port.partition(":")[2] for port in seen.vale_ports if port.partition(":")[0] == wanted.vale]
-    outer = [name for name in plugged if not name.isdecimal()]
+    outer = [name for name in plugged if not name.isdecimal() and not name.endswith("^")]
     way_out = wanted.way_out if uplink is not None else ""
     steps = [valectl.detach(wanted.vale, name) for name in outer if name != way_out]
     if not wanted.is_deleting:

@@ -1,51 +1,128 @@
-"""The pages of switches."""
+"""The pages of switches. Each loads, checks, asks for an operation, and answers from rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Any
 
-from django.core.paginator import Paginator
-from django.db.models import Count
+from django.contrib import messages
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.urls import reverse
+from django.shortcuts import redirect, render
 
+from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
-from bhype.accounts.models import User
-from bhype.ui.search import Hit
+from bhype.hosts.models import Host
+from bhype.tasks import Refused, ask
 from network.models import Switch
 
-from . import pages
+from . import pages, removing
+from .forms import STALE, MoveForm, SwitchForm
 
-# Ports shown at once.
-PAGE = 100
+
+def _wants(request: HttpRequest, target: str) -> bool:
+    return request.headers.get("HX-Target") == target
+
+
+def _data(request: HttpRequest) -> Any:
+    return request.POST if request.method == "POST" else None
 
 
 @allow("network.view")
 def switches(request: HttpRequest) -> HttpResponse:
-    rows = Switch.objects.select_related("host").annotate(ports=Count("nics"))
-    template = "_list" if request.headers.get("HX-Target") == "switches" else "list"
-    return render(request, f"network/switches/{template}.html", {"switches": rows, "tab": "switches"})
+    context = pages.index(signed_in(request))
+    return render(
+        request, f"network/switches/{'_list' if _wants(request, 'switches') else 'list'}.html", context
+    )
 
 
 @allow("network.view", Switch)
 def detail(request: HttpRequest, switch: Switch) -> HttpResponse:
-    nics = switch.nics.select_related("vm").order_by("vm__name", "index")
-    ports = {nic.tap for nic in nics}
-    context = pages.section(request, switch, "ports") | {
-        "nics": Paginator(nics, PAGE).get_page(request.GET.get("page")),
-        "others": [member for member in switch.members if member not in ports],
-        "may_see_vms": signed_in(request).can("vms.view"),
-    }
-    fragment = request.headers.get("HX-Target") == "switch"
+    """The ports of a switch."""
+    context = pages.section(request, switch, "ports")
+    context |= pages.ports(switch, signed_in(request), request.GET.get("page"))
     return render(
-        request, "network/switches/_ports.html" if fragment else "network/switches/ports.html", context
+        request, f"network/switches/{'_ports' if _wants(request, 'switch') else 'ports'}.html", context
     )
 
 
-def find(user: User, query: str) -> Iterator[Hit]:
-    """Switches by part of their name or address."""
-    if user.can("network.view"):
-        for switch in Switch.objects.filter(name__icontains=query)[:8]:
-            href = reverse("network:detail", args=[switch.name])
-            yield Hit(switch.name, href, "network", switch.address, "up" if switch.is_up else "down")
+@allow("network.change", methods="GET POST")
+def new(request: HttpRequest) -> HttpResponse:
+    """``kind``, ``adopted``: what the form begins with."""
+    form = SwitchForm(
+        _data(request), host=Host.objects.this(), kind=request.GET.get("kind", ""),
+        adopted=request.GET.get("adopted", "")[:15],
+    )  # fmt: skip
+    return _form(request, form, "network.create_switch")
+
+
+@allow("network.change", Switch, methods="GET POST")
+def edit(request: HttpRequest, switch: Switch) -> HttpResponse:
+    form = SwitchForm(_data(request), host=switch.host, switch=switch)
+    return _form(request, form, "network.change_switch", switch=Switch.objects.get(pk=switch.pk))
+
+
+def _form(request: HttpRequest, form: SwitchForm, action: str, **more: Any) -> HttpResponse:
+    status = 200
+    if form.is_bound and form.is_valid():
+        try:
+            row, task = form.save(signed_in(request))
+        except (ValidationError, Refused) as error:
+            form.add_error(None, error.message)
+            status = 409 if error.message == STALE else 422
+        else:
+            audit.record(request, action, f"switch {row.name}", _said(form), task=task)
+            messages.success(request, f"{row.name} is being set up.")
+            return redirect("network:detail", row.name)
+    elif form.is_bound:
+        status = 422
+    context = pages.form(form) | more
+    return render(request, "network/switches/form.html", context, status=status)
+
+
+def _said(form: SwitchForm) -> dict[str, Any]:
+    return {name: form.cleaned_data[name] for name in form.changed_data if name in form.cleaned_data}
+
+
+@allow("network.change", Switch, methods="POST")
+def delete(request: HttpRequest, switch: Switch) -> HttpResponse:
+    try:
+        task = removing.remove(switch, signed_in(request))
+    except Refused as refused:
+        messages.error(request, refused.message)
+        return redirect("network:detail", switch.name)
+    audit.record(request, "network.delete_switch", f"switch {switch.name}", task=task)
+    messages.success(request, f"{switch.name} is being taken away.")
+    return redirect("network:switches")
+
+
+@allow("network.change", Switch, methods="GET POST")
+def host_address(request: HttpRequest, switch: Switch) -> HttpResponse:
+    """Move the host's own addresses from the uplink to the switch, or back, with a way back."""
+    form = MoveForm(_data(request))
+    if form.is_bound and form.is_valid():
+        params = {"switch_id": switch.pk, **form.cleaned_data}
+        try:
+            task = ask("network.move_host_address", params, signed_in(request))
+        except Refused as refused:
+            form.add_error(None, refused.message)
+        else:
+            audit.record(request, "network.move_host_address", f"switch {switch.name}", params, task=task)
+            messages.info(request, "The addresses are being moved. Confirm it when this panel still answers.")
+            return redirect("tasks:detail", task.pk)
+    context = pages.section(request, switch, "ports") | pages.move(switch) | {"form": form}
+    return render(request, "network/switches/host.html", context, status=422 if form.is_bound else 200)
+
+
+@allow("network.change", methods="POST")
+def ensure(request: HttpRequest) -> HttpResponse:
+    """Set all switches up now. ``switch``: whose page it was asked on."""
+    try:
+        task = ask("network.ensure", {}, signed_in(request))
+    except Refused as refused:
+        messages.error(request, refused.message)
+    else:
+        audit.record(request, "network.ensure", "switches", task=task)
+        messages.success(request, "The switches are being set up.")
+    name = request.POST.get("switch", "")
+    found = Switch.objects.filter(name=name[:12]).first()
+    return redirect("network:detail", found.name) if found else redirect("network:switches")
