@@ -36,15 +36,15 @@ def main(argv: list[str]) -> int:
     config = next((word.partition("=")[2] for word in argv if word.startswith("--conf-file=")), "")
     words = [_below_root(word) for word in argv if not word.startswith("--conf-file=")]
     copy = _copy(config) if config else ""
-    if copy:
-        words.append("--conf-file=" + copy)
+    if config:
+        words.append("--conf-file=" + (copy or core.root(config)))
     if "--test" in argv:
         code, said = _run([program, *words])
         if copy:
             os.unlink(copy)
     else:
         code, said = _serve(argv, [program, *words], copy)
-    sys.stderr.write(said.replace(copy, config) if copy else said)
+    sys.stderr.write(said.replace(copy or core.root(config), config) if config else said)
     return code
 
 
@@ -63,7 +63,7 @@ def _copy(config: str) -> str:
         with open(core.root(config)) as file:
             text = file.read()
     except OSError:
-        return core.root(config)
+        return ""
     name = os.path.basename(config)
     more = _MORE + f"log-facility={folder}/{name}.log\n"
     path = f"{folder}/{name}.{os.getpid()}"
