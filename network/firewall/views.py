@@ -38,7 +38,8 @@ def index(request: HttpRequest) -> HttpResponse:
     context = {
         "tab": "firewall", "lines": lines, "subject": subject, "forwards": pages.forwards(host, user),
         "subjects": [(word, names.name(word).label) for word in words],
-        "may_change": user.can("network.change"), "back": request.get_full_path(),
+        "may_change": user.can("network.change"), "back": request.get_full_path(), "state": pages.state(host),
+        "nat": Switch.objects.filter(host=host, kind=Switch.Kind.NAT).first(),
     }  # fmt: skip
     return render(request, "network/firewall/index.html", context)
 
