@@ -83,16 +83,19 @@ def interface(word: str) -> str:
 _RESERVED = frozenset(
     re.findall(
         r"\S+",
-        """all altq anchor antispoof any bandwidth binat binat-anchor bitmask block block-policy buckets cbq code codelq debug
-    dnpipe dnqueue drop dup-to endpoint ether fail-policy fairq fingerprints flags flowtable for fragment from global
-    group hfsc hogs hostid icmp-type icmp6-type if-bound in include inet inet6 interval keep keepcounters l3 label limit
-    linkshare load log loginterface map-e-portset match max max-mss max-src-conn max-src-conn-rate max-src-nodes
-    max-src-states min-ttl modulate nat nat-anchor nat-to no no-df no-route no-sync on optimization os out overload pass
-    port prio priority priq probability proto qlimit queue quick random random-id rdr rdr-anchor rdr-to realtime
-    reassemble received-on reply-to require-order return return-icmp return-icmp6 return-rst ridentifier round-robin
-    route route-to rtable rule ruleset-optimization scrub scrub-anchor self set set-tos skip sloppy source-hash
-    source-track state state-defaults state-policy static-port sticky-address syncookies synproxy table tag tagged
-    target tbrsize timeout to tos ttl upperlimit urpf-failed user""",
+        """
+    all altq anchor antispoof any bandwidth binat binat-anchor bitmask block block-policy buckets cbq code
+    codelq debug dnpipe dnqueue drop dup-to endpoint ether fail-policy fairq fingerprints flags flowtable
+    for fragment from global group hfsc hogs hostid icmp-type icmp6-type if-bound in include inet inet6
+    interval keep keepcounters l3 label limit linkshare load log loginterface map-e-portset match max max-
+    mss max-src-conn max-src-conn-rate max-src-nodes max-src-states min-ttl modulate nat nat-anchor nat-to
+    no no-df no-route no-sync on optimization os out overload pass port prio priority priq probability proto
+    qlimit queue quick random random-id rdr rdr-anchor rdr-to realtime reassemble received-on reply-to
+    require-order return return-icmp return-icmp6 return-rst ridentifier round-robin route route-to rtable
+    rule ruleset-optimization scrub scrub-anchor self set set-tos skip sloppy source-hash source-track state
+    state-defaults state-policy static-port sticky-address syncookies synproxy table tag tagged target
+    tbrsize timeout to tos ttl upperlimit urpf-failed user
+    """,
     )
 )
 
@@ -255,7 +258,8 @@ class Rdr:
 @dataclass(frozen=True, slots=True)
 class Filter:
     """A quick rule. interfaces: () for all; protocols: () for all, of "tcp", "udp", "icmp", "icmp6"; is_stateless:
-    answers need a rule of their own; tag: set on what passes; tagged, untagged: only what has it, or has not."""
+    answers need a rule of their own; else they pass on the same interface, and are asked about elsewhere; tag: set on
+    what passes; tagged, untagged: only what has it, or has not."""
 
     action: Action
     direction: Direction = ""
@@ -294,7 +298,7 @@ class Filter:
             "from", self.source.text, _ports(self.source_ports, self.protocols),
             "to", self.target.text, _ports(self.ports, self.protocols),
             f"icmp6-type {{ {types} }}" if types else "",
-            ("no state" if self.is_stateless else "keep state") if self.action == "pass" else "",
+            _state(self) if self.action == "pass" else "",
             f"tag {tag(self.tag)}" if self.tag else "",
             f"tagged {tag(self.tagged)}" if self.tagged else "",
             f"! tagged {tag(self.untagged)}" if self.untagged else "",
@@ -321,6 +325,10 @@ class Ruleset:
         """The text without what tables hold: while it is the same, a changed address needs no reload."""
         empty = tuple(Table(one.name) for one in self.tables)
         return Ruleset(empty, self.translations, self.filters).text
+
+
+def _state(rule: Filter) -> str:
+    return "no state" if rule.is_stateless else "keep state (if-bound)"
 
 
 def _is_address(word: str) -> bool:

@@ -49,16 +49,27 @@ def base(world: World) -> Ruleset:
 
 
 def _keep(world: World, names: Names) -> list[Filter]:
-    """ssh and the panel, for machines behind the uplinks of switches: elsewhere nothing of ours is in their way."""
+    """ssh and the panel, for machines behind the uplinks of switches: elsewhere nothing of ours is in their way.
+
+    An uplink without addresses passes everything on to its bridge, which decides: that pf sees it at all is bHype's
+    doing.
+    """
     host = names.add(HOST, world.own)
-    return [
-        Filter(
-            "pass", "in", (net.interface,), "", ("tcp",), names.place(f"switch:{net.uuid}").but(), pf.ALL_PORTS,
-            host, pf.ports(*world.keep_ports), label=KEEP,
-        )
-        for net in world.filtered
-        if net.is_open
-    ]  # fmt: skip
+    made = []
+    for net in world.filtered:
+        if not net.is_open:
+            continue
+        here = names.place(f"switch:{net.uuid}")
+        made.append(
+            Filter(
+                "pass", "in", (net.interface,), "", ("tcp",), here.but(), pf.ALL_PORTS, host,
+                pf.ports(*world.keep_ports), label=KEEP,
+            )
+        )  # fmt: skip
+        if net.has_ports and not net.is_adopted:
+            bare = [uplink for uplink in net.uplinks if uplink not in world.outer]
+            made += [Filter("pass", "", (uplink,), is_stateless=True) for uplink in bare]
+    return made
 
 
 def _guard(net: Net, port: Port, world: World, names: Names) -> list[Filter]:

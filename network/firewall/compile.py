@@ -225,9 +225,11 @@ def default(net: Net, names: Names) -> list[Filter]:
     # A guest whose address nobody knows is known by the port that it sends from.
     made += [replace(into, target=here), replace(out, source=here), replace(out, tagged=GUEST_TAG)]
     for tap in taps:
-        made.append(replace(sending, interfaces=tap))
-        # What rules let pass has a state by now.
-        made += [*essentials(tap[0], "out"), replace(into, interfaces=tap, is_stateless=net.passes_in)]
+        made += [replace(sending, interfaces=tap), *essentials(tap[0], "out")]
+        if not net.passes_in:
+            # To a known address the bridge has decided; who has none that is known gets nothing.
+            made.append(replace(into, interfaces=tap, target=here.but()))
+        made.append(replace(sending, interfaces=tap, direction="out", tag=""))
     # The other half of the way between guests and what is behind the uplink, so that a "block" that the user's own
     # rules have for the host does not cut it.
     for way in (bridge, *((uplink,) for uplink in net.uplinks if net.has_ports)):

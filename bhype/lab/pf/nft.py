@@ -357,7 +357,7 @@ class _Table:
                 return []
             mirrored, to = turned
             return [f"{each} {count}dnat {to}" for each in self.conditions(mirrored, anchor, place)]
-        address = self._address(rule.pool.addresses[0], rule.family)
+        address = self._address(rule.pool.addresses[0], rule.family, anchor)
         if not address:
             return []
         word = f"{_IP[rule.family or INET]} to "
@@ -387,7 +387,7 @@ class _Table:
         mirrored = replace(rule, source=rule.target, target=rule.pool.addresses[0])
         return mirrored, f"{_IP[rule.family or INET]} to {rule.source.text().partition('/')[0]}"
 
-    def _address(self, address: Address, family: str) -> str:
+    def _address(self, address: Address, family: str, anchor: str) -> str:
         """The address that a pool gives now; "" for none."""
         if address.kind == "net":
             network = ip_network(address.value)
@@ -396,7 +396,7 @@ class _Table:
             found = [each for each in self.pf.dynamic(address) if (":" in each) == (family == INET6)]
             return found[0].split("/")[0] if found else ""
         if address.kind == "table":
-            entries = self.pf.tables.get(("", address.value), [])
+            entries = self.pf.tables.get((anchor, address.value), self.pf.tables.get(("", address.value), []))
             return entries[0].split("/")[0] if entries else ""
         return address.value.split(" ")[0] if address.kind == "range" else ""
 

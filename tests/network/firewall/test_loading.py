@@ -1,0 +1,153 @@
+"""What is wanted comes into pf, stays there, and comes back when somebody has changed it."""
+
+from __future__ import annotations
+
+import pytest
+
+from bhype.host import LocalHost
+from bhype.hosts.observer import booted
+from bhype.tasks.models import Task
+from network.firewall import compile, loaded, names, words
+from network.models import Firewall, Lease, Rule, Ruleset, Switch
+
+from .conftest import MAC, WEB
+
+TABLE = names.table_name(words.endpoint(WEB))
+
+
+def lines(task: Task) -> str:
+    return "\n".join(task.lines.values_list("text", flat=True))
+
+
+def test_what_switches_need_is_loaded_once(filtered):
+    first = filtered.do("network.ensure_firewall")
+    assert first.status == "succeeded", first.error
+    assert "nat on em0 inet from 10.77.0.0/24" in filtered.pfctl("-a", "bhype/base", "-s", "nat")
+    assert 'label "bhype:switch:' in filtered.rules()
+    assert filtered.table("bhype/base", "nic_1") == ["10.77.0.5"]
+    again = filtered.do("network.ensure_firewall")
+    assert " -f " in lines(first) and " -f " not in lines(again)
+
+
+def test_without_pf_nothing_is_done(ready):
+    from bhype.tasks import ask
+
+    task = ask("network.ensure_firewall", {}, None)
+    ready.run_tasks()
+    task.refresh_from_db()
+    assert task.status == "succeeded" and "not in the kernel" in lines(task)
+    Task.objects.all().delete()
+    ready.sweep()
+    assert not Task.objects.filter(operation="network.ensure_firewall").exists()
+
+
+def test_tables_follow_addresses_without_a_reload(filtered):
+    confirmed(filtered, Rule(subject=WEB, direction="in", action="block", peer="internet"))
+    assert filtered.table("bhype/rules", TABLE) == ["10.77.0.5"]
+    before = filtered.rules()
+    Lease.objects.create(switch=filtered.switch, address="10.77.0.9", mac=MAC)
+    Task.objects.all().delete()
+    filtered.lab.sweep()
+    assert filtered.table("bhype/rules", TABLE) == ["10.77.0.5", "10.77.0.9"]
+    assert sorted(filtered.table("bhype/base", "nic_1")) == ["10.77.0.5", "10.77.0.9"]
+    Lease.objects.all().delete()
+    filtered.lab.sweep()
+    assert filtered.table("bhype/rules", TABLE) == ["10.77.0.5"]
+    assert filtered.rules() == before
+    assert not Task.objects.filter(operation__startswith="network.ensure_firewall").exists()
+
+
+@pytest.mark.parametrize("anchor", ["bhype/base", "bhype/rules"])
+def test_an_anchor_that_somebody_has_flushed_comes_back(filtered, anchor):
+    filtered.do("network.ensure_firewall")
+    before = filtered.pfctl("-a", anchor, "-s", "rules")
+    filtered.pfctl("-a", anchor, "-F", "all")
+    Task.objects.all().delete()
+    filtered.lab.sweep()
+    filtered.host.refresh_from_db()
+    assert any(anchor in problem for problem in filtered.host.problems)
+    assert "network.ensure_firewall" in [task.operation for task in filtered.lab.run_tasks()]
+    assert filtered.pfctl("-a", anchor, "-s", "rules") == before
+    filtered.lab.sweep()
+    filtered.host.refresh_from_db()
+    assert not any(anchor in problem for problem in filtered.host.problems)
+
+
+def test_a_rule_that_somebody_has_slipped_in_is_thrown_out(filtered):
+    filtered.do("network.ensure_firewall")
+    path = filtered.lab.root / "tmp/evil.conf"
+    path.write_text("pass quick all\n")
+    filtered.pfctl("-a", "bhype/rules", "-f", "/tmp/evil.conf")
+    Task.objects.all().delete()
+    filtered.lab.sweep()
+    filtered.lab.run_tasks()
+    assert "pass quick all" not in filtered.rules()
+
+
+def test_it_tells_when_pf_is_off_or_does_not_ask(filtered):
+    filtered.do("network.ensure_firewall")
+    filtered.pfctl("-d")
+    filtered.lab.sweep()
+    assert "switched off" in Firewall.objects.get().problems[0]
+    filtered.pfctl("-e")
+    (filtered.lab.root / "etc/pf.conf").write_text('nat-anchor "bhype/*"\npass all\n')
+    filtered.pfctl("-f", "/etc/pf.conf")
+    filtered.lab.sweep()
+    assert "rdr-anchor, anchor" in Firewall.objects.get().problems[0]
+
+
+def test_a_switch_that_changes_is_followed(filtered):
+    filtered.do("network.ensure_firewall")
+    Switch.objects.update(has_dns=True)
+    Task.objects.all().delete()
+    filtered.lab.sweep()
+    filtered.lab.run_tasks()
+    assert "port = domain" in filtered.pfctl("-a", "bhype/base", "-s", "rules")
+
+
+def test_rules_are_counted(filtered, monkeypatch):
+    confirmed(filtered, Rule(subject=WEB, direction="in", action="block"))
+    rule = Rule.objects.get()
+    from bhype.freebsd import pfctl
+    from bhype.freebsd.command import Query
+
+    text = f"{compile.rule_label(rule.pk)} 9 7 700 3 300 4 400 1\n" * 2
+    query = pfctl.counters("bhype/rules")
+    monkeypatch.setattr(pfctl, "counters", lambda _: Query(query.command, lambda _: query.parse(text)))
+    filtered.lab.sweep()
+    rule.refresh_from_db()
+    assert (rule.packets, rule.octets) == (14, 1400)
+
+
+def test_after_a_boot_confirmed_rules_are_loaded_before_anything_else(filtered):
+    confirmed(filtered, Rule(subject=WEB, direction="in", action="block"))
+    filtered.lab.sweep()
+    before = filtered.rules()
+    for anchor in ("bhype/base", "bhype/rules"):
+        filtered.pfctl("-a", anchor, "-F", "all")
+    Task.objects.all().delete()
+    booted(filtered.host)
+    assert Task.objects.filter(operation="network.ensure_firewall").exists()
+    filtered.lab.run_tasks()
+    assert filtered.rules() == before
+
+
+def test_what_was_loaded_is_only_believed_when_it_can_be_read(tmp_path):
+    machine = LocalHost(str(tmp_path))
+    assert loaded.read(machine) == {}
+    machine.makedirs(loaded.FOLDER)
+    for text in ("", "[]", '{"bhype/base": {"x": 1}}', "{", "7"):
+        machine.write_text(f"{loaded.FOLDER}/loaded.json", text)
+        assert loaded.read(machine) == {}
+    loaded.write(machine, "bhype/base", loaded.Loaded("a", "b", {"t": ["10.0.0.1"]}))
+    assert loaded.read(machine)["bhype/base"].tables == {"t": ["10.0.0.1"]}
+
+
+def confirmed(filtered, *rules: Rule) -> None:
+    """Let these rules be in force, confirmed."""
+    for place, rule in enumerate(rules):
+        rule.host, rule.position = filtered.host, place
+        rule.save()
+    assert (task := filtered.do("network.apply_rules")).status == "succeeded", task.error
+    assert filtered.do("network.confirm_rules").status == "succeeded"
+    assert Ruleset.objects.first().state == "confirmed"
