@@ -5,6 +5,7 @@ from __future__ import annotations
 from ninja import Router
 
 from .addresses.api import router as addresses_router
+from .aggregations.api import router as aggregations_router
 from .aliases.api import router as aliases_router
 from .blocked.api import router as blocked_router
 from .changes.api import router as changes_router
@@ -13,6 +14,7 @@ from .firewall.api import router as firewall_router
 from .firewall.api_apply import router as apply_router
 from .forwards.api import router as forwards_router
 from .nat.api import router as nat_router
+from .switches.api import interfaces_router
 from .switches.api import router as switches_router
 from .topology.api import router as topology_router
 from .traffic.api import router as traffic_router
@@ -21,6 +23,8 @@ from .wireguard.api import router as wireguard_router
 router = Router()
 
 router.add_router("/switches", switches_router)
+router.add_router("/interfaces", interfaces_router)
+router.add_router("/aggregations", aggregations_router)
 router.add_router("", topology_router)
 router.add_router("", traffic_router)
 router.add_router("", wireguard_router)

@@ -12,6 +12,7 @@ from bhype.freebsd import ps
 from bhype.hosts.models import Host
 from bhype.tasks import OperationFailed, Refused, Run, ask, operation
 from bhype.tasks.models import Task
+from network.switches import ready as network
 from vms import plan
 from vms.keys import locking
 from vms.models import VM
@@ -38,6 +39,8 @@ class StopAllParams(BaseModel):
 def autostart(run: Run, _params: Nothing) -> None:
     """Start each VM that wants it and is off, in order. After each, wait until it is healthy, as long as it may take,
     and for its delay. One that fails holds up no other."""
+    if problem := network.make(run):
+        run.log(f"The switches are not all as they should be: {problem}")
     on = {process.vm for process in run.host.query(ps.processes())}
     wanted = VM.objects.filter(host=Host.objects.this(), autostart=True)
     busy = (State.CREATING, State.DELETING)
