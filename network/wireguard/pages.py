@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from django.utils import timezone
 
 from bhype.freebsd.names import BadName
-from network.models import Mesh, MeshPeer
+from network.models import HostInterface, Mesh, MeshPeer
 
 from . import plan
 from .rules import Bad
@@ -123,3 +123,12 @@ def unreachable(peers: Iterable[MeshPeer]) -> list[str]:
     """Peers of which several cannot be called: they do not find each other. The names, if there are two or more."""
     names = [peer.name for peer in peers if not peer.endpoint and not peer.is_leaving]
     return names if len(names) > 1 else []
+
+
+def usual_address(host: str) -> str:
+    """The address of the interface by which a host reaches the world, "" where it is not known. host: its number."""
+    if not host.isascii() or not host.isdigit() or len(host) > 9:
+        return ""
+    found = HostInterface.objects.filter(host=int(host), is_default=True).first()
+    addresses = found.addresses if found else []
+    return next((one.partition("/")[0] for one in addresses if "%" not in one), "")

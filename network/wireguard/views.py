@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
 from django.contrib import messages
@@ -103,26 +102,14 @@ def delete(request: HttpRequest, mesh: Mesh) -> HttpResponse:
 def peer_new(request: HttpRequest, mesh: Mesh) -> HttpResponse:
     if mesh.is_deleting:
         raise Http404
-    initial = {"host": request.GET.get("host", ""), "endpoint": _guess(request)}
+    host = request.GET.get("host", "")
+    initial = {"host": host, "endpoint": pages.usual_address(host)}
     form = PeerForm(_data(request), mesh=mesh, initial=initial)
     if form.is_bound and form.is_valid() and (peer := form.save()):
         changes.apply(request, "wireguard.add", f"mesh {mesh.name}", {"peer": peer.name})
         messages.success(request, f"{peer.name} is being connected.")
         return redirect("network:mesh", mesh.name)
     return _peer_form(request, form, mesh)
-
-
-def _guess(request: HttpRequest) -> str:
-    """How this browser reaches this host, for the form of this host; "" for others."""
-    if request.GET.get("host") != str(Host.objects.this().pk):
-        return ""
-    name = request.get_host()
-    name = name if name.endswith("]") else name.rpartition(":")[0] or name
-    try:
-        address = ipaddress.ip_address(name.strip("[]"))
-    except ValueError:
-        return ""
-    return "" if address.is_loopback else str(address)
 
 
 @allow("network.change", MeshPeer, methods="GET POST", keyword="peer")

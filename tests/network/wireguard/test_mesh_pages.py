@@ -11,7 +11,7 @@ from bhype.hosts.models import Host
 from bhype.lab import wg_config
 from bhype.live.models import Event
 from bhype.tasks.models import Task
-from network.models import Forward, Mesh, MeshPeer, Switch
+from network.models import Forward, HostInterface, Mesh, MeshPeer, Switch
 from network.wireguard import changes
 from network.wireguard.forms import seen
 
@@ -65,6 +65,18 @@ def test_a_host_is_added_with_the_next_free_address(as_user, admin, mesh):
     assert mesh.revision == 2
     assert Task.objects.get().operation == "network.ensure_mesh"
     assert Event.objects.filter(topic=mesh.subject).exists()
+
+
+def test_the_form_of_a_host_suggests_its_usual_address(as_user, admin, mesh):
+    other = Host.objects.create(name="b")
+    HostInterface.objects.create(
+        host=other, name="em0", is_default=True, addresses=["fe80::1%em0/64", "192.0.2.9/24"]
+    )
+    client = as_user(admin)
+    assert (
+        'value="192.0.2.9"' in client.get(f"/network/wireguard/all/peers/?host={other.pk}").content.decode()
+    )
+    assert client.get("/network/wireguard/all/peers/?host=x").status_code == 200
 
 
 def test_another_machine_needs_a_name_and_a_key_of_its_own(as_user, admin, mesh):
