@@ -40,10 +40,10 @@ def main(argv: list[str]) -> int:
         words.append("--conf-file=" + (copy or core.root(config)))
     if "--test" in argv:
         code, said = _run([program, *words])
-        if copy:
-            os.unlink(copy)
     else:
         code, said = _serve(argv, [program, *words], copy)
+    if copy:  # SIGHUP does not make dnsmasq read it again
+        os.unlink(copy)
     sys.stderr.write(said.replace(copy or core.root(config), config) if config else said)
     return code
 

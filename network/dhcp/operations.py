@@ -10,11 +10,14 @@ import contextlib
 import hashlib
 import json
 import os
+import posixpath
 import signal
+import stat
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_interface
+from pathlib import Path
 from typing import Any
 
 from django.db import transaction
@@ -122,8 +125,7 @@ def tell(switch: Switch, state: str, reason: str = "") -> None:
 def ensure(run: Run, params: EnsureParams) -> None:
     """Make each switch's dnsmasq as it is wanted. May be repeated; one that fails stops no other."""
     host = HostRow.objects.this()
-    for folder in (config.FOLDER, config.LEASES, config.RUN):
-        run.host.makedirs(folder)
+    _make_folders(run.host)
     for name in run.host.listdir(config.FOLDER):
         if name.endswith((".draft", ".new")):  # what a kill has left
             run.host.unlink(f"{config.FOLDER}/{name}")
@@ -153,6 +155,17 @@ def ensure(run: Run, params: EnsureParams) -> None:
         _remove(run, name, running(run.host, name, processes))
     if failures:
         raise OperationFailed(" ".join(failures))
+
+
+def _make_folders(host: Host) -> None:
+    """dnsmasq is nobody when it reads hosts and names: it must come to them, whatever the worker's umask is."""
+    for folder in (config.FOLDER, config.LEASES, config.RUN):
+        host.makedirs(folder)
+    for path, more in ((posixpath.dirname(config.FOLDER), 0o011), (config.FOLDER, 0o055)):
+        place = Path(host.path(path))
+        mode = stat.S_IMODE(place.stat().st_mode)
+        if mode & more != more:
+            place.chmod(mode | more)
 
 
 def strangers(host: Host, kept: set[str]) -> list[str]:

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tests.labhost import Lab
+if TYPE_CHECKING:  # a browser test has no Django of its own
+    from tests.labhost import Lab
 
 _numbers = itertools.count(1)
 # What the clients do with what they were told; the variables are those of udhcpc and of dhclient-script(8).

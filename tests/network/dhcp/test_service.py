@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.utils import timezone
@@ -109,6 +110,17 @@ def test_it_goes_with_dhcp_and_names_and_its_files_with_it(served):
     Switch.objects.update(has_dhcp=False, has_dns=False)
     ensure(served)
     assert pids(served) == [] and served.host.listdir(config.FOLDER) == [] and state() == ("off", "")
+
+
+def test_nobody_can_read_what_dnsmasq_reads_as_nobody(served, web):
+    mask = os.umask(0o077)
+    try:
+        assert ensure(served).status == "succeeded"
+    finally:
+        os.umask(mask)
+    folder = Path(served.host.path(config.FOLDER))
+    assert folder.stat().st_mode & 0o777 == 0o755 and folder.parent.stat().st_mode & 0o011 == 0o011
+    assert all(path.stat().st_mode & 0o777 == 0o644 for path in folder.iterdir())
 
 
 # What is not as wanted is noticed and mended.
