@@ -8,21 +8,20 @@ from contextlib import contextmanager
 from django.test import override_settings
 
 from bhype.hosts.models import Host
-from bhype.hosts.observer import Observer
+from bhype.hosts.observer import Sweep
 from bhype.tasks import ask
 from bhype.tasks.models import Task
 from network.models import Mesh, MeshPeer
-from network.wireguard import plan
+from network.wireguard import observe, plan
 from tests.labhost import Lab
 
 
 class Node:
-    """A host: its row, its lab, its worker and its observer."""
+    """A host: its row, its lab, its worker and what of its observer looks at meshes."""
 
     def __init__(self, name: str, lab: Lab) -> None:
         self.name, self.lab = name, lab
         self.row = Host.objects.get_or_create(name=name)[0]
-        self.observer = Observer(lab.host)
 
     @contextmanager
     def here(self) -> Iterator[None]:
@@ -35,11 +34,11 @@ class Node:
             return self.lab.run_tasks()
 
     def sweep(self) -> list[Task]:
-        """Look, and do what is asked for then; the tasks of meshes."""
+        """Look at the meshes, and do what is asked for then; the tasks."""
         with self.here():
-            self.observer.number = 0
-            self.observer.sweep()
-            return [task for task in self.lab.run_tasks() if task.operation == "network.ensure_mesh"]
+            self.seen = Sweep(self.lab.host, self.row)
+            observe.observe(self.seen)
+            return self.lab.run_tasks()
 
     def wg(self, *words: str) -> str:
         return self.lab.commands("/usr/bin/wg", *words)
