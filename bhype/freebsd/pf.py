@@ -51,7 +51,7 @@ def family_of(word: str) -> Family:
 
 
 def table_name(word: str) -> str:
-    if not _TABLE.fullmatch(word):
+    if not _TABLE.fullmatch(word) or word in _RESERVED:
         raise BadRule(f"{word!r} is not the name of a table.")
     return word
 
@@ -63,7 +63,7 @@ def label(word: str) -> str:
 
 
 def tag(word: str) -> str:
-    if not _TAG.fullmatch(word):
+    if not _TAG.fullmatch(word) or word in _RESERVED:
         raise BadRule(f"{word!r} is not a tag.")
     return word
 

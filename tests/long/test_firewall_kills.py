@@ -15,7 +15,7 @@ class Killed(BaseException):
     """The worker is gone: nothing of it runs any more."""
 
 
-def test_a_kill_at_each_step_leaves_the_old_rules_or_the_new_ones(filtered, monkeypatch):
+def test_a_kill_at_each_step_leaves_the_old_rules_or_the_new_ones(filtered, monkeypatch):  # noqa: F811
     """The steps that change something: commands, files, and what commit does."""
     confirmed(filtered, Rule(subject=WEB, direction="in", action="block"))
     old = filtered.rules()
@@ -45,7 +45,7 @@ def test_a_kill_at_each_step_leaves_the_old_rules_or_the_new_ones(filtered, monk
     assert steps > 5
 
 
-def dying(patched, filtered, steps: int) -> dict[str, int]:
+def dying(patched, filtered, steps: int) -> dict[str, int]:  # noqa: F811
     """Die before the step number ``steps`` that changes the host."""
     from bhype.commit import changes
     from bhype.host import LocalHost
