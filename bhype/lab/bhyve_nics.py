@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from bhype.lab import bhyve_host, bhyve_state, core, netgraph, wires
+from bhype.lab import bhyve_host, bhyve_state, core, netgraph, vale, wires
 from bhype.lab.bhyve_config import Config, Node
 from bhype.lab.bhyve_machine import Device, Machine, Place, init_error
 
@@ -51,7 +51,7 @@ def init(machine: Machine, place: Place, node: Node, config: Config) -> None:
             _join_netgraph(machine, config, node)
             _plug(machine, values, f"s{machine.nodes[-1]}")
         elif prefix in ("netmap", "vale"):
-            _open_netmap(backend)
+            _open_netmap(machine, values, backend)
         elif prefix == "slirp":
             values["forward"] = _forwards(config.value(node, "hostfwd"))
         else:
@@ -103,14 +103,19 @@ def _join_netgraph(machine: Machine, config: Config, node: Node) -> None:
         init_error(str(error))
 
 
-def _open_netmap(backend: str) -> None:
+def _open_netmap(machine: Machine, values: dict[str, Any], backend: str) -> None:
     """``netmap:IFNAME`` needs the interface, ``valeN:PORT`` makes the switch and the port."""
     reason = ""
     if backend.startswith("netmap:"):
         name = re.split(r"[-*^{}/@]", backend.removeprefix("netmap:"))[0]
         reason = "" if bhyve_host.has_interface(name) else "Device not configured"
-    elif not re.fullmatch(r"vale[A-Za-z0-9_]*:[A-Za-z0-9_.-]+", backend):
-        reason = "Invalid argument"
+    else:
+        try:
+            switch, port = vale.join(backend)
+        except vale.Refused as error:
+            reason = str(error)
+        else:
+            _plug(machine, values, f"vale {switch}:{port}")
     if reason:
         core.warn(f"Unable to nm_open(): interface '{backend}', errno ({reason})")
         init_error(reason)

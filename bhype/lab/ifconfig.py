@@ -62,6 +62,10 @@ def main(argv: list[str]) -> int:
         kldload.load(f"if_{run.made}")
     if run.doomed:
         _destroy_when_closed(run.doomed)
+    if run.how == "remove" or run.address or run.doomed:
+        from bhype.lab import routes
+
+        routes.prune()
     wires.carry()
     if run.printed:
         print(run.name)

@@ -97,6 +97,8 @@ def destroy(run: Run) -> None:
 
 
 def rename(run: Run, new: str) -> None:
+    if new == run.name:
+        return
     if new in run.interfaces:
         core.warn(f"ifconfig: ioctl (set name): {EXISTS}")
         return

@@ -25,14 +25,30 @@ PROGRAMS = {
     **{"sbin/pfctl": "pfctl", "usr/sbin/tcpdump": "tcpdump"},
     "usr/local/sbin/grub-bhyve": "grub_bhyve",
     "usr/bin/wg": "wg",
+    **{"sbin/ping": "ping", "sbin/route": "route", "usr/bin/netstat": "netstat", "usr/bin/host": "host"},
+    **{f"usr/sbin/{name}": name for name in ("arp", "ndp", "service", "sysrc", "valectl")},
+    "usr/bin/drill": "drill",
     **{"usr/bin/zstream": "zstream", "usr/bin/limits": "limits", "usr/local/bin/qemu-img": "qemu_img"},
 }
 FOLDERS = (
-    *("dev", "dev/zvol", "etc", "tmp", "var/run", "var/log", "var/db", "usr/local/etc", "boot"),
+    *("dev", "dev/zvol", "etc/defaults", "tmp", "var/run", "var/log", "var/db", "usr/local/etc", "boot"),
     "usr/share/bhyve/kbdlayout",
 )
 # What the kernel was booted with: it counts what processes use, see rctl(8).
-LOADER_CONF = 'zfs_load="YES"\nkern.racct.enable="1"\n'
+FILES = {
+    "boot/loader.conf": 'zfs_load="YES"\nkern.racct.enable="1"\n',
+    "dev/dsp0": "",
+    "etc/defaults/rc.conf": (
+        'gateway_enable="NO"\nipv6_gateway_enable="NO"\npf_enable="NO"\npf_rules="/etc/pf.conf"\n'
+        'pflog_enable="NO"\nlocal_unbound_enable="NO"\nsshd_enable="NO"\ncloned_interfaces=""\n'
+        'defaultrouter="NO"\nipv6_defaultrouter="NO"\n'
+    ),
+    "etc/rc.conf": (
+        'hostname="lab"\nifconfig_em0="inet 192.0.2.10 netmask 255.255.255.0"\ndefaultrouter="192.0.2.1"\n'
+        'zfs_enable="YES"\nsshd_enable="YES"\n'
+    ),
+    "etc/resolv.conf": "nameserver 192.0.2.1\n",
+}
 FIRMWARE = "usr/local/share/uefi-firmware"
 # FreeBSD's file, Debian's file: the package edk2-bhyve and the package ovmf are built from the same source.
 FIRMWARE_FILES = {
@@ -63,7 +79,7 @@ def create(
         programs = programs | {"usr/local/sbin/dnsmasq": "dnsmasq"}
     for path, program in programs.items():
         _wrapper(f"{folder}/root/{path}", program, folder)
-    for path, text in (("boot/loader.conf", LOADER_CONF), ("dev/dsp0", ""), *_layouts()):
+    for path, text in (*FILES.items(), *_layouts()):
         if not os.path.exists(f"{folder}/root/{path}"):
             core.replace(f"{folder}/root/{path}", text)
     tunables = _tunables(f"{folder}/root/boot/loader.conf")

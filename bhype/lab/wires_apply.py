@@ -48,7 +48,10 @@ def carry(pid: int, outside: int) -> None:
         if anew:
             _boot(pid, outside)
         _carry(pid, outside, {} if anew else data, wanted, anew=anew)
-        core.replace(path, json.dumps(wanted | {"dirty": False}))
+        data.clear()
+        data.update(wanted, dirty=False)
+        # Also where nothing is new: then the state would leave the file as it was, dirty.
+        core.replace(path, json.dumps(data))
 
 
 def _kernel(sysctl: dict[str, str]) -> dict[str, str]:
@@ -158,8 +161,9 @@ def _set(old: Table, new: Table, made: set[str], *, anew: bool) -> list[str]:
         links += [f"addr del {each} {dev}" for each in there if each not in link["inet"]]
         added = [each for each in link["inet"] if each not in there]
         addresses += [f"addr add {each} {dev}{_more(each)}" for each in added]
-        if added and link["ether"]:
-            # To be given its own address is the sign for Linux to announce those of the next layer.
+        if link["ether"] and any("." in each for each in added):
+            # To be given its own address is the sign for Linux to announce those of the next layer; it forgets its
+            # neighbours, too.
             addresses.append(f"link set {dev} address {link['ether']}")
     return links + mtus + addresses
 
@@ -182,9 +186,13 @@ def _routes(before: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
 
 
 def _route(verb: str, where: str, gateway: str) -> str:
-    family = "-6 " if ":" in gateway else ""
+    """gateway: an address, which may tell of its link, or an interface."""
+    family = "-6 " if where == "default6" or ":" in where or ":" in gateway else ""
     target = "default" if where.startswith("default") else where
-    return f"{family}route {verb} {target} via {gateway}"
+    address, _, link = gateway.partition("%")
+    if address[:1].isdigit() or ":" in address:
+        return f"{family}route {verb} {target} via {address}" + (f" dev {link}" if link else "")
+    return f"{family}route {verb} {target} dev {gateway}"
 
 
 def _rates(old: Table, new: Table, *, anew: bool) -> list[str]:

@@ -20,14 +20,21 @@ _BRIDGES = ("bridge", "hub")
 def add(plan: _Plan) -> None:
     _Graph(plan).add()
     for switch, ports in plan.vale.items():
-        name = bridge_name("v", switch)
-        plan.link(f"vale {switch}", name, ["type", "bridge"])
-        for port in ports:
-            tap = vale_tap(switch, port)
-            if ports[port].get("interface") in plan.interfaces:
-                plan.of(ports[port]["interface"])["master"] = name
-            else:
-                plan.link(f"vale {switch}:{port}", tap, ["tuntap", "mode", "tap"], master=name)
+        _vale(plan, switch, ports)
+
+
+def _vale(plan: _Plan, switch: str, ports: dict[str, Any]) -> None:
+    """A bridge; its ports are taps of guests, and interfaces, whose addresses it carries if the host goes on."""
+    name = bridge_name("v", switch)
+    plan.link(f"vale {switch}", name, ["type", "bridge"])
+    for port, entry in ports.items():
+        if "interface" not in entry:
+            tap = bridge_name("p", f"{switch}:{port}")
+            plan.link(f"vale {switch}:{port}", tap, ["tuntap", "mode", "tap"], master=name)
+        elif entry["interface"] in plan.interfaces:
+            link = plan.of(entry["interface"])
+            link["master"] = name
+            link["deaf"] = not entry["host"]
 
 
 def bridge_name(prefix: str, text: str) -> str:
@@ -35,10 +42,6 @@ def bridge_name(prefix: str, text: str) -> str:
     import zlib
 
     return f"_{prefix}{zlib.crc32(text.encode()):08x}"
-
-
-def vale_tap(switch: str, port: str) -> str:
-    return bridge_name("p", f"{switch}:{port}")
 
 
 def socket_tap(number: str) -> str:

@@ -2,54 +2,39 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
 import struct
 import time
 
-from bhype.lab import core, wires
+from bhype.lab import core, wires, wires_socket
 
 _TUNSETIFF = 0x400454CA
 _IFF_TAP, _IFF_NO_PI = 0x0002, 0x1000
-_CLONE_NEWNET = 0x40000000
 _PATIENCE = 5.0  # seconds until the last one that held the tap must be gone
 
 
 def open_wire(key: str) -> int | None:
     """A descriptor of the tap that `wires_plan` has under ``key``; None while wires are off, or when there is none."""
-    pid = wires.namespace()
-    if pid is None:
+    if wires.namespace() is None:
         return None
     wires.carry()
     link = core.peek("wired").get("lab", {}).get(key)
-    return _open(pid, link["name"]) if link else None
+    return _open(link["name"]) if link else None
 
 
-def _open(pid: int, name: str) -> int | None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+def _open(name: str) -> int | None:
     deadline = time.monotonic() + _PATIENCE
-    try:
-        while True:
-            # The call is this thread's alone; a program of the lab has no other.
-            if libc.setns(there, _CLONE_NEWNET):
-                return None
-            try:
+    while True:
+        try:
+            with wires_socket.inside():
                 return _attach(name)
-            except OSError as error:
-                if error.errno != errno.EBUSY or time.monotonic() > deadline:
-                    core.warn(f"tap {name}: {error.strerror}")
-                    return None
-            finally:
-                if libc.setns(home, _CLONE_NEWNET):
-                    raise OSError(ctypes.get_errno(), "setns")
-            time.sleep(0.02)
-    finally:
-        os.close(home)
-        os.close(there)
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                core.warn(f"tap {name}: {error.strerror}")
+                return None
+        time.sleep(0.02)
 
 
 def _attach(name: str) -> int:

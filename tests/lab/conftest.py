@@ -27,6 +27,9 @@ PATHS = {
     **{name: f"sbin/{name}" for name in ("camcontrol", "geom", "gpart", "mount", "nvmecontrol", "swapinfo")},
     **{"pfctl": "sbin/pfctl", "tcpdump": "usr/sbin/tcpdump"},
     **{"diskinfo": "usr/sbin/diskinfo", "iostat": "usr/sbin/iostat", "smartctl": "usr/local/sbin/smartctl"},
+    **{"ping": "sbin/ping", "route": "sbin/route", "netstat": "usr/bin/netstat", "host": "usr/bin/host"},
+    **{name: f"usr/sbin/{name}" for name in ("arp", "ndp", "service", "sysrc", "valectl")},
+    "drill": "usr/bin/drill",
     **{"grub-bhyve": "usr/local/sbin/grub-bhyve", "swtpm": "usr/local/bin/swtpm"},
 }
 GIB = 2**30
