@@ -14,7 +14,7 @@ from network.addresses import defaults
 from network.models import AddressPool, DnsRecord, Switch
 
 from . import config, wanted, words
-from .config import Unwritable
+from .parts import Unwritable
 
 _OFF = {"autocomplete": "off", "spellcheck": "false", "autocapitalize": "off"}
 COLUMNS = ("has_dhcp", "lease_seconds", "gateway", "ipv6", "has_dns", "domain", "upstreams")

@@ -20,7 +20,7 @@ from bhype.live import publish
 from bhype.tasks import ask
 from network.models import Lease, Neighbour, Switch
 
-from . import config, operations, wanted
+from . import config, operations, parts, wanted
 from .operations import INSTALL, digests, running
 
 OPERATION = "network.ensure_dhcp"
@@ -38,7 +38,7 @@ _asked: dict[str, str] = {}
 def observe(sweep: Sweep) -> None:
     """Write leases and the state of each switch's service; have what is not as wanted mended."""
     found = wanted.of(sweep.row)
-    if not any(one.service for one in found) and not sweep.host.listdir(config.FOLDER):
+    if not any(one.service for one in found) and not sweep.host.listdir(parts.FOLDER):
         return
     drift, restart = _drift(sweep, found)
     for one in found:
@@ -85,7 +85,7 @@ def _differs(sweep: Sweep, one: wanted.Wanted, processes: Iterable[ps.Process]) 
     name = one.switch.name
     try:
         marks = digests(config.build(one.service))
-    except config.Unwritable as error:
+    except parts.Unwritable as error:
         operations.tell(one.switch, "failed", str(error))
         return []
     now = running(sweep.host, name, processes)
@@ -100,7 +100,7 @@ def _differs(sweep: Sweep, one: wanted.Wanted, processes: Iterable[ps.Process]) 
 
 def _leases(sweep: Sweep, switch: Switch) -> None:
     """The rows of a switch's leases as its file has them, if that has changed."""
-    path = config.leases_path(switch.name)
+    path = parts.leases_path(switch.name)
     key = f"{sweep.row.pk} {switch.pk}"
     try:
         status = Path(sweep.host.path(path)).stat()

@@ -32,8 +32,8 @@ from bhype.live import publish
 from bhype.tasks import OperationFailed, Run, operation
 from network.models import Lease, Switch
 
-from . import config, wanted, words
-from .config import Files, Service, Unwritable
+from . import config, parts, wanted, words
+from .parts import Files, Service, Unwritable
 
 # Seconds that a dnsmasq has to end.
 GRACE = 5.0
@@ -75,9 +75,9 @@ def digests(files: Files) -> dict[str, str]:
 
 def running(host: Host, switch: str, processes: Iterable[Process]) -> Found:
     """What runs of a switch: the process of its pid file, if it is the dnsmasq of its configuration."""
-    path = f"{config.FOLDER}/{switch}.conf"
+    path = f"{parts.FOLDER}/{switch}.conf"
     ours = {process.pid for process in processes if dnsmasq.serves(process, path)}
-    word = read(host, config.pid_path(switch)).strip()
+    word = read(host, parts.pid_path(switch)).strip()
     pid = int(word) if word.isascii() and word.isdigit() and len(word) < 10 else 0
     try:
         noted = json.loads(read(host, note_path(switch)) or "{}")
@@ -89,7 +89,7 @@ def running(host: Host, switch: str, processes: Iterable[Process]) -> Found:
 
 def note_path(switch: str) -> str:
     """What the process was started with. One without this note is restarted."""
-    return f"{config.RUN}/{switch}.json"
+    return f"{parts.RUN}/{switch}.json"
 
 
 def read(host: Host, path: str) -> str:
@@ -126,9 +126,9 @@ def ensure(run: Run, params: EnsureParams) -> None:
     """Make each switch's dnsmasq as it is wanted. May be repeated; one that fails stops no other."""
     host = HostRow.objects.this()
     _make_folders(run.host)
-    for name in run.host.listdir(config.FOLDER):
+    for name in run.host.listdir(parts.FOLDER):
         if name.endswith((".draft", ".new")):  # what a kill has left
-            run.host.unlink(f"{config.FOLDER}/{name}")
+            run.host.unlink(f"{parts.FOLDER}/{name}")
     known = set(Switch.objects.filter(host=host, name__in=params.restart).values_list("name", flat=True))
     for name in known:
         run.host.unlink(note_path(name))
@@ -159,9 +159,9 @@ def ensure(run: Run, params: EnsureParams) -> None:
 
 def _make_folders(host: Host) -> None:
     """dnsmasq is nobody when it reads hosts and names: it must come to them, whatever the worker's umask is."""
-    for folder in (config.FOLDER, config.LEASES, config.RUN):
+    for folder in (parts.FOLDER, parts.LEASES, parts.RUN):
         host.makedirs(folder)
-    for path, more in ((posixpath.dirname(config.FOLDER), 0o011), (config.FOLDER, 0o055)):
+    for path, more in ((posixpath.dirname(parts.FOLDER), 0o011), (parts.FOLDER, 0o055)):
         place = Path(host.path(path))
         mode = stat.S_IMODE(place.stat().st_mode)
         if mode & more != more:
@@ -170,7 +170,7 @@ def _make_folders(host: Host) -> None:
 
 def strangers(host: Host, kept: set[str]) -> list[str]:
     """Switches with a configuration that are not to have one."""
-    found = {name.removesuffix(".conf") for name in host.listdir(config.FOLDER) if name.endswith(".conf")}
+    found = {name.removesuffix(".conf") for name in host.listdir(parts.FOLDER) if name.endswith(".conf")}
     return sorted(found - kept)
 
 
@@ -213,7 +213,7 @@ def _serve(run: Run, service: Service, found: Found, interfaces: list[Interface]
 
 
 def _draft(service: Service) -> str:
-    return f"{config.FOLDER}/{service.switch}.draft"
+    return f"{parts.FOLDER}/{service.switch}.draft"
 
 
 def _check(run: Run, service: Service, files: Files) -> None:
@@ -230,8 +230,8 @@ def _check(run: Run, service: Service, files: Files) -> None:
 
 
 def _start(run: Run, service: Service, marks: dict[str, str]) -> None:
-    run.host.run(dnsmasq.start(service.conf_path, config.pid_path(service.switch)))
-    pid = int(read(run.host, config.pid_path(service.switch)).strip() or 0)
+    run.host.run(dnsmasq.start(service.conf_path, parts.pid_path(service.switch)))
+    pid = int(read(run.host, parts.pid_path(service.switch)).strip() or 0)
     _note(run, service.switch, pid, marks)
 
 
@@ -258,16 +258,16 @@ def _stop(run: Run, switch: str, found: Found) -> None:
     for pid in (*found.strays, *([found.pid] if found.pid is not None else [])):
         _end(pid)
     run.host.unlink(note_path(switch))
-    run.host.unlink(config.pid_path(switch))
+    run.host.unlink(parts.pid_path(switch))
 
 
 def _remove(run: Run, switch: str, found: Found) -> None:
     """End what runs for a switch that is gone or wants no service. The configuration goes last: it is what is seen."""
     _stop(run, switch, found)
     if not Switch.objects.filter(host=HostRow.objects.this(), name=switch).exists():
-        run.host.unlink(config.leases_path(switch))
+        run.host.unlink(parts.leases_path(switch))
     for ending in ("hosts", "names", "conf"):
-        run.host.unlink(f"{config.FOLDER}/{switch}.{ending}")
+        run.host.unlink(f"{parts.FOLDER}/{switch}.{ending}")
 
 
 def _signal(pid: int, number: int) -> None:
@@ -316,7 +316,7 @@ def release(run: Run, params: LeaseParams) -> None:
     switch = _switch(params)
     if switch is None:
         raise OperationFailed("The switch is not there any more.")
-    path = config.leases_path(switch.name)
+    path = parts.leases_path(switch.name)
     old = read(run.host, path)
     new = dnsmasq.without(old, words.address(params.address))
     if new != old:

@@ -14,7 +14,8 @@ from network.addresses.ranges import Unfit
 from network.models import Allocation, Lease, Switch
 
 from . import wanted
-from .config import Unwritable, build
+from .config import build
+from .parts import Unwritable
 
 PAGE = 50
 SORTS = {"address": "Address", "name": "Name", "mac": "MAC address", "switch": "Switch", "expires": "Ends"}

@@ -12,7 +12,7 @@ from network import guests
 from network.models import AddressPool, Allocation, DnsRecord, Lease, Neighbour, Switch
 
 from . import words
-from .config import Client, Peer, Service
+from .parts import Client, Peer, Service
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from network.dhcp import config, words
-from network.dhcp.config import Client, Peer, Service, Unwritable, build, gaps
+from network.dhcp.config import build, gaps
+from network.dhcp.parts import Client, Files, Peer, Service, Unwritable
 
 PROGRAM = shutil.which("dnsmasq", path="/usr/local/sbin:/usr/sbin")
 PLAIN = Service("nat", "sw-nat", "nat.internal", "10.77.0.1/24", has_dhcp=True, has_dns=True)
@@ -91,7 +92,7 @@ services = st.builds(
 )
 
 
-def accepted(folder: Path, files: config.Files) -> str:
+def accepted(folder: Path, files: Files) -> str:
     """What the real dnsmasq has against the files; "" for nothing. Its options for known clients are read as those of
     the configuration, because --test leaves their file alone."""
     path = folder / "conf"

@@ -20,7 +20,7 @@ from bhype.hosts.models import Host
 from bhype.hosts.observer import Sweep
 from bhype.tasks.models import Task
 from network import guests
-from network.dhcp import config, observe, operations, wanted
+from network.dhcp import config, observe, operations, parts, wanted
 from network.guests import Guest, Port
 from network.models import AddressPool, Allocation, Lease, Neighbour, Switch
 from tests.labhost import Lab, rows
@@ -64,12 +64,12 @@ def ensure(lab: Lab) -> Task:
 
 
 def pids(lab: Lab, switch: str = "nat") -> list[int]:
-    path = f"{config.FOLDER}/{switch}.conf"
+    path = f"{parts.FOLDER}/{switch}.conf"
     return [one.pid for one in lab.host.query(ps.processes()) if f"--conf-file={path}" in one.command]
 
 
 def read(lab: Lab, ending: str) -> str:
-    return lab.host.read_text(f"{config.FOLDER}/nat.{ending}")
+    return lab.host.read_text(f"{parts.FOLDER}/nat.{ending}")
 
 
 def state() -> tuple[str, str]:
@@ -109,7 +109,7 @@ def test_it_goes_with_dhcp_and_names_and_its_files_with_it(served):
     ensure(served)
     Switch.objects.update(has_dhcp=False, has_dns=False)
     ensure(served)
-    assert pids(served) == [] and served.host.listdir(config.FOLDER) == [] and state() == ("off", "")
+    assert pids(served) == [] and served.host.listdir(parts.FOLDER) == [] and state() == ("off", "")
 
 
 def test_nobody_can_read_what_dnsmasq_reads_as_nobody(served, web):
@@ -118,7 +118,7 @@ def test_nobody_can_read_what_dnsmasq_reads_as_nobody(served, web):
         assert ensure(served).status == "succeeded"
     finally:
         os.umask(mask)
-    folder = Path(served.host.path(config.FOLDER))
+    folder = Path(served.host.path(parts.FOLDER))
     assert folder.stat().st_mode & 0o777 == 0o755 and folder.parent.stat().st_mode & 0o011 == 0o011
     assert all(path.stat().st_mode & 0o777 == 0o644 for path in folder.iterdir())
 
@@ -175,7 +175,7 @@ def test_a_guest_that_is_renamed_is_found_by_its_new_name_at_once(served, web):
 
 def test_a_file_that_somebody_edited_is_put_right(served):
     sweep(served)
-    served.host.write_text(f"{config.FOLDER}/nat.conf", "interface=em0\n")
+    served.host.write_text(f"{parts.FOLDER}/nat.conf", "interface=em0\n")
     ensure(served)
     assert "interface=sw-nat" in read(served, "conf")
 
@@ -211,14 +211,14 @@ def test_what_dnsmasq_does_not_accept_is_not_used(served, monkeypatch):
     assert task.status == "failed" and "the old ones stay" in task.error and "line 1" in task.error
     assert state()[0] == "failed" and "the old ones stay" in state()[1]
     assert pids(served) == before and read(served, "conf") == text
-    assert served.host.listdir(config.FOLDER) == ["nat.conf", "nat.hosts", "nat.names"]
+    assert served.host.listdir(parts.FOLDER) == ["nat.conf", "nat.hosts", "nat.names"]
 
 
 def test_what_does_not_start_gives_way_to_what_did(served):
     ensure(served)
     text = read(served, "conf")
     AddressPool.objects.update(last="10.77.0.150")
-    word = f"--pid-file={config.pid_path('nat')}"
+    word = f"--pid-file={parts.pid_path('nat')}"
     served.fault(command=f"dnsmasq {word}", do="fail", text="dnsmasq: bad luck", nth=1)
     task = ensure(served)
     assert task.status == "failed" and "bad luck" in task.error
@@ -230,7 +230,7 @@ def test_what_does_not_start_gives_way_to_what_did(served):
 
 def test_a_port_that_another_has_is_told_of(served):
     taken = "dnsmasq: failed to create listening socket for 10.77.0.1: Address already in use"
-    served.fault(command=f"dnsmasq --pid-file={config.pid_path('nat')}", do="fail", code=2, text=taken)
+    served.fault(command=f"dnsmasq --pid-file={parts.pid_path('nat')}", do="fail", code=2, text=taken)
     assert "local_unbound" in ensure(served).error
 
 
@@ -260,19 +260,19 @@ def test_one_switch_that_cannot_be_served_stops_no_other(served):
 
 def test_it_goes_with_the_switch(served):
     ensure(served)
-    served.host.write_text(config.leases_path("nat"), "")
+    served.host.write_text(parts.leases_path("nat"), "")
     Switch.objects.all().delete()
     assert len(sweep(served)) == 1
-    assert pids(served) == [] and served.host.listdir(config.FOLDER) == []
-    assert not served.host.exists(config.leases_path("nat"))
+    assert pids(served) == [] and served.host.listdir(parts.FOLDER) == []
+    assert not served.host.exists(parts.leases_path("nat"))
 
 
 def test_the_dnsmasq_of_somebody_else_is_left_alone(served):
     """A pid file that names another's process, such as after a reboot, leads to no signal."""
     bystander = subprocess.Popen(["sleep", "60"])
     try:
-        served.host.makedirs(config.RUN)
-        served.host.write_text(config.pid_path("nat"), f"{bystander.pid}\n")
+        served.host.makedirs(parts.RUN)
+        served.host.write_text(parts.pid_path("nat"), f"{bystander.pid}\n")
         ensure(served)
         Switch.objects.update(has_dhcp=False, has_dns=False)
         ensure(served)
@@ -323,7 +323,7 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new(served, web, monkeypatch):
         assert old in read(served, "conf") or new in read(served, "conf")
         assert ensure(served).status == "succeeded"
         assert new in read(served, "conf") and read(served, "hosts") == f"58:9c:fc:00:00:05,web{nth}\n"
-        assert served.host.listdir(config.FOLDER) == ["nat.conf", "nat.hosts", "nat.names"]
+        assert served.host.listdir(parts.FOLDER) == ["nat.conf", "nat.hosts", "nat.names"]
         found = operations.running(served.host, "nat", served.host.query(ps.processes()))
         assert pids(served) == [found.pid] and set(found.noted) == {"pid", "conf", "names"}
         old = new
@@ -341,7 +341,7 @@ def test_leases_become_rows_and_go_again(served):
         f"{later} 123456 fd77::105 web1 00:01:00:01:2c:3f:1c:8a:58:9c:fc:00:00:05\n"
         f"1000 58:9c:fc:00:00:07 10.77.0.102 old *\n"
     )
-    path = config.leases_path("nat")
+    path = parts.leases_path("nat")
     served.host.write_text(path, text)
     look(served)
     rows_ = {row.address: (row.mac, row.hostname, row.expires_at is None) for row in switch.leases.all()}
@@ -391,12 +391,12 @@ def test_a_lease_that_is_taken_back_is_known_no_more(served):
     before = pids(served)
     later = int(time.time()) + 3600
     lines = [f"{later} 58:9c:fc:00:00:0{n} 10.77.0.10{n} web{n} *\n" for n in (1, 2)]
-    served.host.write_text(config.leases_path("nat"), "".join(lines))
+    served.host.write_text(parts.leases_path("nat"), "".join(lines))
     look(served)
     switch = Switch.objects.get()
     operations.release.ask({"switch_id": switch.pk, "address": "10.77.0.101"}, None)
     assert served.run_tasks()[-1].status == "succeeded"
-    assert served.host.read_text(config.leases_path("nat")) == lines[1]
+    assert served.host.read_text(parts.leases_path("nat")) == lines[1]
     assert [row.address for row in switch.leases.all()] == ["10.77.0.102"]
     assert len(pids(served)) == 1 and pids(served) != before
 
