@@ -53,26 +53,23 @@ def expand(
         scope = _scope(source, target)
         if scope is None or (scope and interface and scope != interface):
             continue
-        made = numbered(
-            rule,
-            family=family,
-            interface=interface or scope,
-            interface_negated=negated,
-            protocol=protocol,
-            source=_of_family(source, family),
-            target=_of_family(target, family),
-            source_port=source_port,
-            target_port=target_port,
-            system=system,
-            user=user,
-            group=group,
-            icmp=icmp[:2],
-        )
+        changes: dict[str, Any] = {
+            **{"family": family, "interface": interface or scope, "interface_negated": negated},
+            **{
+                "protocol": protocol,
+                "icmp": icmp[:2],
+                "source_port": source_port,
+                "target_port": target_port,
+            },
+            **{"source": _of_family(source, family), "target": _of_family(target, family)},
+            **{"system": system, "user": user, "group": group},
+        }
         if rule.returns == "return-icmp" and family:  # the other family's code is of no account
             four, six = rule.codes
-            made = numbered(made, codes=(four, RETURN_CODES[1]) if family == INET else (RETURN_CODES[0], six))
+            changes["codes"] = (four, RETURN_CODES[1]) if family == INET else (RETURN_CODES[0], six)
         if protocol not in (0, names.TCP):
-            made = numbered(made, flags="", flag_set="")
+            changes.update(flags="", flag_set="")
+        made = numbered(rule, **changes)
         problems = 0
         if icmp[0] and protocol != (names.ICMP6 if icmp[2] else names.ICMP):
             tell("icmp-type mismatch")
@@ -140,7 +137,9 @@ def _consistent(rule: Rule, found: list[Rule], tell: Callable[[str], None]) -> i
     for each in problems:
         tell(each)
     if not problems:
-        found.append(numbered(rule, labels=tuple(_label(each, rule, len(found)) for each in rule.labels)))
+        if any("$" in each for each in rule.labels):
+            rule = numbered(rule, labels=tuple(_label(each, rule, len(found)) for each in rule.labels))
+        found.append(rule)
     return len(problems)
 
 

@@ -7,13 +7,16 @@ A token is ``(kind, text, line)``; kind is "string" (in quotes), "word", "number
 
 from __future__ import annotations
 
+import re
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     Token = tuple[str, str, int]
 
-# What ends a string, and what may end a number, besides space.
-_ENDS_STRING = frozenset("(){}<>!=/#,")
-_ENDS_NUMBER = frozenset("),/}=")
+_SKIPPED = re.compile(r"(?:[ \t\r]+|\\\n|#[^\n]*)+")
+# What ends a string besides space is in allowed_in_string() of parse.y, what ends a number in allowed_to_end_number().
+_WORD = re.compile(r"[A-Za-z0-9:_](?:[\x21-\x7e](?<![(){}<>!=/#,\\])|\\(?!\n))*")
+_NUMBER = re.compile(r"-?[0-9]+(?=[\s),/}=]|\Z)")
 
 
 class Undefined(Exception):
@@ -51,11 +54,11 @@ class Lexer:
         if pair in ("<>", "><", "->"):
             self.at += 2
             return pair, pair, line
-        number = self._number()
-        if number:
-            return "number", number, line
-        if sign.isascii() and (sign.isalnum() or sign in ":_"):
-            return "word", self._word(), line
+        for kind, pattern in (("number", _NUMBER), ("word", _WORD)):
+            found = pattern.match(self.text, self.at)
+            if found:
+                self.at = found.end()
+                return kind, found[0], line
         self.at += 1
         return sign, sign, line
 
@@ -69,18 +72,10 @@ class Lexer:
             self.at += 1
 
     def _skip(self) -> None:
-        while self.at < len(self.text):
-            sign = self.text[self.at]
-            if sign in " \t\r":
-                self.at += 1
-            elif self.text.startswith("\\\n", self.at):
-                self.at += 2
-                self.line += 1
-            elif sign == "#":
-                while self.at < len(self.text) and self.text[self.at] != "\n":
-                    self.at += 1
-            else:
-                return
+        found = _SKIPPED.match(self.text, self.at)
+        if found:
+            self.at = found.end()
+            self.line += found[0].count("\n")
 
     def _macro(self, line: int) -> Token:
         self.at += 1
@@ -113,26 +108,3 @@ class Lexer:
             return "end", "", line
         self.at += 1
         return "string", found, line
-
-    def _number(self) -> str:
-        end = self.at + (self.text[self.at] == "-")
-        start = end
-        while end < len(self.text) and self.text[end].isascii() and self.text[end].isdigit():
-            end += 1
-        after = self.text[end : end + 1]
-        if end == start or (after and not after.isspace() and after not in _ENDS_NUMBER):
-            return ""
-        found = self.text[self.at : end]
-        self.at = end
-        return found
-
-    def _word(self) -> str:
-        start = self.at
-        while self.at < len(self.text):
-            sign = self.text[self.at]
-            if not sign.isascii() or not sign.isprintable() or sign == " " or sign in _ENDS_STRING:
-                break
-            if self.text.startswith("\\\n", self.at):
-                break
-            self.at += 1
-        return self.text[start : self.at]

@@ -61,6 +61,9 @@ class Words:
     # -- tokens --------------------------------------------------------------------------------------
 
     def peek(self, number: int = 0) -> Token:
+        """The next token, or one of those that follow it."""
+        if self.ahead and not number:
+            return self.ahead[0]
         while len(self.ahead) <= number:
             try:
                 self.ahead.append(self.lexer.next())
