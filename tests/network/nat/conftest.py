@@ -1,0 +1,3 @@
+from __future__ import annotations
+
+from tests.network.firewall.conftest import guest  # noqa: F401
