@@ -71,6 +71,11 @@ def register(kind: str, resolver: Resolver, *, label: str) -> None:
     _kinds[kind] = Kind(kind, label, resolver)
 
 
+def unregister(kind: str) -> None:
+    """The room is closed: tests end with that."""
+    _kinds.pop(kind, None)
+
+
 def kinds() -> list[Kind]:
     return list(_kinds.values())
 

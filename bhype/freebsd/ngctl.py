@@ -47,7 +47,7 @@ def make_named(kind: str, hook: str, name: str, *messages: str) -> Command:
     hooks ends with the process that it was made by."""
     lines = [
         f"mkpeer {_word(kind)} {_word(hook)} {_word(hook)}",
-        f"name {_word(hook)} {_name(name)}",
+        f"name .:{_word(hook)} {_name(name)}",
         *(f"msg {_name(name)}: {_word(message)}" for message in messages),
     ]
     return Command((PROGRAM, "-f", "-"), stdin="".join(f"{line}\n" for line in lines).encode())

@@ -1,4 +1,4 @@
-"""ngctl(8): makes, joins, names and asks netgraph(4) nodes; one command a call, none is read from standard input.
+"""ngctl(8): makes, joins, names and asks netgraph(4) nodes; one command a call, or with -f several of one process.
 
 Source: ngctl(8) and usr.sbin/ngctl of FreeBSD 14 (the texts of msg.c, mkpeer.c and so on; ``freebsd/net.md`` 7).
 A node of another type than `netgraph` knows is refused as if its module were missing. Messages that are known:
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 
 from bhype.lab import core, netgraph, wires
 
@@ -42,24 +43,35 @@ def main(argv: list[str]) -> int:
     except core.BadOption:
         core.fail("usage: ngctl [-j jail] [-d] [-f file] [-n name] [command ...]", EX_USAGE)
     names = dict(options)
-    if "f" in names or not words:
-        core.fail("ngctl: commands are taken from the command line only", EX_USAGE)
-    # Unambiguous prefixes are enough.
-    found = [verb for verb in SYNOPSIS if verb.startswith(words[0])]
-    verb = words[0] if words[0] in SYNOPSIS else found[0] if len(found) == 1 else ""
-    if not verb:
-        core.fail(f"ngctl: {words[0]}: {'ambiguous' if found else 'unknown'} command", EX_USAGE)
-    if verb == "types":
+    if names.get("f", "-") != "-" or not (words or "f" in names):
+        core.fail("ngctl: commands are taken from the command line and standard input only", EX_USAGE)
+    lines = [line.split() for line in sys.stdin] if "f" in names else [words]
+    commands = [(_verb(line[0]), line[1:]) for line in lines if line and not line[0].startswith("#")]
+    if commands == [("types", [])]:
         _types()
         return 0
     with netgraph.Graph() as graph:
         me = graph.add("socket", names.get("n", f"ngctl{os.getpid()}"), pid=os.getpid())
         try:
-            _VERBS[verb](graph, me, words[1:])
+            for verb, rest in commands:
+                _VERBS[verb](graph, me, [_absolute(word, me) for word in rest])
         finally:
             graph.drop(me)
     wires.carry()
     return 0
+
+
+def _verb(word: str) -> str:
+    """Unambiguous prefixes are enough."""
+    found = [verb for verb in SYNOPSIS if verb.startswith(word)]
+    if word not in SYNOPSIS and len(found) != 1:
+        core.fail(f"ngctl: {word}: {'ambiguous' if found else 'unknown'} command", EX_USAGE)
+    return word if word in SYNOPSIS else found[0]
+
+
+def _absolute(word: str, me: str) -> str:
+    """A path from ngctl's own node, ".:hook", as one from anywhere."""
+    return f"[{me}]{word[1:]}" if word.startswith(".:") else word
 
 
 def _usage(verb: str) -> NoReturn:

@@ -49,12 +49,16 @@ def commands(wanted: Wanted, seen: Seen) -> list[Command]:
     steps += _ports(wanted, found, seen)
     steps += plan_parts.addresses(wanted, found)
     steps += _let_go(wanted, found, seen)
-    steps += plan_parts.make(wanted, seen)
-    steps += [step for name in wanted.outer_members for step in _take(wanted, found, seen, name)]
-    steps += plan_parts.unmake(wanted, seen)
-    if (found.mtu if found else 1500) != wanted.mtu:
-        steps.append(ifconfig.set_mtu(wanted.interface, wanted.mtu))
-    return steps
+    try:
+        steps += plan_parts.make(wanted, seen)
+        steps += [step for name in wanted.outer_members for step in _take(wanted, found, seen, name)]
+        if (found.mtu if found else 1500) != wanted.mtu:
+            steps.append(ifconfig.set_mtu(wanted.interface, wanted.mtu))
+    except Conflict:
+        # Its guests have each other all the same; and what it lets go of, another switch may wait for.
+        if not steps:
+            raise
+    return [*steps, *plan_parts.unmake(wanted, seen)]
 
 
 def _adopted(wanted: Wanted, seen: Seen) -> list[Command]:
