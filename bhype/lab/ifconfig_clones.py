@@ -44,7 +44,7 @@ def create(run: Run) -> None:
     kind = "vlan" if dotted else wanted.rstrip("ab") if wanted.startswith("epair") else wanted
     kind = kind.rstrip("0123456789")
     unit = "" if dotted else wanted[len(kind) :].rstrip("ab" if kind == "epair" else "")
-    side = wanted[-1] if kind == "epair" and unit and wanted[-1] in "ab" else ""
+    side = "b" if kind == "epair" and wanted.endswith("b") else ""
     if kind not in CLONERS or (unit.startswith("0") and unit != "0") or (unit and int(unit) > 32767) or side:
         raise Trouble(f"ifconfig: SIOCIFCREATE2 ({wanted}): {INVALID}")
     taken = {each["device"] for each in run.interfaces.values()} | set(run.interfaces)

@@ -6,8 +6,10 @@ The state "netgraph" has ``next`` (the next ID) and ``nodes``::
 
 An ether node stands for each Ethernet interface once ng_ether(4) is loaded, under the interface's name; it is in the
 state only while something hangs at it. An eiface node is an interface of its own (``ngeth0``), which ifconfig(8) shows.
-Sources: netgraph(4), ng_ether(4), ng_eiface(4), ng_bridge(4), ng_pipe(4), sys/netgraph/ng_base.c (errors). No frame
-moves here: `interfaces_behind` tells qemu.py which bridge a tap reaches, and rates are noted but not kept.
+Sources: netgraph(4), ng_ether(4), ng_eiface(4), ng_bridge(4), ng_pipe(4), sys/netgraph/ng_base.c (errors).
+
+With wires on bridges and rates are real ones (`wires_graph`). Otherwise no frame moves: `interfaces_behind` tells
+qemu.py which bridge a tap reaches, and rates are noted but not kept.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ HOOKS = {
     "hub": ("*",),
 }
 MODULE = {name: f"ng_{name}" for name in HOOKS}
-_NG_ETHER = ("em", "tap", "vmnet", "bridge")
+_NG_ETHER = ("em", "tap", "vmnet", "bridge", "vlan", "lagg", "epair", "vxlan")
 
 
 class Refused(Exception):

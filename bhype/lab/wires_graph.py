@@ -8,6 +8,8 @@ directions leave by a device whose rate can be set.
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -122,7 +124,7 @@ class _Graph:
         kind = node["type"]
         if kind in _BRIDGES:
             return self.plan.lab[f"g{number}"]
-        if kind == "socket" and node.get("pid"):
+        if kind == "socket" and os.path.exists(f"/proc/{node['pid']}"):
             key = f"s{number}"
             return self.plan.lab.get(key) or self.plan.link(
                 key, socket_tap(number), ["tuntap", "mode", "tap"]

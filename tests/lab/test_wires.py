@@ -113,6 +113,89 @@ def test_a_change_that_was_broken_off_is_made_up_for(wired):
     assert addresses(wired, "bridge0") == ["10.7.0.1/24"]
 
 
+def reached_from_outside(lab, address, seconds=5):
+    return lab.outside("busybox", "ping", "-c", "1", "-W", str(seconds), address).returncode == 0
+
+
+def test_a_netgraph_switch_leads_from_the_uplink_to_its_interface(wired):
+    """As the panel makes it: the uplink by its lower and upper hooks, the host's own end an eiface."""
+    wired.ok("kldload", "ng_ether", "ng_bridge", "ng_eiface")
+    for words in (
+        "mkpeer em0: bridge lower link1", "name em0:lower sw-n", "msg sw-n: setpersistent",
+        "connect sw-n: em0: link2 upper", "mkpeer sw-n: eiface link0 ether",
+    ):  # fmt: skip
+        wired.ok("ngctl", *words.split())
+    wired.ok("ifconfig", "ngeth0", "name", "sw-n")
+    wired.ok("ifconfig", "sw-n", "inet", "192.0.2.50/24")
+    wired.ok("ifconfig", "em0", "inet", "192.0.2.10", "-alias")
+    assert reached_from_outside(wired, "192.0.2.50")
+    # Without its upper hook the host hears nothing by the uplink itself, and the switch goes on.
+    wired.ok("ifconfig", "em0", "inet", "192.0.2.10/24")
+    wired.ok("ifconfig", "sw-n", "inet", "192.0.2.50", "-alias")
+    assert reached_from_outside(wired, "192.0.2.10")
+    wired.ok("ngctl", "rmhook", "sw-n:", "link2")
+    assert not reached_from_outside(wired, "192.0.2.10", 1)
+
+
+def test_each_vlan_of_an_uplink_is_a_network_of_its_own(wired):
+    for tag in ("100", "200"):
+        wired.ok("ifconfig", f"em0.{tag}", "create", "up")
+        wired.outside("ip", "addr", "add", f"10.{tag}.0.2/24", "dev", f"vlan{tag}", check=True)
+    wired.ok("ifconfig", "bridge0", "create", "addm", "em0.100", "up")
+    wired.ok("ifconfig", "bridge0", "inet", "10.100.0.1/24")
+    assert reached_from_outside(wired, "10.100.0.1")
+    wired.ok("ifconfig", "bridge0", "deletem", "em0.100", "addm", "em0.200")
+    assert not reached_from_outside(wired, "10.100.0.1", 1)
+
+
+def test_a_tunnel_reaches_its_other_end(wired):
+    words = ("vxlanid", "42", "vxlanlocal", "192.0.2.10", "vxlanremote", "192.0.2.1", "up")
+    wired.ok("ifconfig", "vxlan42", "create", *words)
+    wired.ok("ifconfig", "vxlan42", "inet", "10.42.0.1/24")
+    other = "ip link add vx type vxlan id 42 local 192.0.2.1 remote 192.0.2.10 dstport 4789"
+    for line in (other, "ip addr add 10.42.0.2/24 dev vx", "ip link set vx up"):
+        wired.outside(*line.split(), check=True)
+    assert reached_from_outside(wired, "10.42.0.1")
+
+
+@contextlib.contextmanager
+def wired_lab(**options):
+    lab = make_lab(**options)
+    try:
+        lab.wire()
+        yield lab
+    finally:
+        drop_lab(lab)
+
+
+def test_ports_are_in_their_vlans_on_15():
+    with wired_lab(nics=2, release="15.0") as lab:
+        for pair, address in (("epair0", "10.10.0.1/24"), ("epair1", "10.20.0.1/24")):
+            lab.ok("ifconfig", f"{pair}a", "create", "up")
+            lab.ok("ifconfig", f"{pair}b", "inet", address)
+        lab.ok("ifconfig", "em1", "up")
+        members = ("addm", "epair0a", "untagged", "10", "addm", "epair1a", "untagged", "20")
+        words = ("vlanfilter", "defuntagged", "1", *members, "addm", "em1", "tagged", "10,20", "up")
+        lab.ok("ifconfig", "bridge0", "create", *words)
+        for tag in ("10", "20"):
+            lab.outside("ip", "addr", "add", f"10.{tag}.0.2/24", "dev", f"vlan{tag}", check=True)
+            assert reached_from_outside(lab, f"10.{tag}.0.1")
+        lab.ok("ifconfig", "bridge0", "ifuntagged", "epair1a", "10")
+        assert not reached_from_outside(lab, "10.20.0.1", 1)
+
+
+def test_an_aggregation_goes_on_while_one_port_is_up():
+    with wired_lab(nics=3) as lab:
+        lab.ok("ifconfig", "em1", "up")
+        lab.ok(
+            "ifconfig", "lagg0", "create", "laggproto", "failover", "laggport", "em1", "laggport", "em2", "up"
+        )
+        lab.ok("ifconfig", "lagg0", "inet", "198.51.100.10/24")
+        assert reached_from_outside(lab, "198.51.100.10")
+        lab.ok("ifconfig", "em1", "down")
+        assert not reached_from_outside(lab, "198.51.100.10", 1)
+
+
 def gone(pid):
     deadline = time.monotonic() + 10
     while bhyve_state.ticks(pid) is not None and time.monotonic() < deadline:
