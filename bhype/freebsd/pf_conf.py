@@ -108,7 +108,7 @@ def missing(text: str) -> list[Insertion]:
     return [Insertion(line, place) for line, place in zip(NEEDED, places, strict=True) if line not in there]
 
 
-def insert(text: str, comment: str = "bHype asks these for its networks.") -> str:
+def insert(text: str, comment: str = "Anchors of bHype, for the networks of its guests.") -> str:
     """The file with the missing lines in their places; as it is when none is missing. Raises Unreadable."""
     wanted = missing(text)
     if not wanted:

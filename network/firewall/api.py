@@ -88,7 +88,7 @@ class PacketIn(Schema):
 
 
 class AnswerOut(Schema):
-    """One pair of addresses; rules: "in force" or "draft"."""
+    """One pair of addresses; rules: who says it, "In force", "Draft" or "In force and draft"."""
 
     rules: str
     source: str

@@ -68,9 +68,12 @@ class Answer:
 
 
 def both(host: Host, chosen: dict[str, Any]) -> list[tuple[str, list[Answer]]]:
-    """What the rules in force say, and what the draft does."""
+    """What the rules in force say, and what the draft does where it says anything else."""
     now, (_, applied) = pages.world_now(host), pages.in_force(host)
-    return [("In force", ask(chosen, applied, now)), ("Draft", ask(chosen, document.of(host), now))]
+    said, drafted = ask(chosen, applied, now), ask(chosen, document.of(host), now)
+    if [one.verdict.passes for one in said] == [one.verdict.passes for one in drafted]:
+        return [("In force and draft", said)]
+    return [("In force", said), ("Draft", drafted)]
 
 
 def ask(chosen: dict[str, Any], wanted: Document, world: World) -> list[Answer]:
