@@ -65,12 +65,10 @@ def kill(call: Call) -> None:
         if len(rest) != 1:
             core.fail("pfctl: no label specified" if kind == "label" else f"pfctl: no {kind} specified", 1)
         if kind == "label":
-            rules = {
-                number
-                for anchor in core.peek("pf").get("anchors", {}).values()
-                for number, text in anchor.get("filter", ())
-                if f'label "{rest[0]}"' in text
-            }
+            from bhype.lab.pf.nft import short
+
+            labels = core.peek("pf").get("labels", {})
+            rules = {short(int(number)) for number, found in labels.items() if rest[0] in found}
             count = live.forget(lambda state: state.rule in rules)
         else:
             count = live.forget(lambda state: f"{state.number:x}" == rest[0].partition("/")[0].lstrip("0"))

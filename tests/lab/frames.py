@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import select
@@ -116,7 +117,11 @@ class Cables:
         os.write(self.handles[name], frame.ljust(60, b"\0"))
 
     def send(self, name: str, packet: Packet, to: str) -> None:
-        """Send from the end ``name`` to the MAC address ``to``."""
+        """Send from the end ``name`` to the MAC address ``to``; what came before is forgotten."""
+        for handle in self.handles.values():
+            with contextlib.suppress(BlockingIOError):
+                while os.read(handle, 4096):
+                    pass
         kind = b"\x86\xdd" if ":" in packet.source else b"\x08\x00"
         self._write(name, to, packet_bytes(packet), kind)
 

@@ -187,6 +187,25 @@ def test_rules_count_and_states_are_shown_and_killed(net):
     assert (expected.passes, came) == (False, None)
 
 
+def test_states_are_killed_by_the_label_of_their_rule(net):
+    lab, cables = net
+    load(lab, 'block\npass in on { sw-nat tap1 } proto udp label "a"\npass out label "b"\n')
+    packets = [(udp("10.77.0.5", "198.18.0.5", 5), "em0"), (udp("10.77.0.5", "10.77.0.6", 6), "tap2")]
+    pf = model(lab)
+    for packet, _ in packets:
+        assert compare(lab, cables, pf, packet, "tap1")[0].passes
+    load(lab, 'block\npass in on { sw-nat tap1 } proto udp label "a"\nblock out label "b"\n')
+    for packet, leaves in packets:  # their states outlive the rule
+        cables.send("tap1", packet, cables.own["sw-nat"] if leaves == "em0" else GUESTS["tap2"])
+        assert cables.arrives(leaves, packet, patience=3)
+    assert lab("pfctl", "-k", "label", "-k", "b").err == "killed 1 states\n"
+    assert not compare(lab, cables, model(lab), packets[0][0], "tap1")[0].passes
+    assert lab("pfctl", "-k", "10.77.0.5").err.startswith("killed ")
+    for packet, _ in packets:
+        assert not compare(lab, cables, model(lab), packet, "tap1")[0].passes
+    assert lab("pfctl", "-F", "states").err.endswith(" states cleared\n")
+
+
 def test_a_table_is_changed_without_a_load(net):
     lab, cables = net
     load(lab, 'anchor "bhype/*"\n')

@@ -3,6 +3,7 @@
     {"enabled", "since", "serial", "options": {as parser's},
      "anchors": {PATH: {"scrub"|"nat"|"binat"|"rdr"|"filter": [[id, text]...], "ether": [...]}},     "" is the main one
      "tables": {PATH: {NAME: {"persist", "const", "counters", "active", "addresses": [as "!10.0.0.0/8"], "since"}}},
+     "labels": {id: [label...]}, of old rules too, which states may still be of,
      "counts": {id: [packets in, bytes in, packets out, bytes out, states made, states now, evaluations]}}
 
 A rule lies there as pfctl prints it, and is read again from that. ``id`` is a rule's own and never used twice. A load
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     State = dict[str, Any]
 
+_OLD_LABELS = 1000
 SECTIONS = ("scrub", "nat", "binat", "rdr", "filter")
 
 
@@ -66,6 +68,7 @@ def fresh(data: State) -> State:
     data.setdefault("anchors", {"": {}})
     data.setdefault("tables", {})
     data.setdefault("counts", {})
+    data.setdefault("labels", {})
     return data
 
 
@@ -85,6 +88,9 @@ def _put(data: State, path: str, ruleset: Ruleset, sections: tuple[str, ...]) ->
             old = {text: number for number, text in anchor.get(section, ())} if keeps else {}
             lines = [show.text(rule, escape=True) for rule in getattr(ruleset, section)]
             anchor[section] = [[old.pop(line, 0) or _serial(data), line] for line in lines]
+            for rule, (number, _) in zip(getattr(ruleset, section), anchor[section], strict=True):
+                if rule.labels:
+                    data["labels"][str(number)] = list(rule.labels)
     if "ether" in sections:
         anchor["ether"] = [[_serial(data), show.ether(rule)] for rule in ruleset.ether]
     for name, table in ruleset.tables.items():
@@ -123,6 +129,8 @@ def tidy(data: State) -> None:
         if path and not words[path] and not data["anchors"][path].get("ether") and path not in data["tables"]:
             del data["anchors"][path]
     data["counts"] = {number: counts for number, counts in data["counts"].items() if number in numbers}
+    for number in [each for each in data["labels"] if each not in numbers][:-_OLD_LABELS]:
+        del data["labels"][number]
 
 
 def unique(addresses: Any) -> list[str]:

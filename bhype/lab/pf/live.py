@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bhype.lab import core, wires
 
@@ -113,11 +113,12 @@ def read(data: dict[str, Any]) -> None:
     """Add what rules have counted on the wires to ``data["counts"]``, and how many states they have now."""
     if wires.namespace() is None:
         return
+    from bhype.lab.pf.nft import short
+
     _add(data["counts"], _counters())
-    for state in states():
-        for number, counts in data["counts"].items():
-            if state.rule and int(number) % 0xFFFE == state.rule % 0xFFFE:
-                counts[5] += 1
+    now = [state.rule for state in states()]
+    for number, counts in data["counts"].items():
+        counts[5] = now.count(short(int(number)))
 
 
 def _counters() -> list[dict[str, Any]]:
@@ -233,6 +234,7 @@ def _bridged() -> Iterator[Live]:
     done = wires.run(["nft", "-j", "list", "table", "bridge", "pf"])
     if done.returncode:
         return
+    blame = _blamer()
     for each in json.loads(done.stdout)["nftables"]:
         found = each.get("set", {})
         name = found.get("name", "")
@@ -247,7 +249,32 @@ def _bridged() -> Iterator[Live]:
             else:
                 protocol, ports = parts[2], (_port(parts[3]), _port(parts[4]))
             number = hash_of(" ".join(handle))
-            yield Live(number, protocol, direction, parts[0], ports[0], parts[1], ports[1], handle=handle)
+            made = Live(number, protocol, direction, parts[0], ports[0], parts[1], ports[1], handle=handle)
+            yield replace(made, rule=blame(made))
+
+
+def _blamer() -> Callable[[Live], int]:
+    """Finds the rule that made a state of a bridge, which keeps none: the one that would make it now."""
+    from bhype.lab.pf import kernel, nft
+    from bhype.lab.pf.model import Packet
+
+    data = kernel.fresh(core.peek("pf"))
+    pf = kernel.filter_of(data)
+    bridges = [name for name, each in pf.world.interfaces.items() if each.members]
+    ports = [name for bridge in bridges for name in pf.world.interfaces[bridge].members]
+
+    def blame(state: Live) -> int:
+        icmp = (128 if state.protocol == "icmpv6" else 8, 0)
+        name = {"icmpv6": "icmp6"}.get(state.protocol, state.protocol)
+        ends = (state.source, state.target, state.source_port, state.target_port)
+        for interface in (*bridges, *ports):
+            pf.states.clear()
+            found = pf.test(Packet(interface, state.direction, name, *ends, icmp=icmp))
+            if found.passes and found.rule and found.rule.keep:
+                return nft.short(kernel.numbers(data, found.anchor, "filter")[found.number])
+        return 0
+
+    return blame
 
 
 def _port(value: int | str) -> int:

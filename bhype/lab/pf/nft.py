@@ -152,7 +152,7 @@ class _Table:
         cases = []
         for number in numbers:
             self.chains.setdefault(f"hit_{place.name}_{number}", [self._count(number, place)])
-            cases.append(f"{_short(number) << shift:#x} : jump hit_{place.name}_{number}")
+            cases.append(f"{short(number) << shift:#x} : jump hit_{place.name}_{number}")
         lines = [f"ct mark & {mask} vmap {{ {', '.join(dict.fromkeys(cases))} }}"] if cases else []
         self.chains[f"{place.name}_{what}"] = [*lines, "accept"]
 
@@ -239,7 +239,7 @@ class _Table:
                 lines += [f"{condition} {self._log(place, anchor, number, rule)}"] * (rule.log is not None)
             else:
                 self._action(place, anchor, number, rule)
-                mark = _short(number) | (QUICK if rule.quick else 0)
+                mark = short(number) | (QUICK if rule.quick else 0)
                 lines.append(f"{condition} meta mark set {mark:#x}{' return' * rule.quick}")
         return lines
 
@@ -271,7 +271,7 @@ class _Table:
 
     def _remember(self, place: Place, number: int) -> list[str]:
         if not place.is_bridged:
-            return [_mark(place, _short(number))]
+            return [_mark(place, short(number))]
         way = place.direction
         return [
             f"meta l4proto {{ tcp, udp }} update @{way}4 {{ ip saddr . ip daddr . meta l4proto . {_PORTS[0]} }}",
@@ -284,7 +284,7 @@ class _Table:
         cases = []
         for name in self.chains:
             if name.startswith(f"act_{place.name}_"):
-                number = _short(int(name.rpartition("_")[2]))
+                number = short(int(name.rpartition("_")[2]))
                 target = f"{verb} {self.prefix}{name}"
                 cases += [f"{number:#x} : {target}", f"{number | QUICK:#x} : {target}"]
         return [f"meta mark vmap {{ {', '.join(cases)} }}"] if cases else []
@@ -349,7 +349,7 @@ class _Table:
         if rule.action.startswith("no "):
             return [f"{condition} accept" for condition in self.conditions(rule, anchor, place)]
         assert rule.pool
-        passes = f"{_mark(place, _short(number))} " if rule.passes else ""
+        passes = f"{_mark(place, short(number))} " if rule.passes else ""
         count = f"{self._count(number, place)} {self._named(f's{number}')} {passes}"
         if rule.action == "binat" and place.direction == "in":
             turned = self._binat_in(rule)
@@ -519,7 +519,7 @@ def networks(entries: Iterable[str]) -> list[Network]:
     ]
 
 
-def _short(number: int) -> int:
+def short(number: int) -> int:
     """A rule's number in 16 bits, neither 0 nor DEFAULT."""
     return (number - 1) % (DEFAULT - 1) + 1
 
