@@ -48,6 +48,9 @@ DEBIAN_RUN = {
     "zstd": "disk images that are packed with zstd",
     "gpgv": "checking who has signed an image",
     "swtpm": "TPMs of virtual machines",
+    "iproute2": "networks of the lab: without it no frame leaves a guest",
+    "nftables": "rules of the firewall that the lab's frames meet",
+    "dnsmasq-base": "DHCP and names on switches",
     "wireguard-go": "meshes of hosts: without it the lab's tunnels carry nothing",
     "libpam-modules": "sign-in with system passwords",
     "ipxe": "the iPXE boot medium",
@@ -61,6 +64,8 @@ DEBIAN_RUN = {
 DEBIAN_TEST = {
     "postgresql": "the tests on PostgreSQL",
     "chromium": "the browser tests",
+    "busybox-static": "the tests of networks: clients of DHCP and of names",
+    "isc-dhcp-client": "the tests of networks: a client of DHCP",
     "bmake": "the test that the Makefile works with bmake",
     "make": "make",
     "git": "the test of a fresh clone",
@@ -198,6 +203,18 @@ def make_lab(*size: str) -> None:
         call(VENV / "bin" / "python", "-m", "bhype.lab", "create", STATE / "lab", *size, cwd=BASE_DIR)
 
 
+def wire_lab() -> None:
+    """Let the lab's frames move, in network namespaces of its own; where nobody may have such, say what that costs."""
+    if ON_FREEBSD:
+        return
+    wires = [VENV / "bin" / "python", "-m", "bhype.lab", "wires", STATE / "lab", "on"]
+    done = subprocess.run(wires, cwd=BASE_DIR, check=False, capture_output=True, text=True)
+    if done.returncode:
+        say(
+            f"{done.stderr.strip()} Guests of one switch are joined by sockets; DHCP, NAT and rules have no effect."
+        )
+
+
 INSTALLER = Path("/usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64")
 GRUB_MENUS = {
     "debian-12-installer": (
@@ -283,6 +300,7 @@ def main(words: list[str]) -> None:
         setup_run(*(server if verb == "demo" else []))
         if verb == "demo":
             manage("demo")
+        wire_lab()
         replace_by("-m", "bhype.appliance")
     elif verb == "setup":
         setup_run()
