@@ -30,7 +30,8 @@ def wrong() -> list[str]:
 
 
 def said(task: Task) -> str:
-    return "\n".join(task.lines.values_list("text", flat=True))
+    """The commands that it ran."""
+    return "\n".join(task.lines.filter(kind="command").values_list("text", flat=True))
 
 
 def test_a_fresh_host_is_mended_in_one_step(fresh):
