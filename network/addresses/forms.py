@@ -26,9 +26,7 @@ def _line(length: int, label: str, help_text: str = "", **more: Any) -> forms.Ch
 class PoolForm(forms.Form):
     """A range of a switch. ``save`` returns None when it cannot be: the reason then stands in the form."""
 
-    purpose = forms.ChoiceField(
-        choices=AddressPool.Purpose.choices, label="Its addresses are", widget=forms.RadioSelect
-    )
+    purpose = forms.ChoiceField(choices=AddressPool.Purpose.choices, label="Its addresses are")
     first = _line(45, "First address")
     last = _line(45, "Last address", "Both ends belong to the pool.")
     note = _line(200, "Note", required=False)

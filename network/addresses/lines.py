@@ -18,7 +18,7 @@ from .ranges import Address, Span
 # How an address came to be somebody's, the surest first.
 HOST, TOLD, LEASED, SEEN = "host", "guest", "leased", "seen"
 WORDS = {
-    HOST: "The host itself",
+    HOST: "The host's own",
     Allocation.Kind.LEASE.value: "Static lease",
     Allocation.Kind.STATIC.value: "Set in the guest",
     Allocation.Kind.RESERVED.value: "Reserved",
@@ -62,7 +62,7 @@ class Line:
             return self.guest.name
         if self.allocation is not None and self.allocation.port:
             return "a port that is not plugged in"
-        return self.name or (WORDS[HOST] if HOST in self.how else "")
+        return self.name or ("this host" if HOST in self.how else "")
 
     @property
     def is_stale(self) -> bool:
