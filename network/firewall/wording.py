@@ -78,9 +78,11 @@ class Naming:
         icon = "container" if kind == "jail" else "device-desktop"
         if guest is not None:
             return Named(guest.name, icon, guest.url)
+        what = {"vm": "VM"}.get(kind, kind)
         if endpoint in self.hidden:
-            return Named(f"another {kind.upper() if kind == 'vm' else kind}", icon)
-        return Named(f"a {kind.upper() if kind == 'vm' else kind} that is gone", icon, is_gone=True)
+            return Named(f"another {what}", icon)
+        # The registry of guests tells of those with ports.
+        return Named(f"a {what} that is gone or has no network port", icon, is_gone=True)
 
     def ports(self, text: str) -> str:
         """Ports with the names of aliases: "22, web"."""
