@@ -25,7 +25,8 @@ _FLAGS = "FSRP.UEW"
 def follow(options: dict[str, str], deltas: int, words: list[str]) -> int:
     """Print what is logged, until somebody ends the program or ``-c`` lines were told.
 
-    deltas: how many "t" there were: 3 tell the time since the line before. words: a filter, taken for none.
+    deltas: how many "t" there were: 2 tell seconds since 1970, 3 those since the line before.
+    words: a filter, taken for none.
     """
     del words
     core.warn(
@@ -43,11 +44,7 @@ def follow(options: dict[str, str], deltas: int, words: list[str]) -> int:
     last = 0.0
     for told, (prefix, devices, packet) in enumerate(_packets(), 1):
         now = time.time()
-        stamp = ""
-        if deltas == 3:
-            stamp = f" {_clock(now - last if last else 0.0)} "
-        elif deltas != 1:
-            stamp = f"{time.strftime('%H:%M:%S', time.localtime(now))}.{int(now % 1 * 1e6):06d} "
+        stamp = _stamp(deltas, now, last)
         last = now
         line = describe(prefix, [_name(each) for each in devices], packet, linked="e" in options)
         sys.stdout.write(f"{stamp}{line}\n")
@@ -67,6 +64,18 @@ def _packets() -> Iterator[tuple[str, tuple[int, ...], bytes]]:
             if error.errno != 16:  # EBUSY: another tcpdump reads; FreeBSD would let both
                 raise
             time.sleep(0.1)
+
+
+def _stamp(deltas: int, now: float, last: float) -> str:
+    match deltas:
+        case 1:
+            return ""
+        case 2:
+            return f"{now:.6f} "
+        case 3:
+            return f" {_clock(now - last if last else 0.0)} "
+    day = "%Y-%m-%d " * (deltas == 4)
+    return f"{time.strftime(f'{day}%H:%M:%S', time.localtime(now))}.{int(now % 1 * 1e6):06d} "
 
 
 def _clock(seconds: float) -> str:
