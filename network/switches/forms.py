@@ -100,6 +100,7 @@ class SwitchForm(forms.Form):
     ) -> None:  # fmt: skip
         """kind, adopted: of a new one, as its form begins."""
         kinds = {*Switch.Kind.values}
+        kind = str(data.get("kind", "")) if data is not None else kind
         new = Switch(host=host, kind=kind if kind in kinds else Switch.Kind.NAT, adopted=adopted, mtu=0)
         self.row, self.host, self.is_new = switch or new, host, switch is None
         if switch is None and not adopted:

@@ -74,11 +74,8 @@ def members(wanted: Wanted, seen: Seen) -> list[str]:
     if wanted.technology == NETGRAPH:
         return [hook.peer for hook in seen.hooks.get(wanted.interface, ()) if hook.name != plan_netgraph.HOST]
     if wanted.technology == VALE:
-        return [
-            name
-            for vale, _, name in (port.partition(":") for port in seen.vale_ports or ())
-            if vale == wanted.vale
-        ]
+        pairs = (port.partition(":") for port in seen.vale_ports or ())
+        return [name for vale, _, name in pairs if vale == wanted.vale and not name.endswith("^")]
     found = seen.get(wanted.interface)
     return list(found.members) if found is not None else []
 

@@ -253,7 +253,8 @@ def test_a_netgraph_switch_whose_node_was_ended_comes_back(ready):
 def test_a_vale_switch_has_its_uplink_and_lets_it_go(em1):
     row = make(technology="vale", uplink="em1")
     assert ensure(em1) == ""
-    assert em1.host.query(valectl.ports()) == (f"vale{row.pk}:em1",)
+    # With the host's end of it.
+    assert em1.host.query(valectl.ports()) == (f"vale{row.pk}:em1", f"vale{row.pk}:em1^")
     Switch.objects.filter(pk=row.pk).update(is_deleting=True)
     assert ensure(em1) == "" and em1.host.query(valectl.ports()) == ()
 
