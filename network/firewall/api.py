@@ -20,7 +20,7 @@ from network.models import Rule, Switch
 
 from . import order, pages, tester, views
 from .forms import COLUMNS, PolicyForm, RuleForm
-from .wording import ADDRESS, Naming, naming
+from .wording import ADDRESS, Naming, endpoints_of, naming
 
 router = Router()
 
@@ -168,7 +168,8 @@ def _find(request: HttpRequest, pk: int, right: str = "network.change") -> Rule:
 def list_rules(request: HttpRequest, subject: str = "") -> list[dict[str, Any]]:
     """subject: only those about this one."""
     user, host = require(request), Host.objects.this()
-    lines, names = pages.rules(host, user, [subject] if subject else None)
+    lines = pages.lists(host, user, [subject] if subject else None, ()).rules
+    names = naming(host, endpoints_of(line.row for line in lines), user)
     return [_out(line.row, line.place, names) for line in lines]
 
 

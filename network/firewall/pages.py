@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from .world import World
 CHANGE = "firewall"
 SECONDS = 60
 # To read and to click: not less, and nobody waits longer.
-SHORTEST, LONGEST = 15, 600
+SHORTEST, LONGEST = 10, 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,34 +96,42 @@ def draft(host: Host, user: User, address: str) -> Draft:
     )
 
 
-def rules(host: Host, user: User, subjects: Iterable[str] | None = None) -> tuple[list[Line], Naming]:
-    """The rules of a host in their order, or those about some subjects, as one person may read them."""
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """The rules and the forwards of a page. subjects: those that have rules, by name."""
+
+    rules: list[Line]
+    forwards: list[Line]
+    subjects: list[tuple[str, str]]
+    state: Firewall
+
+
+def lists(
+    host: Host, user: User, about: Iterable[str] | None = None, to: Iterable[str] | None = None
+) -> Lists:
+    """What people wrote, in its order and as one person may read it; constant in queries.
+
+    about: only the rules with these subjects; to: only the forwards to these guests.
+    """
     every = list(Rule.objects.filter(host=host))
-    wanted = None if subjects is None else set(subjects)
+    wanted, guests = None if about is None else set(about), None if to is None else set(to)
     mine = [(place, row) for place, row in enumerate(every, 1) if wanted is None or row.subject in wanted]
-    names = naming(host, endpoints_of(row for _, row in mine), user)
-    notes = state(host).notes
-    lines = [
-        Line(row, names.way(row), names.name(row.subject), place, str(notes.get(f"rule:{row.pk}", "")))
-        for place, row in mine
-    ]
-    return lines, names
+    leading = [row for row in Forward.objects.filter(host=host) if guests is None or row.subject in guests]
+    subjects = {row.subject for row in every} if wanted is None or len(wanted) == 1 else set()
+    names = naming(host, subjects | endpoints_of([*(row for _, row in mine), *leading]), user)
+    known = state(host)
+
+    def line(row: Any, text: str, kind: str, place: int = 0) -> Line:
+        return Line(row, text, names.name(row.subject), place, str(known.notes.get(f"{kind}:{row.pk}", "")))
+
+    return Lists(
+        [line(row, names.way(row), "rule", place) for place, row in mine],
+        [line(row, names.forward(row), "forward") for row in leading],
+        sorted(((word, names.name(word).label) for word in subjects), key=lambda pair: pair[1]),
+        known,
+    )
 
 
-def forwards(host: Host, user: User, subjects: Sequence[str] | None = None) -> list[Line]:
+def forwards(host: Host, user: User, subjects: Iterable[str] | None = None) -> list[Line]:
     """The forwards of a host, or those to some guests."""
-    rows = Forward.objects.filter(host=host)
-    if subjects is not None:
-        rows = rows.filter(subject__in=subjects)
-    found = list(rows)
-    names = naming(host, endpoints_of(found), user)
-    notes = state(host).notes
-    return [
-        Line(row, names.forward(row), names.name(row.subject), 0, str(notes.get(f"forward:{row.pk}", "")))
-        for row in found
-    ]
-
-
-def subjects_in_use(host: Host) -> list[str]:
-    """The subjects that have rules, for the filter."""
-    return sorted(set(Rule.objects.filter(host=host).values_list("subject", flat=True)))
+    return lists(host, user, (), subjects).forwards

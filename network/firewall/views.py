@@ -32,14 +32,11 @@ def changed(*topics: str) -> None:
 def index(request: HttpRequest) -> HttpResponse:
     """The host's rules in their order, and its forwards."""
     host, user, subject = Host.objects.this(), signed_in(request), request.GET.get("subject", "")[:80]
-    lines, _ = pages.rules(host, user, [subject] if subject else None)
-    words = pages.subjects_in_use(host)
-    names = naming(host, words, user)
+    found = pages.lists(host, user, [subject] if subject else None)
     context = {
-        "tab": "firewall", "lines": lines, "subject": subject, "forwards": pages.forwards(host, user),
-        "subjects": [(word, names.name(word).label) for word in words],
-        "may_change": user.can("network.change"), "back": request.get_full_path(), "state": pages.state(host),
-        "nat": Switch.objects.filter(host=host, kind=Switch.Kind.NAT).first(),
+        "tab": "firewall", "lines": found.rules, "subject": subject, "forwards": found.forwards,
+        "subjects": found.subjects, "may_change": user.can("network.change"), "back": request.get_full_path(),
+        "state": found.state, "nat": Switch.objects.filter(host=host, kind=Switch.Kind.NAT).first(),
     }  # fmt: skip
     return render(request, "network/firewall/index.html", context)
 
@@ -177,7 +174,7 @@ def switch_rules(request: HttpRequest, switch: Switch) -> HttpResponse:
     found = guests.find(host_id=switch.host_id, switches=[switch.pk])
     words = {f"switch:{switch.uuid}", *(guest.endpoint for guest in found)}
     words |= {f"tag:{tag}" for guest in found for tag in guest.tags}
-    lines, _ = pages.rules(switch.host, signed_in(request), words)
+    lines = pages.lists(switch.host, signed_in(request), words, ()).rules
     context = section(request, switch, "rules") | {
         "lines": lines, "policy": PolicyForm(instance=switch), "own": f"switch:{switch.uuid}",
         "back": request.get_full_path(),
