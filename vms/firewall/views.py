@@ -17,12 +17,11 @@ def index(request: HttpRequest, vm: VM) -> HttpResponse:
     """Whoever owns the VM reads them; they are changed by those who may change the network."""
     user = signed_in(request)
     loaded = pages.with_hardware(VM.objects.all()).get(pk=vm.pk)
-    lines, _ = firewall.rules(loaded.host, user, subjects(loaded))
+    found = firewall.lists(loaded.host, user, subjects(loaded), [endpoint(loaded)])
     context = {
-        "row": pages.row_of(loaded, user), "vm": loaded, "tab": "firewall", "lines": lines,
-        "forwards": firewall.forwards(loaded.host, user, [endpoint(loaded)]), "own": endpoint(loaded),
+        "row": pages.row_of(loaded, user), "vm": loaded, "tab": "firewall", "lines": found.rules,
+        "forwards": found.forwards, "own": endpoint(loaded),
         "may_change": user.can("network.change"), "may_see": user.can("network.view"), "back": request.get_full_path(),
-        "names": [str(nic.switch) for nic in loaded.nics.all() if nic.switch is not None],
     }  # fmt: skip
     return render(request, "vms/firewall.html", context)
 

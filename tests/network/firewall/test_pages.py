@@ -365,7 +365,7 @@ def test_the_list_asks_the_same_number_of_questions_for_many(
         )
         rule(host, f"vm:{other.uuid}", peer=web1)
     client.get("/network/firewall/")
-    with django_assert_max_num_queries(20):
+    with django_assert_max_num_queries(16):
         client.get("/network/firewall/")
     with django_assert_max_num_queries(40):
         client.get("/network/firewall/draft/")
