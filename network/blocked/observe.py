@@ -77,7 +77,9 @@ def keep(host: Host, packets: list[Packet], loaded: dict[str, list[str]], now: d
 
 
 def _row(host: Host, packet: Packet, loaded: dict[str, list[str]], now: datetime) -> BlockedPacket:
-    lines = loaded.get(packet.anchor, [])
+    # Only the last part of an anchor's name is logged, 15 characters of it: S:sys/netpfil/pf/if_pflog.c.
+    last = packet.anchor.rpartition("/")[2]
+    lines = next((each for anchor, each in loaded.items() if anchor.rpartition("/")[2][:15] == last), [])
     found = _LABEL.search(lines[packet.number]) if packet.number < len(lines) else None
     columns: dict[str, Any] = {
         "action": packet.action[:6], "direction": packet.direction, "interface": packet.interface,
