@@ -12,6 +12,7 @@ from bhype.freebsd import ps
 from bhype.hosts.models import Host
 from bhype.tasks import OperationFailed, Refused, Run, ask, operation
 from bhype.tasks.models import Task
+from network.firewall import ready as firewall
 from network.switches import ready as network
 from vms import plan
 from vms.keys import locking
@@ -41,6 +42,8 @@ def autostart(run: Run, _params: Nothing) -> None:
     and for its delay. One that fails holds up no other."""
     if problem := network.make(run):
         run.log(f"The switches are not all as they should be: {problem}")
+    if problem := firewall.make(run):
+        run.log(f"The packet filter does not have its rules: {problem}")
     on = {process.vm for process in run.host.query(ps.processes())}
     wanted = VM.objects.filter(host=Host.objects.this(), autostart=True)
     busy = (State.CREATING, State.DELETING)

@@ -130,6 +130,9 @@ def test_after_a_boot_confirmed_rules_are_loaded_before_anything_else(filtered):
     assert Task.objects.filter(operation="network.ensure_firewall").exists()
     filtered.lab.run_tasks()
     assert filtered.rules() == before
+    filtered.pfctl("-a", "bhype/rules", "-F", "all")
+    assert filtered.do("vms.autostart").status == "succeeded"
+    assert filtered.rules() == before
 
 
 def test_what_was_loaded_is_only_believed_when_it_can_be_read(tmp_path):
