@@ -26,6 +26,8 @@ from network.models import (
     Forward,
     HostChange,
     Lease,
+    Mesh,
+    MeshPeer,
     Rule,
     Ruleset,
 )
@@ -107,10 +109,13 @@ def firewall(vm: VM) -> dict[str, int]:
         host=host, at=vm.created_at, action="block", direction="in", interface="sw-nat", protocol="tcp",
         source="10.77.0.123", target="192.0.2.1", label="bhype:rule:1",
     )  # fmt: skip
+    mesh = Mesh.objects.create(name=vm.name, network="10.99.0.0/24")
+    MeshPeer.objects.create(mesh=mesh, host=host, name="Secret plans", address="10.99.0.1")
+    peer = MeshPeer.objects.create(mesh=mesh, name="laptop", address="10.99.0.2")
     lagg = Aggregation.objects.create(host=host, name="lagg0", members=["em1"])
     return {
         "aggregation": lagg.name,
-        "number": 1, "change": change.pk, "peer": 1,
+        "number": 1, "change": change.pk, "mesh": mesh.name, "peer": peer.pk,
         "alias": Alias.objects.create(host=host, name="plans", kind="hosts", note="Secret plans").pk,
         "rule": Rule.objects.create(host=host, direction="in", action="block", is_logged=True, **about).pk,
         "forward": Forward.objects.create(host=host, port=2222, target_port=22, **about).pk,
