@@ -213,6 +213,10 @@ def _msg(graph: Graph, me: str, words: list[str]) -> None:
         _shutdown(graph, me, [path])
         return
     reply = _ask(node, command, arguments)
+    if node["type"] == "eiface" and command == "set":
+        for each in graph.interfaces.values():
+            if each["index"] == node["interface"]:
+                each["ether"] = ":".join(part.zfill(2) for part in arguments.split(":"))
     if reply is not None:
         print(f'Rec\'d response "{command}" ({len(reply)}) from "[{number.lstrip("0")}]:":\nArgs:\t{reply}')
 

@@ -13,7 +13,9 @@ import pytest
 from bhype.lab import bhyve_state, wires
 from tests.guest import build
 from tests.guest.console import Console
+from tests.lab import efi
 from tests.lab.conftest import drop_lab, make_lab, named
+from tests.lab.guests import guest
 
 
 def links(lab):
@@ -230,6 +232,36 @@ def test_a_copy_of_a_lab_has_no_wires(wired):
     assert answer.code == 1 and answer.out.startswith("off\nNo frame leaves a guest")
     drop_lab(copied)
     assert wired.admin("wires", wired.folder, "status").code == 0
+
+
+@pytest.mark.guest
+@pytest.mark.xdist_group("wired-guests")
+def test_a_guest_holds_its_end_at_switches_of_netgraph_and_vale(wired):
+    wired.ok("kldload", "vmm", "nmdm", "ng_ether", "ng_bridge", "ng_eiface")
+    wired.ok("ngctl", "mkpeer", "em0:", "bridge", "lower", "link1")
+    wired.ok("ngctl", "name", "em0:lower", "sw-n")
+    wired.ok("ngctl", "msg", "sw-n:", "setpersistent")
+    nics = (
+        "-s", "5,virtio-net,netgraph,path=sw-n:,peerhook=link1001,socket=vm-0,mac=58:9c:fc:00:00:01",
+        "-s", "6,virtio-net,vale3:12,mac=58:9c:fc:00:00:02",
+    )  # fmt: skip
+    with guest(wired, "vm", efi.hang(), *nics) as started:
+        started.ready()
+        assert wired("valectl").out == "vale3:12 bridge_idx 0 port_idx 0\n"
+        held = {
+            name: link
+            for name, link in links(wired).items()
+            if link.get("linkinfo", {}).get("info_kind") == "tun"
+        }
+        assert len(held) == 2
+        assert all({"UP", "LOWER_UP"} <= set(link["flags"]) for link in held.values()), "with a cable in"
+        assert len({link["master"] for link in held.values()}) == 2
+        argv = wired.argv("bhyve", *started.argv[1:-1], "other")
+        second = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=20)
+        assert second.returncode == 4, "the names of the first are taken"
+    assert wired("valectl").out == ""
+    wired.ok("ngctl", "list")
+    assert set(links(wired)) & set(held) == set()
 
 
 class Guest:
