@@ -43,11 +43,13 @@ class Guest:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which guests are asked for; what is None is not asked. switches: with a port on one of these rows."""
+    """Which guests are asked for; what is None is not asked. switches: with a port on one of these rows; macs: with a
+    port that has one of these MAC addresses."""
 
     host_id: int | None = None
     switches: tuple[int, ...] | None = None
     endpoints: tuple[str, ...] | None = None
+    macs: tuple[str, ...] | None = None
 
 
 # In a constant number of queries.
@@ -85,12 +87,14 @@ def find(
     host_id: int | None = None,
     switches: Iterable[int] | None = None,
     endpoints: Iterable[str] | None = None,
+    macs: Iterable[str] | None = None,
 ) -> list[Guest]:
     """The guests that are asked for, of every kind, by name."""
     wanted = Wanted(
         host_id,
         None if switches is None else tuple(switches),
         None if endpoints is None else tuple(endpoints),
+        None if macs is None else tuple(macs),
     )
     found = [guest for kind in _kinds.values() for guest in kind.resolver(wanted)]
     return sorted(found, key=lambda guest: (guest.name, guest.kind))

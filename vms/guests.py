@@ -42,6 +42,8 @@ def resolve(wanted: Wanted) -> Iterator[Guest]:
         rows = rows.filter(host=wanted.host_id)
     if wanted.switches is not None:
         rows = rows.filter(nics__switch__in=wanted.switches)
+    if wanted.macs is not None:
+        rows = rows.filter(nics__mac__in=wanted.macs)
     if wanted.endpoints is not None:
         rows = rows.filter(uuid__in=_uuids(wanted.endpoints))
     found = list(rows.distinct().prefetch_related("nics__switch", "tags"))

@@ -36,7 +36,6 @@ class DhcpOut(Schema):
 
     state: str
     reason: str
-    problems: list[str]
     has_dhcp: bool
     lease_seconds: int
     gateway: str | None
@@ -133,7 +132,7 @@ def _dhcp(switch: Switch) -> dict[str, Any]:
     columns = {column: getattr(switch, column) for column in (*forms.COLUMNS, "router", "revision")}
     state = switch.dhcp_state if wanted.is_served(switch) else "off"
     own = {"domain": switch.guest_domain, "state": state, "reason": switch.dhcp_reason}
-    return columns | own | {"problems": pages.problems(switch)}
+    return columns | own
 
 
 @router.get("/switches/{name}/dhcp", response=DhcpOut, summary="DHCP and names of a switch")

@@ -15,7 +15,7 @@ from bhype.freebsd import dnsmasq, ifconfig, ps
 from bhype.freebsd.command import ParseError
 from bhype.hosts.checklist import Item
 from bhype.hosts.models import Host
-from bhype.hosts.observer import Sweep, ask_once
+from bhype.hosts.observer import PERIOD, Sweep, ask_once
 from bhype.live import publish
 from bhype.tasks import ask
 from network.models import Lease, Neighbour, Switch
@@ -30,21 +30,43 @@ _DUID = re.compile(r"00:(?:01:00:01(?::[0-9a-f]{2}){4}|03:00:01):([0-9a-f]{2}(?:
 WRITING = 5.0
 COLUMNS = ("mac", "hostname", "client_id", "expires_at")
 
-# By host and switch: the file of leases that was read last, and what was asked for last. Of this process.
+# Of the observer's time, what comparing may take.
+SHARE = 0.05
+
+# Of this process, by host: for how many sweeps nothing is compared, and what was asked for last; by host and switch:
+# the file of leases that was read last.
+_rest: dict[str, int] = {}
 _read: dict[str, tuple[int, ...]] = {}
 _asked: dict[str, str] = {}
 
 
 def observe(sweep: Sweep) -> None:
-    """Write leases and the state of each switch's service; have what is not as wanted mended."""
-    found = wanted.of(sweep.row)
-    if not any(one.service for one in found) and not sweep.host.listdir(parts.FOLDER):
+    """Write leases and the state of each switch's service; have what is not as wanted mended.
+
+    To compare it with what is wanted takes the longer the more guests there are, and is done the less often; at once
+    all the same when a process has ended.
+    """
+    switches = list(Switch.objects.filter(host=sweep.row))
+    if not any(map(wanted.is_served, switches)) and not sweep.host.listdir(parts.FOLDER):
         return
-    drift, restart = _drift(sweep, found)
-    for one in found:
-        _leases(sweep, one.switch)
+    for switch in switches:
+        _leases(sweep, switch)
+    _rest[sweep.row.name] = rest = _rest.get(sweep.row.name, 0) - 1
+    if rest >= 0 and all(_is_quiet(sweep, switch) for switch in switches):
+        return
+    began = time.monotonic()
+    drift, restart = _drift(sweep, wanted.of(sweep.row))
+    _rest[sweep.row.name] = int((time.monotonic() - began) / SHARE / PERIOD)
     if drift:
         _ask(sweep.row, drift, restart)
+
+
+def _is_quiet(sweep: Sweep, switch: Switch) -> bool:
+    """Whether what runs has not ended since the last look."""
+    if switch.dhcp_state != "running" or not wanted.is_served(switch):
+        return True
+    processes = sweep.ask(ps.processes())
+    return running(sweep.host, switch.name, processes).pid is not None
 
 
 def _ask(host: Host, drift: str, restart: list[str]) -> None:

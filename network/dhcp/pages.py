@@ -11,11 +11,9 @@ from django.db.models import Q, QuerySet
 
 from network.addresses import allocate
 from network.addresses.ranges import Unfit
-from network.models import Allocation, Lease, Switch
+from network.models import Allocation, Lease
 
 from . import wanted
-from .config import build
-from .parts import Unwritable
 
 PAGE = 50
 SORTS = {"address": "Address", "name": "Name", "mac": "MAC address", "switch": "Switch", "expires": "Ends"}
@@ -38,7 +36,8 @@ def rows(leases: Iterable[Lease]) -> list[Row]:
     """The leases with their guests, in their order. In a constant number of queries."""
     found = list(leases)
     switches = {lease.switch_id for lease in found}
-    by_mac = {(key, one.port.mac): one for key, plugged in wanted.ports(switches).items() for one in plugged}
+    plugged = wanted.ports(switches, {lease.mac for lease in found if lease.mac}) if found else {}
+    by_mac = {(key, one.port.mac): one for key, many in plugged.items() for one in many}
     given = Allocation.objects.filter(switch__in=switches, kind=Allocation.Kind.LEASE)
     static = {(row.switch_id, row.address) for row in given}
     return [
@@ -70,16 +69,6 @@ def search(leases: QuerySet[Lease], query: str, sort: str) -> list[int]:
         return (value is None, str(value or ""), *where)
 
     return [row[0] for row in sorted(found, key=key, reverse=sort.startswith("-"))]
-
-
-def problems(switch: Switch) -> list[str]:
-    """Why the switch's settings cannot be used, or what of them is left out."""
-    if not wanted.is_served(switch):
-        return []
-    try:
-        return list(build(wanted.service_of(switch)).problems)
-    except Unwritable as error:
-        return [str(error)]
 
 
 def make_static(lease: Lease) -> Allocation:

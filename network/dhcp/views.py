@@ -58,7 +58,7 @@ def section(request: HttpRequest, switch: Switch) -> HttpResponse:
     )
     context = switch_pages.section(request, switch, "dhcp") | {
         "page": page, "rows": _rows(page.object_list), "records": switch.records.all(), "q": query, "sort": sort,
-        "is_served": wanted.is_served(switch), "problems": pages.problems(switch),
+        "is_served": wanted.is_served(switch),
         "lease": forms.lease_words(switch.lease_seconds),
         "upstreams": [forms.shown(str(one)) for one in switch.upstreams],
         "may_see_vms": signed_in(request).can("vms.view"),

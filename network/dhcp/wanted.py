@@ -64,10 +64,13 @@ def service_of(switch: Switch) -> Service:
     return _service(switch, rows, others)
 
 
-def ports(switches: Iterable[int]) -> dict[int, list[Plugged]]:
-    """The ports on each of these switches, by guest. A guest's first is called as it is, others NAME-nicNUMBER."""
+def ports(switches: Iterable[int], macs: Iterable[str] | None = None) -> dict[int, list[Plugged]]:
+    """The ports on each of these switches, by guest. A guest's first is called as it is, others NAME-nicNUMBER.
+
+    macs: of guests that have one of these MAC addresses only.
+    """
     found: dict[int, list[Plugged]] = defaultdict(list)
-    for guest in guests.find(switches=switches):
+    for guest in guests.find(switches=switches, macs=macs):
         seen: set[int] = set()
         for port in sorted(guest.ports, key=lambda port: port.index):
             if port.switch_id is None:

@@ -128,6 +128,7 @@ def test_nobody_can_read_what_dnsmasq_reads_as_nobody(served, web):
 
 def look(lab: Lab, number: int = 0) -> Sweep:
     """What the observer does about DHCP in one sweep."""
+    observe._rest.clear()
     made = Sweep(lab.host, Host.objects.this(), number)
     observe.observe(made)
     return made
@@ -163,6 +164,19 @@ def test_a_dnsmasq_that_was_killed_comes_back_and_the_page_says_so(served):
     assert state() == ("failed", "dnsmasq has ended by itself; it is being started again.")
     served.run_tasks()
     assert pids(served) not in ([], [pid]) and state() == ("running", "")
+
+
+def test_while_comparing_rests_a_dnsmasq_that_was_killed_is_noticed_all_the_same(served):
+    sweep(served)
+    host = Host.objects.get()
+    AddressPool.objects.update(last="10.77.0.150")
+    observe._rest[host.name] = 5
+    observe.observe(Sweep(served.host, host))
+    assert not Task.objects.filter(operation="network.ensure_dhcp").unfinished().exists()
+    os.kill(pids(served)[0], signal.SIGKILL)
+    Task.objects.all().delete()
+    observe.observe(Sweep(served.host, host))
+    assert Task.objects.get().operation == "network.ensure_dhcp"
 
 
 def test_a_guest_that_is_renamed_is_found_by_its_new_name_at_once(served, web):
