@@ -33,9 +33,12 @@ def base(world: World) -> Ruleset:
     filters: list[Filter] = []
     filters += _keep(world, names)
     for net in world.filtered:
+        if not (net.has_ports and net.is_guarded):
+            continue
+        taken = names.add(f"taken_{net.pk}", _taken(net, world))
         for _, port in world.ports_on(net):
-            if net.has_ports and port.interface and net.is_guarded and not port.may_spoof:
-                filters += _guard(net, port, world, names)
+            if port.interface and not port.may_spoof:
+                filters += _guard(net, port, taken, names)
     for net in world.filtered:
         filters += _services(net)
     translations: list[Nat | Rdr] = []
@@ -72,8 +75,8 @@ def _keep(world: World, names: Names) -> list[Filter]:
     return made
 
 
-def _guard(net: Net, port: Port, world: World, names: Names) -> list[Filter]:
-    """What a port may not send."""
+def _guard(net: Net, port: Port, taken: Place, names: Names) -> list[Filter]:
+    """What a port may not send. taken: the addresses on its switch that belong to somebody."""
     tap = (port.interface,)
     tag = GUEST_TAG if net.is_open else ""
 
@@ -96,7 +99,7 @@ def _guard(net: Net, port: Port, world: World, names: Names) -> list[Filter]:
     )  # fmt: skip
     made.append(let(pf.at("::"), family="inet6", protocols=("icmp6",), target=pf.at("ff00::/8")))
     made.append(let(names.add(port_table(port), port.bound)))
-    made.append(drop(names.add(f"taken_{net.pk}", _taken(net, world))))
+    made.append(drop(taken))
     made.append(let(pf.at("fe80::/10")))
     for version, family in ((4, "inet"), (6, "inet6")):
         subnet = net.subnet(version)

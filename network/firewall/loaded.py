@@ -65,12 +65,3 @@ def write(machine: Machine, anchor: str, loaded: Loaded) -> None:
     machine.makedirs(FOLDER, 0o700)
     every = read(machine) | {anchor: loaded}
     machine.write_text(_STATE, json.dumps({name: asdict(one) for name, one in every.items()}))
-
-
-def stale_tables(ruleset: Ruleset, loaded: Loaded) -> dict[str, list[str]]:
-    """The tables that hold other addresses than they should, with those that they should."""
-    return {
-        name: addresses
-        for name, addresses in contents(ruleset).items()
-        if loaded.tables.get(name) != addresses
-    }

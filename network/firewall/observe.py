@@ -7,7 +7,6 @@ from typing import Any
 from django.db import transaction
 
 from bhype.freebsd import ifconfig, kld, pfctl
-from bhype.freebsd.pf import Ruleset as Wanted
 from bhype.hosts.models import Host
 from bhype.hosts.observer import Sweep, ask_once
 from bhype.live import publish
@@ -15,8 +14,9 @@ from bhype.tasks import ask
 from network.models import Firewall, Forward, Rule
 
 from . import base, compile, loaded, pins, rulesets, seen, tables
-from .loaded import BASE, RULES
-from .world import load
+from .document import Document
+from .loaded import BASE, RULES, Loaded
+from .world import World, load
 
 OPERATION = "network.ensure_firewall"
 # In sweeps. Addresses change now and then; what is loaded is changed by somebody else seldom.
@@ -26,6 +26,8 @@ NOT_CALLED = "The rules of pf.conf do not ask bHype's anchors ({missing}): what 
 
 # By host: what was asked for last. Of this process.
 _asked: dict[str, str] = {}
+# What was made last, and of what.
+_made: tuple[World, Document, list[tuple[str, Loaded]]] | None = None
 
 
 def observe(sweep: Sweep) -> None:
@@ -94,12 +96,12 @@ def _drift(sweep: Sweep, row: Firewall) -> str:
     force = rulesets.in_force(sweep.row, sweep.host)
     every = loaded.read(sweep.host)
     words = []
-    for anchor, wanted in _wanted(world, force):
+    for anchor, wanted in _wanted(world, force.document):
         had = every.get(anchor)
         if had is None:
             words.append(f"{anchor} was never loaded")
-        elif had.skeleton != loaded.digest(wanted.skeleton):
-            words.append(f"{anchor} is to be {loaded.digest(wanted.skeleton)[:12]}")
+        elif had.skeleton != wanted.skeleton:
+            words.append(f"{anchor} is to be {wanted.skeleton[:12]}")
         elif sweep.every(LOOK_EVERY) and had.printed != loaded.printed(anchor, sweep.ask):
             words.append(f"{anchor} was changed by somebody else, or is gone")
             sweep.problem(f"Somebody else has changed what pf has in {anchor}: it is loaded again.")
@@ -111,8 +113,13 @@ def _drift(sweep: Sweep, row: Firewall) -> str:
     return "; ".join(words)
 
 
-def _wanted(world: Any, force: rulesets.InForce) -> list[tuple[str, Wanted]]:
-    return [(BASE, base.base(world)), (RULES, compile.rules(force.document, world).ruleset)]
+def _wanted(world: World, document: Document) -> list[tuple[str, Loaded]]:
+    """What each anchor should have. While nothing has changed it is not made anew: it may be thousands of rules."""
+    global _made  # noqa: PLW0603 - of this process
+    if _made is None or _made[0] != world or _made[1] != document:
+        rows = [(BASE, base.base(world)), (RULES, compile.rules(document, world).ruleset)]
+        _made = (world, document, [(anchor, loaded.of(ruleset, "")) for anchor, ruleset in rows])
+    return _made[2]
 
 
 def _count(sweep: Sweep) -> None:

@@ -106,7 +106,7 @@ def put(run: Run, anchor: str, wanted: Wanted, path: str) -> None:
         and had.printed == loaded.printed(anchor, run.host.query)
         and run.host.exists(path)
     ):
-        tables.follow(run.host, anchor, wanted, had)
+        tables.follow(run.host, anchor, loaded.of(wanted, had.printed), had)
         return
     write(run, anchor, wanted, path)
     run.stage(f"Loading {anchor}")

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bhype.freebsd import pfctl
-from bhype.freebsd.pf import Ruleset
 from bhype.host import Host as Machine
 
 from . import loaded
 from .loaded import Loaded
 
 
-def follow(machine: Machine, anchor: str, ruleset: Ruleset, had: Loaded) -> list[str]:
-    """Bring the tables of an anchor, whose rules are those of ``ruleset``, to what they should hold. Returns the names
-    of those that were changed. Each is replaced at once; what is broken off is found again. Raises CommandError."""
-    stale = loaded.stale_tables(ruleset, had)
+def follow(machine: Machine, anchor: str, wanted: Loaded, had: Loaded) -> list[str]:
+    """Bring the tables of an anchor, whose rules are as wanted, to what they should hold. Returns the names of those
+    that were changed. Each is replaced at once; what is broken off is found again. Raises CommandError."""
+    stale = {
+        name: addresses for name, addresses in wanted.tables.items() if had.tables.get(name) != addresses
+    }
     now = dict(had.tables)
     try:
         for name, addresses in stale.items():

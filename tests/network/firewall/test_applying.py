@@ -101,12 +101,12 @@ def test_what_pf_does_not_take_is_refused_with_its_words(filtered):
 
 def test_connections_end_that_new_rules_forbid(filtered):
     confirmed(filtered, Rule(subject=WEB, direction="in", action="pass", protocol="tcp", ports="80"))
-    passing = Rule.objects.get()
-    passing.delete()
+    number = Rule.objects.get().pk
+    Rule.objects.all().delete()
     draft(filtered, direction="out", peer="internet")
     task = filtered.do("network.apply_rules", seconds=300)
     said = lines(task)
-    assert f"pfctl -k label -k bhype:rule:{passing.pk}" in said
+    assert f"pfctl -k label -k bhype:rule:{number}" in said
     assert "pfctl -k 10.77.0.5" in said and "pfctl -k 0.0.0.0/0 -k 10.77.0.5" in said
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from bhype.host import LocalHost
 from bhype.hosts.observer import booted
 from bhype.tasks.models import Task
@@ -57,31 +55,22 @@ def test_tables_follow_addresses_without_a_reload(filtered):
     assert not Task.objects.filter(operation__startswith="network.ensure_firewall").exists()
 
 
-@pytest.mark.parametrize("anchor", ["bhype/base", "bhype/rules"])
-def test_an_anchor_that_somebody_has_flushed_comes_back(filtered, anchor):
+def test_what_somebody_else_does_to_anchors_is_told_and_undone(filtered):
     filtered.do("network.ensure_firewall")
-    before = filtered.pfctl("-a", anchor, "-s", "rules")
-    filtered.pfctl("-a", anchor, "-F", "all")
-    Task.objects.all().delete()
-    filtered.lab.sweep()
-    filtered.host.refresh_from_db()
-    assert any(anchor in problem for problem in filtered.host.problems)
-    assert "network.ensure_firewall" in [task.operation for task in filtered.lab.run_tasks()]
-    assert filtered.pfctl("-a", anchor, "-s", "rules") == before
-    filtered.lab.sweep()
-    filtered.host.refresh_from_db()
-    assert not any(anchor in problem for problem in filtered.host.problems)
-
-
-def test_a_rule_that_somebody_has_slipped_in_is_thrown_out(filtered):
-    filtered.do("network.ensure_firewall")
-    path = filtered.lab.root / "tmp/evil.conf"
-    path.write_text("pass quick all\n")
+    before = filtered.rules(), filtered.pfctl("-a", "bhype/base", "-s", "rules")
+    filtered.pfctl("-a", "bhype/base", "-F", "all")
+    (filtered.lab.root / "tmp/evil.conf").write_text("pass quick all\n")
     filtered.pfctl("-a", "bhype/rules", "-f", "/tmp/evil.conf")
     Task.objects.all().delete()
     filtered.lab.sweep()
-    filtered.lab.run_tasks()
-    assert "pass quick all" not in filtered.rules()
+    filtered.host.refresh_from_db()
+    for anchor in ("bhype/base", "bhype/rules"):
+        assert any(anchor in problem for problem in filtered.host.problems)
+    assert "network.ensure_firewall" in [task.operation for task in filtered.lab.run_tasks()]
+    assert (filtered.rules(), filtered.pfctl("-a", "bhype/base", "-s", "rules")) == before
+    filtered.lab.sweep()
+    filtered.host.refresh_from_db()
+    assert not any("bhype/" in problem for problem in filtered.host.problems)
 
 
 def test_it_tells_when_pf_is_off_or_does_not_ask(filtered):
@@ -90,17 +79,12 @@ def test_it_tells_when_pf_is_off_or_does_not_ask(filtered):
     filtered.lab.sweep()
     assert "switched off" in Firewall.objects.get().problems[0]
     filtered.pfctl("-e")
+    # Meanwhile a switch changes, and is followed.
+    Switch.objects.update(has_dns=True)
     (filtered.lab.root / "etc/pf.conf").write_text('nat-anchor "bhype/*"\npass all\n')
     filtered.pfctl("-f", "/etc/pf.conf")
     filtered.lab.sweep()
     assert "rdr-anchor, anchor" in Firewall.objects.get().problems[0]
-
-
-def test_a_switch_that_changes_is_followed(filtered):
-    filtered.do("network.ensure_firewall")
-    Switch.objects.update(has_dns=True)
-    Task.objects.all().delete()
-    filtered.lab.sweep()
     filtered.lab.run_tasks()
     assert "port = domain" in filtered.pfctl("-a", "bhype/base", "-s", "rules")
 

@@ -120,7 +120,7 @@ PAIRS = [
     st.sampled_from([22, 53, 80, 443, 8005]),
     st.sampled_from([worlds.OPEN, worlds.SHUT]),
 )
-@settings(max_examples=400)
+@settings(max_examples=150)
 def test_a_connection_passes_exactly_when_the_rules_by_name_say_so(document, pair, protocol, port, main):
     sender, receiver = pair
     port = 0 if protocol == "icmp" else port
@@ -141,7 +141,7 @@ def test_a_connection_passes_exactly_when_the_rules_by_name_say_so(document, pai
 
 
 @given(documents())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_pf_takes_every_rule_set_that_can_be_written(document):
     made = compile.rules(document, worlds.world)
     parser.parse(made.ruleset.text)
