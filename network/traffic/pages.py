@@ -19,7 +19,7 @@ from network.models import TrafficSample
 from .spans import MIDDLE, RANGES, SHORT
 
 # A port's newest sample tells its rate now; an older one tells of the past.
-FRESH = timedelta(seconds=45)
+FRESH = timedelta(seconds=55)
 SPARK = timedelta(minutes=30)
 TITLES = {"hour": "Last hour", "day": "Last day", "month": "Last 30 days"}
 
@@ -32,7 +32,6 @@ class Now:
     received: str
     sent: str
     drops: float
-    bits: float
     received_line: str
     sent_line: str
 
@@ -107,42 +106,36 @@ def _charts(one: Shown, rows: list[TrafficSample], start: datetime, end: datetim
     return made
 
 
-def now(host_id: int, ports: Iterable[str]) -> dict[str, Now]:
-    """The rates of ports now, with a small line of each, for lists: in one query whatever their number."""
+def now(host_id: int, ports: Iterable[str], most: int | None = None) -> dict[str, Now]:
+    """The rates of ports now, with a small line of each, for lists: two queries whatever their number.
+
+    most: only so many, those with most traffic; they come first.
+    """
     moment = timezone.now()
-    names = list(ports)
-    rows = TrafficSample.objects.filter(
-        host=host_id, port__in=names, seconds__in=(SHORT.seconds, MIDDLE.seconds), at__gte=moment - SPARK
-    ).order_by("at")
-    found: dict[str, list[tuple[float, float]]] = {}
-    newest: dict[str, TrafficSample] = {}
-    for row in rows:
-        if row.seconds == MIDDLE.seconds:
-            found.setdefault(row.port, []).append(_sides(row))
-        elif row.at + FRESH + timedelta(seconds=row.seconds) >= moment:
-            newest[row.port] = row
-    return {
-        port: _now(newest.get(port), found.get(port, [])) for port in names if port in newest or port in found
-    }
+    rows = TrafficSample.objects.filter(host=host_id, port__in=list(ports))
+    fresh = rows.filter(seconds=SHORT.seconds, at__gte=moment - FRESH).order_by("at")
+    newest = {row[0]: row for row in fresh.values_list("port", "octets_in", "octets_out", "drops")}
+    busy = sorted(newest.values(), key=lambda row: -row[1] - row[2])[:most]
+    chosen = [row[0] for row in busy] if most else list(newest)
+    past = rows.filter(port__in=chosen, seconds=MIDDLE.seconds, at__gte=moment - SPARK).order_by("at")
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for port, octets_in, octets_out in past.values_list("port", "octets_in", "octets_out"):
+        lines.setdefault(port, []).append(_sides(port, octets_in, octets_out))
+    return {port: _now(*newest[port], lines.get(port, [])) for port in chosen}
 
 
-def _sides(row: TrafficSample) -> tuple[float, float]:
+def _sides(port: str, octets_in: float, octets_out: float) -> tuple[float, float]:
     """(received, sent) in bytes per second, by the view in which the port is read."""
-    both = row.octets_in, row.octets_out
-    return both[::-1] if is_guest(row.port) else both
+    return (octets_out, octets_in) if is_guest(port) else (octets_in, octets_out)
 
 
-def _now(row: TrafficSample | None, line: list[tuple[float, float]]) -> Now:
-    received, sent = _sides(row) if row else (0.0, 0.0)
+def _now(
+    port: str, octets_in: float, octets_out: float, drops: float, line: list[tuple[float, float]]
+) -> Now:
+    received, sent = _sides(port, octets_in, octets_out)
+    # Both lines of a port have one scale.
     lines = charts.sparks([pair[0] for pair in line], [pair[1] for pair in line])
-    return Now(
-        received=bits(8 * received),
-        sent=bits(8 * sent),
-        drops=row.drops if row else 0.0,
-        bits=8 * (received + sent),
-        received_line=lines[0],
-        sent_line=lines[1],
-    )
+    return Now(bits(8 * received), bits(8 * sent), drops, lines[0], lines[1])
 
 
 def bits(value: float) -> str:

@@ -55,11 +55,10 @@ def of_guests(switch: Switch) -> list[tuple[Guest, Port]]:
 
 
 def busiest(switch: Switch) -> list[Busy]:
-    """The ports of guests that were measured in the last half hour, those with most traffic now first."""
-    found = of_guests(switch)
-    rates = pages.now(switch.host_id, [port.key for _, port in found])
-    busy = [Busy(guest, port, rates[port.key]) for guest, port in found if port.key in rates]
-    return sorted(busy, key=lambda one: (-one.now.bits, one.guest.name, one.port.index))[:BUSIEST]
+    """The ports of guests that are measured now, those with most traffic first."""
+    found = {port.key: (guest, port) for guest, port in of_guests(switch)}
+    rates = pages.now(switch.host_id, found, BUSIEST)
+    return [Busy(*found[key], one) for key, one in rates.items()]
 
 
 def why_not(switch: Switch) -> str:

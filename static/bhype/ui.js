@@ -187,16 +187,23 @@
     if (event.detail.requestConfig?.verb !== "get") toast({ text: "The panel does not answer. Nothing was changed.", level: "error" });
   });
 
-  // --- Fragments that are fetched anew leave the person where they are: focus is kept, open menus stay. ---
+  // --- Fragments that are fetched anew leave the person where they are: focus is kept, open menus stay, and what
+  // was unfolded stays so: <details> with an id. ---
   const FOCUSABLE = "a, button, input, select, textarea, summary";
   let focusAt = null;
+  let folds = [];
   document.addEventListener("htmx:beforeSwap", (event) => {
     const { target, requestConfig } = event.detail;
     if (requestConfig?.triggeringEvent?.type === "live" && $("details.menu[open]", target)) event.detail.shouldSwap = false;
+    folds = $$("details[id]", target).map((one) => [one.id, one.open]);
     const at = target.id ? $$(FOCUSABLE, target).indexOf(document.activeElement) : -1;
     focusAt = at < 0 ? null : { id: target.id, at };
   });
   document.addEventListener("htmx:afterSwap", () => {
+    for (const [id, open] of folds.splice(0)) {
+      const part = document.getElementById(id);
+      if (part) part.open = open;
+    }
     if (!focusAt || (document.activeElement && document.activeElement !== document.body)) return;
     const part = document.getElementById(focusAt.id);
     if (part) $$(FOCUSABLE, part)[focusAt.at]?.focus({ preventScroll: true });

@@ -109,7 +109,7 @@ def test_a_host_without_netstat_measures_nothing(host, nic, monkeypatch):
 def test_a_guest_has_received_what_the_host_has_sent(host, nic, django_assert_num_queries):
     sample(host, port_key(nic), octets=1_000_000)
     sample(host, "uplink:em0", octets=1_000_000)
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):
         found = pages.now(host.pk, [port_key(nic), "uplink:em0", "nic:999"])
     assert set(found) == {port_key(nic), "uplink:em0"}
     assert (found[port_key(nic)].received, found[port_key(nic)].sent) == ("16.0 Mbit/s", "8.0 Mbit/s")
