@@ -41,8 +41,8 @@ class Live:
 
     def text(self) -> str:
         """One line of ``pfctl -ss``: the inner end first, then in brackets what it was before its translation."""
-        source = _end(self.source, self.source_port)
-        target = _end(self.target, self.target_port)
+        source = _place(self.source, self.source_port)
+        target = _place(self.target, self.target_port)
         inner = f" ({self.translated})" if self.translated else ""
         ends = f"{target}{inner} <- {source}" if self.direction == "in" else f"{source}{inner} -> {target}"
         word = {"tcp": "ESTABLISHED:ESTABLISHED", "udp": "MULTIPLE:MULTIPLE"}.get(self.protocol, "0:0")
@@ -50,7 +50,7 @@ class Live:
         return f"{self.interface} {name} {ends}       {word}"
 
 
-def _end(address: str, port: int) -> str:
+def _place(address: str, port: int) -> str:
     return f"{address}[{port}]" if ":" in address else f"{address}:{port}"
 
 
@@ -78,6 +78,8 @@ def carry() -> None:
             core.warn(f"lab: nft: {done.stderr.strip()}")
             return
         live.update(text=text, objects=objects)
+    # Linux asks for a translation only once for each connection, pf for each packet without a state.
+    _end(pid, {state.handle for line in _lines(pid) for state in _connection(line, stateless=True)})
 
 
 def _wanted(generation: int, old: list[str]) -> tuple[str, list[str]]:
@@ -155,17 +157,22 @@ def states() -> Iterator[Live]:
     pid = wires.namespace()
     if pid is None:
         return
-    try:
-        with open(f"/proc/{pid}/net/nf_conntrack") as file:
-            lines = file.readlines()
-    except OSError:
-        lines = []
-    for line in lines:
+    for line in _lines(pid):
         yield from _connection(line)
     yield from _bridged()
 
 
-def _connection(line: str) -> Iterator[Live]:
+def _lines(pid: int) -> list[str]:
+    """Linux' connections in the lab's namespace."""
+    try:
+        with open(f"/proc/{pid}/net/nf_conntrack") as file:
+            return file.readlines()
+    except OSError:
+        return []
+
+
+def _connection(line: str, *, stateless: bool = False) -> Iterator[Live]:
+    """The states that a connection stands for; with ``stateless`` itself, if it stands for none."""
     words = line.split()
     pairs = [word.partition("=")[::2] for word in words if "=" in word]
     first: dict[str, str] = {}
@@ -174,7 +181,7 @@ def _connection(line: str) -> Iterator[Live]:
         if key in ("src", "dst", "sport", "dport", "id", "type", "packets", "bytes"):
             (second if key in first and key != "mark" else first)[key] = value
     mark = int(dict(pairs).get("mark", "0"))
-    if not mark or words[2] not in _PROTOCOLS:
+    if bool(mark) == stateless or words[2] not in _PROTOCOLS:
         return
     ports = int(first.get("sport", first.get("id", "0"))), int(first.get("dport", first.get("id", "0")))
     ends = (first["src"], ports[0], first["dst"], ports[1])
@@ -193,6 +200,9 @@ def _connection(line: str) -> Iterator[Live]:
         second["dst"],
         int(second.get("dport", ports[0])),
     )
+    if stateless:
+        yield Live(0, words[2], "", *ends, handle=handle)
+        return
     packets, octets = int(first.get("packets", 0)), int(first.get("bytes", 0))
     number = hash_of(" ".join(handle))
     for direction, rule in (("in", mark & 0xFFFF), ("out", mark >> 16)):
@@ -200,12 +210,12 @@ def _connection(line: str) -> Iterator[Live]:
             continue
         shown, other = ends, ""
         if direction == "in" and back[:2] != ends[2:]:
-            other = _end(ends[2], ends[3])
+            other = _place(ends[2], ends[3])
             shown = (*ends[:2], *back[:2])
         elif direction == "in":
             pass
         elif back[2:] != ends[:2]:
-            other = _end(ends[0], ends[1])
+            other = _place(ends[0], ends[1])
             shown = (*back[2:], *back[:2])
         else:
             shown = (*ends[:2], *back[:2])
@@ -293,14 +303,21 @@ def forget(which: Callable[[Live], bool] | None) -> int:
     if elements:
         lines = [f"delete element bridge pf {name} {{ {key} }}" for _, name, key in elements]
         wires.run(["nft", "-f", "-"], input="\n".join(lines) + "\n")
-    connections = {state.handle for state in found if state.handle[0] == "connection"}
-    if connections:
-        from bhype.lab.pf import netlink
+    _end(pid, {state.handle for state in found if state.handle[0] == "connection"})
+    return len(found)
 
-        netlink.enter(pid)
+
+def _end(pid: int, connections: set[tuple[str, ...]]) -> None:
+    """Delete connections by their handles."""
+    if not connections:
+        return
+    from bhype.lab.pf import netlink
+
+    def end() -> None:
         link = netlink.Netlink()
         for _, source, target, protocol, first, second, kind in connections:
             link.end_connection(
                 source, target, _PROTOCOLS[protocol], (int(first), int(second)), int(kind or -1)
             )
-    return len(found)
+
+    netlink.within(pid, end)

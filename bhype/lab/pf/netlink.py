@@ -12,7 +12,7 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _NETFILTER = 12
 _REQUEST, _ACK = 1, 4
@@ -33,6 +33,20 @@ def enter(pid: int) -> None:
             raise OSError(number, os.strerror(number))
     finally:
         os.close(handle)
+
+
+def within(pid: int, work: Callable[[], None]) -> None:
+    """Do something in another network namespace: in a child, as this process stays where it is."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            enter(pid)
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    os.waitpid(child, 0)
 
 
 def attribute(kind: int, value: bytes) -> bytes:
