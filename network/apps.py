@@ -11,6 +11,7 @@ class NetworkConfig(AppConfig):
         from bhype.hosts import checklist, observer
         from bhype.ui import search
 
+        from .addresses import finder as addresses_finder
         from .addresses import observe as addresses
         from .blocked import observe as blocked
         from .changes import kinds
@@ -57,4 +58,5 @@ class NetworkConfig(AppConfig):
         live.register("traffic", lambda user, topic: topic == "traffic" and bool(user.can("self")))
         for prefix in ("mesh", "meshes"):
             live.register(prefix, lambda user, _topic: bool(user.can("network.view")))
+        search.register("Addresses", addresses_finder.find)
         search.register("Switches", pages.find)

@@ -32,6 +32,7 @@ ON_POSTGRESQL = [
     "tests/accounts",
     "tests/console",
     "tests/vms",
+    "tests/network/addresses",
     "tests/test_routes.py",
 ]
 

@@ -165,7 +165,7 @@ def store(switch: Switch, leases: list[dnsmasq.Lease]) -> None:
             [Lease(switch=switch, address=address, **row) for address, row in new.items() if had.get(address) != row],
             update_conflicts=True, unique_fields=["switch", "address"], update_fields=COLUMNS,
         )  # fmt: skip
-        publish(switch.subject, "leases")
+        publish(switch.subject, "leases", "addresses")
 
 
 def _macs(switch: Switch, leases: list[dnsmasq.Lease]) -> dict[str, str]:

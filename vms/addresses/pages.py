@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from django.db.models import Q, QuerySet, prefetch_related_objects
 
+from network.addresses.finder import PART
 from network.addresses.known import Book, Known
 from network.models import Allocation, Lease, Neighbour
 from vms import guests
 from vms.models import VM, Nic
-
-# Of an address, as people type it; a word such as "bad" is a name.
-_PART = re.compile(r"(?=.*[0-9:.])[0-9A-Fa-f:.]{2,45}")
 
 
 def attach(vms: Iterable[VM]) -> None:
@@ -31,7 +28,7 @@ def attach(vms: Iterable[VM]) -> None:
 
 def with_address(query: str) -> QuerySet[Nic]:
     """The ports whose address has ``query`` in it; none for what is no part of an address."""
-    if not _PART.fullmatch(query):
+    if not PART.fullmatch(query):
         return Nic.objects.none()
     ports = Allocation.objects.filter(address__icontains=query).values_list("port", flat=True)
     given = [int(number) for kind, _, number in (port.partition(":") for port in ports) if kind == "nic"]

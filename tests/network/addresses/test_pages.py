@@ -161,6 +161,19 @@ def test_the_api_says_the_same(client, switch, static, vm, nic):
     assert client.delete(f"{base}/pools/{pool['id']}").status_code == 204
 
 
+def test_search_finds_addresses(as_user, viewer, stranger, switch):
+    Allocation.objects.create(switch=switch, address="10.77.0.10", kind="lease", mac="58:9c:fc:00:00:66")
+    Lease.objects.create(switch=switch, address="10.77.0.101", mac="58:9c:fc:00:00:67", hostname="mail")
+    Neighbour.objects.create(
+        host=switch.host, interface=switch.interface, address="10.77.0.102", mac="58:9c:fc:00:00:68",
+        seen_at=timezone.now(),
+    )  # fmt: skip
+    body = text(as_user(viewer).get("/search/?q=10.77.0.10"))
+    assert all(word in body for word in ("10.77.0.101", "mail", "10.77.0.102", "?q=10.77.0.10"))
+    assert "10.77.0.10" in text(as_user(viewer).get("/search/?q=00:66"))
+    assert "mail" not in text(as_user(stranger).get("/search/?q=10.77.0.10"))
+
+
 def test_viewers_look_and_change_nothing(as_user, viewer, stranger, switch, static):
     client = as_user(viewer)
     assert "Change" not in text(client.get(f"{BASE}/addresses/"))
