@@ -7,12 +7,15 @@ import subprocess
 import time
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from bhype.lab.pf import kernel
+from bhype.lab.pf import kernel, nft, parser
 from bhype.lab.pf.journey import Pfil, journey
-from bhype.lab.pf.model import Packet
+from bhype.lab.pf.model import Filter, Packet
 from tests.lab.conftest import drop_lab, make_lab, named
 from tests.lab.frames import Cables
+from tests.lab.test_pf_grammar import lines
 
 GUESTS = {"tap1": "02:00:00:00:00:05", "tap2": "02:00:00:00:00:06", "tap3": "02:00:00:00:00:07"}
 AT = {"10.77.0.5": "tap1", "fd00::5": "tap1", "10.77.0.6": "tap2", "fd00::6": "tap2", "10.88.0.7": "tap3"}
@@ -165,6 +168,35 @@ def test_linux_lets_pass_what_the_model_does_and_nothing_else(net):
             passed += 1
             compare(lab, cables, pf, came.answer(), expected.leaves)
     assert passed >= 9
+
+
+TRANSLATIONS = [
+    "nat on em0 inet from 10.77.0.0/24 to any -> (em0:0)",
+    "nat pass on em0 inet proto udp from any -> { 192.0.2.10, 192.0.2.11 } static-port",
+    "rdr pass on { em0 sw-nat } inet proto { tcp udp } to (em0) port 100:110 -> 10.77.0.5 port 300:*",
+    "rdr on em0 inet6 proto tcp to any -> fd00::5",
+    "binat on em0 from 10.77.0.9 to any -> 192.0.2.99",
+    "no nat on em0 from <guests>",
+]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.sampled_from(TRANSLATIONS), max_size=3), st.lists(lines(), min_size=1, max_size=4))
+def test_linux_takes_whatever_can_be_loaded(net, translations, filters):
+    lab, _ = net
+    text = (
+        "\n".join(["table <guests> { 10.0.0.0/8, !10.1.0.0/16, fd00::/64 }", *translations, *filters]) + "\n"
+    )
+    with named(lab):
+        pf = Filter(world=kernel.world())
+    try:
+        pf.load("", parser.parse(text, world=pf.world))
+    except parser.Errors:
+        return
+    ids = {("", each): list(range(1, 1 + len(getattr(pf.main, each)))) for each in kernel.SECTIONS}
+    script, _ = nft.compile_all(pf, ids, EVERYWHERE, 1)
+    done = lab.inside("nft", "-c", "-f", "-", input=script)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_rules_count_and_states_are_shown_and_killed(net):
