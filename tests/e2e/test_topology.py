@@ -1,0 +1,117 @@
+"""The picture of networks, by mouse and by keyboard, and a mesh that this host joins: in the browser."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from tests.e2e.panel import wait_until
+from tests.e2e.test_console_sharing import SIGN_IN
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("panel")]
+
+NAME = "drawn"
+# Its traffic, so that there is something to draw.
+SAMPLES = """
+from datetime import timedelta
+from django.utils import timezone
+from network.models import TrafficSample
+from vms.models import VM
+vm, now = VM.objects.get(name="drawn"), timezone.now()
+TrafficSample.objects.bulk_create(TrafficSample(
+    host=vm.host, port=f"nic:{vm.nics.get().pk}", at=now - timedelta(seconds=10 * step), seconds=10,
+    octets_in=1000.0 * step, octets_out=9e5 - 1000 * step, packets_in=9, packets_out=9,
+) for step in range(1, 300))
+"""
+
+
+@pytest.fixture(scope="module")
+def session(panel) -> str:
+    """The session of an admin."""
+    found = panel.manage("shell", "-v", "0", "-c", SIGN_IN % {"root5": "admin"})
+    return json.loads(found.splitlines()[-1])["root5"]
+
+
+@pytest.fixture(scope="module")
+def guest(panel, session) -> str:
+    secret = panel.manage("token", "root5").strip()
+    wait_until(lambda: panel.api("GET", "/switches", secret)[1], 60, "the observer to see the switches")
+    wait_until(lambda: panel.api("GET", "/pools", secret)[1][0].get("is_adopted"), 60, "the pool")
+    body = {"name": NAME, "cpus": 1, "memory": "128M", "disks": [{"size": "4M"}], "start": False}
+    body["switch"] = "nat"
+    status, task = panel.api("POST", "/vms", secret, body)
+    assert status == 202, task
+    assert panel.finish(task["id"], secret)["status"] == "succeeded", panel.log
+    panel.manage("shell", "-v", "0", "-c", SAMPLES)
+    return NAME
+
+
+def check(page) -> None:
+    """Nothing is wider than the window, and no serious rule of accessibility is broken."""
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    faults = [one for one in found if one["impact"] in {"serious", "critical"}]
+    assert not faults, [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in faults]
+
+
+def test_the_picture_leads_to_what_it_shows(window, shot, guest):
+    page = window()
+    page.goto("/network/")
+    page.get_by_role("link", name="Topology").click()
+    box = page.locator("svg.topo a", has_text=guest)
+    expect(box).to_be_visible()
+    shot(page, "topology-1440-light")
+    check(page)
+    # By keyboard: it can have the focus, and Enter opens it.
+    box.focus()
+    expect(box).to_be_focused()
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/vms/{guest}/")
+    page.get_by_role("link", name="Traffic").click()
+    expect(page.locator("#traffic svg.chart-plot").first).to_be_visible()
+    shot(page, "traffic-vm-1440-light")
+    check(page)
+
+
+def test_on_a_phone_the_picture_is_a_list(window, shot, guest):
+    page = window(360, "dark")
+    page.goto("/network/topology/")
+    expect(page.locator("svg.topo")).to_be_hidden()
+    expect(page.locator(".topo-tree").get_by_role("link", name=guest)).to_be_visible()
+    shot(page, "topology-360-dark")
+    check(page)
+    page.goto(f"/vms/{guest}/traffic/?range=day")
+    check(page)
+
+
+def test_this_host_joins_a_mesh_in_two_forms(window, shot, guest):
+    page = window()
+    page.goto("/network/wireguard/")
+    page.get_by_role("link", name="New mesh").first.click()
+    page.get_by_label("Name").fill("all")
+    page.get_by_label("Network").fill("10.77.0.0/16")
+    page.get_by_role("button", name="Make the mesh").click()
+    expect(page.get_by_text("of the switch nat")).to_be_visible()
+    page.get_by_label("Network").fill("10.99.0.0/24")
+    page.get_by_role("button", name="Make the mesh").click()
+    page.get_by_role("link", name="lab", exact=True).click()
+    page.get_by_label("Found at").fill("192.0.2.10")
+    page.get_by_role("button", name="Add").click()
+    # Its worker makes the key and the interface, and the open page is told.
+    expect(page.locator("#mesh")).to_contain_text(re.compile(r"Up\b"), timeout=40_000)
+    page.get_by_text("Configuration").click()
+    expect(page.locator("#mesh pre")).to_contain_text("# PrivateKey stays on lab")
+    shot(page, "mesh-1440-light")
+    check(page)
+    phone = window(360, "dark")
+    phone.goto("/network/wireguard/all/")
+    shot(phone, "mesh-360-dark")
+    check(phone)
+    page.get_by_role("button", name="Delete").click()
+    page.locator("#confirm-yes").click()
+    page.wait_for_url("**/network/wireguard/")
+    expect(page.locator("#meshes")).to_contain_text("No meshes yet", timeout=40_000)
