@@ -53,7 +53,7 @@ def allocate(
     row = Allocation(
         switch=switch, kind=kind, port=port, mac=_mac(mac), hostname=_hostname(hostname), note=note
     )
-    _check_kind(switch, row, ranges.address(address).version if address else family)
+    _check_kind(switch, row, ranges.address(address).version if address else family, address)
     if address:
         wanted = ranges.address(address)
         _check(switch, wanted, row)
@@ -141,8 +141,8 @@ def _insert(row: Allocation, wanted: Address) -> bool:
     return True
 
 
-def _check_kind(switch: Switch, row: Allocation, family: int) -> None:
-    """Raise Unfit for what no address helps."""
+def _check_kind(switch: Switch, row: Allocation, family: int, address: str) -> None:
+    """Raise Unfit for what no address helps. address: the one that is asked for, "" for any."""
     if family not in {4, 6}:
         raise Unfit("There are IPv4 and IPv6 addresses only.")
     if row.kind not in Kind.values:
@@ -155,6 +155,29 @@ def _check_kind(switch: Switch, row: Allocation, family: int) -> None:
     for other in Allocation.objects.filter(switch=switch, kind=Kind.LEASE, **whose):
         if ip_address(other.address).version == family:
             raise Taken(f"It has a static lease already: {other.address}.", "address")
+    if family == 6:
+        row.client_id = _client_id(switch, row, address)
+
+
+def _client_id(switch: Switch, row: Allocation, address: str) -> str:
+    """The number (DUID) by which DHCPv6 knows who has ``row``; it was seen with a lease. dnsmasq(8) knows clients of
+    DHCPv6 by their MAC addresses only where the kernel tells it, which FreeBSD's does not."""
+    macs = _macs(switch, row)
+    leases = Lease.objects.filter(switch=switch).exclude(client_id="")
+    met = leases.filter(address=str(ranges.address(address))).first() if address else None
+    met = met or next((lease for lease in leases.filter(mac__in=macs) if ":" in lease.address), None)
+    if met is None:
+        raise Unfit(
+            "DHCPv6 knows a guest by a number of its own (DUID): let it take a lease first, then keep that one.",
+            "kind",
+        )
+    return str(met.client_id)
+
+
+def _macs(switch: Switch, row: Allocation) -> set[str]:
+    """The MAC addresses of who has ``row``."""
+    ports = (port for guest in guests.find(switches=[switch.pk]) for port in guest.ports)
+    return {row.mac} - {""} | {port.mac for port in ports if row.port and port.key == row.port}
 
 
 def _check(switch: Switch, wanted: Address, row: Allocation) -> None:

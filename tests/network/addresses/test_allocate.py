@@ -117,6 +117,20 @@ def test_other_switches_have_addresses_of_their_own(switch, static, host):
     assert allocate(switch, "nic:1", "static").address == allocate(other, "nic:2", "static").address
 
 
+def test_a_static_lease_of_ipv6_is_bound_to_the_clients_number(switch, vm):
+    """FreeBSD's dnsmasq(8) knows clients of DHCPv6 by nothing else."""
+    switch.address6 = "fd00:77::1/64"
+    switch.save()
+    nic = vm.nics.get()
+    AddressPool.objects.create(switch=switch, purpose="static", first="fd00:77::10", last="fd00:77::1f")
+    with pytest.raises(Unfit, match="DUID"):
+        allocate(switch, f"nic:{nic.pk}", "lease", 6)
+    duid = "00:03:00:01:58:9c:fc:00:00:01"
+    Lease.objects.create(switch=switch, address="fd00:77::1000", mac=nic.mac, client_id=duid)
+    row = allocate(switch, f"nic:{nic.pk}", "lease", 6)
+    assert (row.address, row.client_id) == ("fd00:77::10", duid)
+
+
 def test_ipv6_is_given_too(switch):
     switch.address6 = "fd00:77::1/64"
     switch.save()
