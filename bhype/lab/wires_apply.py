@@ -159,7 +159,9 @@ def _set(old: Table, new: Table, made: set[str], *, anew: bool) -> list[str]:
             links.append(f"addr flush {dev}")
         there = was.get("inet", [])
         links += [f"addr del {each} {dev}" for each in there if each not in link["inet"]]
-        added = [each for each in link["inet"] if each not in there]
+        # Linux drops those of the link itself when it goes down.
+        back = link["up"] and was.get("up") is False
+        added = [each for each in link["inet"] if each not in there or (back and each.startswith("fe80:"))]
         addresses += [f"addr add {each} {dev}{_more(each)}" for each in added]
         if link["ether"] and any("." in each for each in added):
             # To be given its own address is the sign for Linux to announce those of the next layer; it forgets its

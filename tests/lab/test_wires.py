@@ -9,6 +9,8 @@ import subprocess
 import time
 
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 from bhype.lab import bhyve_state, wires
 from tests.guest import build
@@ -196,6 +198,70 @@ def test_an_aggregation_goes_on_while_one_port_is_up():
         assert reached_from_outside(lab, "198.51.100.10")
         lab.ok("ifconfig", "em1", "down")
         assert not reached_from_outside(lab, "198.51.100.10", 1)
+
+
+NAMES = ("tap0", "tap1", "bridge0", "bridge1", "em0.5", "epair0a", "vxlan9", "lagg0")
+STEPS = st.one_of(
+    st.tuples(st.sampled_from(NAMES), st.sampled_from((("create", "up"), ("destroy",), ("up",), ("down",)))),
+    st.tuples(
+        st.sampled_from(("bridge0", "bridge1")),
+        st.sampled_from(("addm", "deletem", "private", "-private")),
+        st.sampled_from(("tap0", "tap1", "em0", "em0.5", "epair0a", "vxlan9", "new")),
+    ),
+    st.tuples(
+        st.sampled_from(("lagg0",)),
+        st.sampled_from(("laggport", "-laggport")),
+        st.sampled_from(("em0", "em1")),
+    ),
+    st.tuples(
+        st.sampled_from((*NAMES, "em0")), st.just("inet"), st.sampled_from(("10.5.0.1/24", "10.6.0.1/16"))
+    ),
+    st.tuples(
+        st.sampled_from((*NAMES, "em0")), st.just("inet6"), st.sampled_from(("fd00:5::1/64", "fd00:6::1/64"))
+    ),
+    st.tuples(st.sampled_from((*NAMES, "em0")), st.just("name"), st.sampled_from(("new", "other"))),
+    st.tuples(st.sampled_from(NAMES), st.just("mtu"), st.sampled_from(("1400", "9000"))),
+    st.tuples(
+        st.just("vxlan9"), st.just("vxlanid"), st.just("9"), st.just("vxlanremote"), st.just("192.0.2.1")
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def changing():
+    with wired_lab(nics=2) as lab:
+        yield lab
+
+
+def network(lab):
+    """What is in the namespace, without what Linux counts."""
+    found = {}
+    for name, link in links(lab).items():
+        data = link.get("linkinfo", {})
+        found[name] = (
+            sorted(f"{each['local']}/{each['prefixlen']}" for each in link["addr_info"]),
+            link["mtu"], link.get("master"), "UP" in link["flags"], data.get("info_kind"),
+            data.get("info_slave_data", {}).get("isolated"), data.get("info_data", {}).get("id"),
+        )  # fmt: skip
+    routes = [lab.inside("ip", family, "route", "show").stdout.splitlines() for family in ("-4", "-6")]
+    return found, *(sorted(each) for each in routes)
+
+
+# Making a failure smaller would take minutes.
+@settings(max_examples=3, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+@given(steps=st.lists(STEPS, min_size=8, max_size=20))
+def test_change_by_change_comes_to_the_same_as_all_at_once(changing, steps):
+    lab = changing
+    for step in [*((name, "create") for name in NAMES), *steps]:
+        words = [word for part in step for word in ((part,) if isinstance(part, str) else part)]
+        lab("ifconfig", *words)
+    step_by_step = network(lab)
+    os.unlink(f"{lab.folder}/state/wired.json")
+    with named(lab):
+        wires.carry()
+    assert network(lab) == step_by_step
+    for name in lab.ok("ifconfig", "-l").split():
+        lab("ifconfig", name, "destroy")  # what is no clone stays
 
 
 def gone(pid):
