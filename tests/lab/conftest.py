@@ -28,6 +28,7 @@ PATHS = {
     **{"pfctl": "sbin/pfctl", "tcpdump": "usr/sbin/tcpdump"},
     **{"diskinfo": "usr/sbin/diskinfo", "iostat": "usr/sbin/iostat", "smartctl": "usr/local/sbin/smartctl"},
     **{"ping": "sbin/ping", "route": "sbin/route", "netstat": "usr/bin/netstat", "host": "usr/bin/host"},
+    "wg": "usr/bin/wg",
     **{name: f"usr/sbin/{name}" for name in ("arp", "ndp", "service", "sysrc", "valectl")},
     "drill": "usr/bin/drill",
     **{"grub-bhyve": "usr/local/sbin/grub-bhyve", "swtpm": "usr/local/bin/swtpm"},
