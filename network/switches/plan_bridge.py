@@ -44,16 +44,18 @@ def commands(wanted: Wanted, seen: Seen) -> list[Command]:
         steps.append(ifconfig.create_bridge(wanted.interface, description=wanted.description))
     elif not found.is_up:
         steps.append(ifconfig.up(wanted.interface))
+    # A bridge gives its MTU to all its members, and takes that of its first: what leaves is left as it is, and what
+    # comes has the right one, so that no interface of the host's own is ever changed.
+    steps += _let_go(wanted, found, seen)
+    if (found.mtu if found else 1500) != wanted.mtu:
+        steps.append(ifconfig.set_mtu(wanted.interface, wanted.mtu))
     # Guests that go on with one another meanwhile lose least when what leads outside comes last.
     steps += _vlan_filter(wanted, found)
     steps += _ports(wanted, found, seen)
     steps += plan_parts.addresses(wanted, found)
-    steps += _let_go(wanted, found, seen)
     try:
         steps += plan_parts.make(wanted, seen)
         steps += [step for name in wanted.outer_members for step in _take(wanted, found, seen, name)]
-        if (found.mtu if found else 1500) != wanted.mtu:
-            steps.append(ifconfig.set_mtu(wanted.interface, wanted.mtu))
     except Conflict:
         # Its guests have each other all the same; and what it lets go of, another switch may wait for.
         if not steps:
@@ -88,11 +90,14 @@ def _ports(wanted: Wanted, found: Interface | None, seen: Seen) -> list[Command]
         for member in one.members
     }
     for port in wanted.ports:
-        if seen.get(port.interface) is None or port.interface in elsewhere:
+        interface = seen.get(port.interface)
+        if interface is None or port.interface in elsewhere:
             continue
         member = found.member(port.interface) if found is not None else None
         untagged, tagged = (port.untagged or ifconfig_switch.UNTAGGED, port.tagged)
         if member is None:
+            if interface.mtu != wanted.mtu:
+                steps.append(ifconfig.set_mtu(port.interface, wanted.mtu))
             steps.append(_add(wanted, port.interface, untagged, tagged))
         elif wanted.has_vlans and not is_in(member, untagged, tagged):
             steps.append(

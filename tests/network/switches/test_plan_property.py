@@ -44,10 +44,10 @@ class Kernel:
         return Seen(tuple(ifconfig.list_interfaces().parse(out.getvalue())))
 
     def foreign(self) -> dict:
-        """What belongs to somebody else, but for being up and for the MTU that a bridge gives it."""
+        """What belongs to somebody else, but for being up."""
         found = json.loads(self.state.read_text())["interfaces"]
         return {
-            name: {key: value for key, value in one.items() if key not in {"up", "mtu"}}
+            name: {key: value for key, value in one.items() if key != "up"}
             for name, one in found.items()
             if not one["description"].startswith("bhype/") and not name.startswith("tap")
         }

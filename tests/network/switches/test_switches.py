@@ -62,8 +62,11 @@ def test_an_interface_of_somebody_else_is_never_touched():
 
 def test_an_uplink_must_be_there():
     wanted = Wanted("lan", "sw-lan", uplink="em0")
+    there = bridge(name="sw-lan", description="bhype/switch/lan", addresses=())
+    # Its guests have each other meanwhile.
+    assert words(wanted)[0].startswith("bridge create")
     with pytest.raises(Conflict, match="em0"):
-        plan.commands(wanted, Seen())
+        plan.commands(wanted, Seen((there,)))
     assert words(wanted, Interface("em0", UP, 1500))[-1] == "sw-lan addm em0"
 
 
