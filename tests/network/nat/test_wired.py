@@ -88,6 +88,9 @@ def test_nat_forwards_and_rules_do_with_packets_what_they_say(net):
     assert asked(web.run, OUTSIDE, 7000, 0.5) == ""
     do(lab, "network.mend")
     assert asked(web.run, OUTSIDE, 7000) == HOST
+    # Nobody comes in unasked, also who knows the way.
+    lab.outside("ip", "route", "replace", "10.77.0.0/24", "via", HOST, check=True)
+    assert asked(lab.outside, ADDRESSES[WEB], 80, 0.5) == ""
     Forward.objects.create(host=Switch.objects.get().host, subject=WEB, port=8081, target_port=80)
     host = Switch.objects.get().host
     values = {"subject": OTHER, "direction": "out", "action": "block", "peer": "internet", "protocol": "tcp"}
