@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from django.utils import timezone
 
 from bhype.accounts.models import ApiToken, AuditEntry
 from bhype.tasks.models import Task
+from network.dhcp import config, wanted
 from network.models import AddressPool, Allocation, DnsRecord, Lease, Switch
 
 GOOD = {"has_dhcp": "on", "lease_seconds": "43200", "ipv6": "off", "has_dns": "on"}
@@ -229,3 +231,38 @@ def test_the_api_does_all_that(admin, switch, lease, vm, client):
     )
     assert client.delete(place, **head).status_code == 204
     assert client.get(f"{base}/records", **head).json() == []
+
+
+@pytest.mark.parametrize(
+    "value", ["\0", "\ud800", "x" * 5000, "a\nb", "%00", "-1", "<script>", " ", "\u202e"]
+)
+def test_hostile_words_are_refused_everywhere(as_user, admin, switch, value):
+    client = as_user(admin)
+    Switch.objects.update(has_dns=True)
+    for field in ("domain", "upstreams", "gateway", "lease_seconds", "ipv6", "revision"):
+        answer = settings(client, **{field: value.encode(errors="surrogatepass").decode(errors="replace")})
+        assert answer.status_code in {302, 409, 422}, field
+    for kind, name, said in (
+        ("A", value, "10.0.0.1"),
+        ("TXT", "@", value),
+        ("SRV", value, value),
+        ("x", value, value),
+    ):
+        record(client, kind, *(word.encode(errors="replace").decode() for word in (name, said)))
+    switch.refresh_from_db()
+    assert switch.domain in {"", "-1"} or switch.domain.isascii()
+    head = {"content_type": "application/json"}
+    for path, body in (
+        ("/api/v1/switches/nat/dhcp", {"domain": value}),
+        ("/api/v1/switches/nat/dhcp", {"upstreams": [value]}),
+        ("/api/v1/switches/nat/dhcp", {"gateway": value}),
+    ):
+        answer = client.patch(path, json.dumps(body), **head)
+        assert answer.status_code in {200, 400, 401, 403, 409, 422}, (path, body)
+    assert parts_are_clean(switch)
+
+
+def parts_are_clean(switch: Switch) -> bool:
+    """Whatever was saved, the file has the lines of its own making only."""
+    files = config.build(wanted.service_of(switch))
+    return all(line.isascii() and line.isprintable() for line in files.conf.splitlines())
