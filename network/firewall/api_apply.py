@@ -18,7 +18,7 @@ from bhype.hosts.models import Host
 from bhype.tasks import Refused, ask
 from bhype.tasks.api import TaskOut
 from bhype.tasks.models import Task
-from network.models import HostChange, PfConf, Ruleset
+from network.models import PfConf, Ruleset
 
 from . import document, pages, views
 from .api import require
@@ -132,23 +132,24 @@ def apply(request: HttpRequest, payload: ApplyIn) -> Status[Task]:
     return asked(request, "rules.apply", "firewall", "network.apply_rules", seconds=payload.seconds)
 
 
-def _waiting(request: HttpRequest) -> HostChange:
+def _waiting(request: HttpRequest) -> str:
+    """The number of the rule set that waits: its row is there before it is loaded, the banner a little later."""
     require(request, "network.change")
-    row = HostChange.objects.filter(host=Host.objects.this(), name=pages.CHANGE).first()
-    if row is None or row.has_ended:
+    row = Ruleset.objects.filter(host=Host.objects.this(), state=Ruleset.State.PENDING).first()
+    if row is None:
         raise ApiError(409, "conflict", "No rules wait for a confirmation.")
-    return row
+    return str(row.number)
 
 
 @router.post("/firewall/confirm", response={202: TaskOut}, summary="Keep the rules that wait for it")
 def confirm(request: HttpRequest) -> Status[Task]:
-    note = _waiting(request).note
+    note = _waiting(request)
     return asked(request, "network.confirm", "change firewall", "network.confirm_rules", note=note)
 
 
 @router.post("/firewall/revert", response={202: TaskOut}, summary="Take back the rules that wait")
 def revert(request: HttpRequest) -> Status[Task]:
-    note = _waiting(request).note
+    note = _waiting(request)
     return asked(request, "network.revert", "change firewall", "network.revert_rules", note=note)
 
 

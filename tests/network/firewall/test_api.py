@@ -128,6 +128,7 @@ def test_the_draft_is_told_applied_and_dropped(ask, web1, host, switch):
 def test_what_waits_is_confirmed_by_its_number(ask, web1, host):
     assert ask("POST", "/firewall/confirm")[0] == 409
     row = HostChange.objects.create(host=host, name="firewall", state="waiting", note="12")
+    Ruleset.objects.create(host=host, number=12, state="pending")
     assert ask("POST", "/firewall/confirm")[0] == 202
     assert Task.objects.get(operation="network.confirm_rules").params == {"note": "12"}
     assert ask("POST", "/firewall/revert")[0] == 202
