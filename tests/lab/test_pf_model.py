@@ -117,6 +117,13 @@ def test_a_state_lets_answers_through_but_not_other_hooks():
     assert not pf.test(at(answer, "out em0")).passes
 
 
+def test_a_tag_goes_with_the_packet_and_with_those_of_its_state():
+    pf = Filter.of({"": "pass in on em0 tag X\nblock out tagged X\n"}, WORLD)
+    for _ in range(2):
+        found = pf.test(at(A))
+        assert (found.packet.tag, pf.test(found.packet.at("sw-nat", "out")).passes) == ("X", False)
+
+
 def test_a_bound_state_is_of_its_interface_alone():
     pf = Filter.of({"": "block\npass in on em0 proto tcp keep state (if-bound)\n"}, WORLD)
     assert pf.test(at(A)).passes

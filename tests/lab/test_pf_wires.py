@@ -92,13 +92,13 @@ def model(lab):
         return kernel.filter_of(kernel.fresh(kernel.core.peek("pf")))
 
 
-def compare(lab, cables, pf, packet, enters):
-    """Send the packet, and hold what happens against the model."""
+def compare(lab, cables, pf, packet, enters, sent=None):
+    """Send the packet, and hold what happens against the model. sent: the same with a port that Linux has chosen."""
     expected = journey(pf, packet, enters, AT, pfil=EVERYWHERE)
     bridge = {"tap1": "sw-nat", "tap2": "sw-nat", "tap3": "sw-two"}.get(enters, "em0")
     stays = packet.target in AT and bridge == ("sw-two" if AT[packet.target] == "tap3" else "sw-nat")
     to = GUESTS[AT[packet.target]] if stays else cables.own[bridge]
-    cables.send(enters, packet, to)
+    cables.send(enters, sent or packet, to)
     where = expected.leaves or AT.get(packet.target, "em0")
     came = cables.arrives(where, expected.packet, patience=3.0 if expected.passes else 0.12)
     assert bool(came) == expected.passes, (packet, expected, came)
@@ -166,7 +166,7 @@ def test_linux_lets_pass_what_the_model_does_and_nothing_else(net):
         expected, came = compare(lab, cables, pf, packet, enters)
         if came and expected.leaves:
             passed += 1
-            compare(lab, cables, pf, came.answer(), expected.leaves)
+            compare(lab, cables, pf, expected.packet.answer(), expected.leaves, came.answer())
     assert passed >= 9
 
 
@@ -264,6 +264,39 @@ def test_a_translation_is_for_packets_too_that_passed_without_a_state(net):
     assert compare(lab, cables, model(lab), packet, "tap2")[1].source == "10.77.0.6"
     load(lab, "nat on em0 inet from 10.77.0.0/24 -> (em0:0)\npass no state\n")
     assert compare(lab, cables, model(lab), packet, "tap2")[1].source == "192.0.2.10"
+
+
+TAGS = """
+nat on em0 inet from 10.77.0.0/24 to ! 10.77.0.0/24 tag NATTED -> (em0:0)
+rdr on em0 inet proto tcp from any to (em0) port 2222 tag FORWARDED -> 10.77.0.5 port 22
+block out
+pass in quick on tap1 no state tag GUEST
+pass quick on { tap1 tap2 tap3 } no state
+pass out quick on em0 tagged NATTED keep state (if-bound)
+block out quick on sw-nat tagged ASKED
+pass out quick on sw-nat tagged FORWARDED keep state (if-bound)
+pass in quick on em0 inet to 10.77.0.0/24 tag ASKED ! tagged FORWARDED keep state (if-bound)
+pass out quick on sw-nat tagged GUEST keep state (if-bound)
+pass out quick on sw-two
+"""
+
+
+def test_tags_go_from_hook_to_hook_and_with_states(net):
+    lab, cables = net
+    load(lab, TAGS)
+    pf = model(lab)
+    for packet, enters, passes in (
+        (tcp("10.77.0.5", "198.18.0.1", 80, 4401), "tap1", True),
+        (tcp("203.0.113.5", "192.0.2.10", 2222, 4402), "em0", True),
+        (tcp("203.0.113.5", "10.77.0.6", 22, 4403), "em0", False),
+        (tcp("203.0.113.5", "10.77.0.6", 22, 4403), "em0", False),
+        (tcp("10.77.0.5", "10.77.0.6", 22, 4404), "tap1", True),
+        (tcp("10.88.0.7", "10.77.0.5", 22, 4405), "tap3", False),
+    ):
+        expected, came = compare(lab, cables, pf, packet, enters)
+        assert expected.passes is passes
+        if came:
+            compare(lab, cables, pf, expected.packet.answer(), expected.leaves, came.answer())
 
 
 def test_addresses_of_an_interface_are_followed(net):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _COUNTER = re.compile(r"(?:g[0-9]+_)?([ios])([0-9]+)")
+_SET = re.compile("[mb](in|out)(p?)[46]")
 _PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1, "icmpv6": 58}
 
 
@@ -248,13 +249,14 @@ def _bridged() -> Iterator[Live]:
     for each in json.loads(done.stdout)["nftables"]:
         found = each.get("set", {})
         name = found.get("name", "")
-        if name not in ("in4", "in6", "out4", "out6", "inp4", "inp6", "outp4", "outp6"):
+        met = _SET.fullmatch(name)
+        if not met:
             continue
-        direction = "in" if name.startswith("in") else "out"
+        direction = met[1]
         for element in found.get("elem", ()):
             parts = element["elem"]["val"]["concat"]
             handle = ("element", name, " . ".join(str(part) for part in parts))
-            if name[-2] == "p":
+            if met[2]:
                 protocol, ports = "icmp" if name.endswith("4") else "icmpv6", (parts[2], parts[2])
             else:
                 protocol, ports = parts[2], (_port(parts[3]), _port(parts[4]))

@@ -32,7 +32,8 @@ class Verdict:
     """passes; packet: as it goes on, translated. rule: that decided, None for the default, which is to pass.
 
     anchor, number: where the rule stands, as "bhype/rules" and 0. by_state: no rule was looked at. translation: the
-    rule that translated. logged: rules that had the packet logged, as (anchor, number, rule).
+    rule that translated. logged: rules that had the packet logged, as (anchor, number, rule). tag: what filter rules
+    have put on the packet, which its state puts on all that follow.
     """
 
     passes: bool
@@ -43,6 +44,7 @@ class Verdict:
     by_state: bool = False
     translation: Rule | None = None
     logged: tuple[tuple[str, int, Rule], ...] = ()
+    tag: str = ""
 
     @property
     def label(self) -> str:
@@ -128,7 +130,9 @@ class Filter(Matcher):
             return Verdict(PASS, packet)
         state = self._state_of(packet)
         if state:
-            return replace(state.verdict, packet=self._translated_by(state, packet), by_state=True, logged=())
+            turned = self._translated_by(state, packet)
+            turned = replace(turned, tag=state.verdict.tag or packet.tag)
+            return replace(state.verdict, packet=turned, by_state=True, logged=())
         rule, turned = self._translate(packet)
         if rule and rule.passes:
             logged = (("", -1, rule),) if rule.log is not None else ()
@@ -155,12 +159,13 @@ class Filter(Matcher):
             if rule.quick:
                 break
         packet = replace(packet, tag=tags[-1])
+        tag = tags[-1] if len(tags) > 1 else ""
         if best is None:
-            return Verdict(PASS, packet, logged=tuple(logged))
+            return Verdict(PASS, packet, logged=tuple(logged), tag=tag)
         anchor, number, rule = best
         if rule.log is not None:
             logged.append(best)
-        return Verdict(rule.action == "pass", packet, rule, anchor, number, logged=tuple(logged))
+        return Verdict(rule.action == "pass", packet, rule, anchor, number, logged=tuple(logged), tag=tag)
 
     def _walk(
         self, anchor: str, section: str, packet: Packet, tags: list[str] | None = None

@@ -6,9 +6,10 @@ their number in the packet's mark, ``quick`` ones with QUICK in it, which ends t
 
 States: inet has them in the mark of Linux' connection, the rule that let it in in the lower half, the one that let it
 out in the upper half. So a packet that came in by a rule still needs one to go out, as in pf, where each has a state
-of its own. A bridge has no connections on Linux: there they are sets of ends, one for each direction.
+of its own; it has the interface that the connection has, so that all are as if bound to it. A bridge has no connections
+on Linux: there they are sets of ends.
 
-Not here: tags, users, operating systems, ``no-route``, routes, ``max`` and the like; rules about frames. Rules with
+Not here: users, operating systems, ``no-route``, routes, ``max`` and the like; rules about frames. Rules with
 such conditions meet nothing. A bridge and an outgoing packet cannot refuse: they drop. Packets of bridged states are
 not counted for their rule.
 """
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
     Network = IPv4Network | IPv6Network
 
-QUICK = 0x80000000
+# The packet's mark: whether a quick rule has met, the tag, and the rule that met last.
+QUICK, TAG, RULE = 0x80000000, 0x00FF0000, 0x8000FFFF
 GROUP = 86  # of the log
 DEFAULT = 0xFFFF  # the rule that is not there: whatever was translated has a state
 _STATES = """
@@ -41,6 +43,8 @@ _STATES = """
  set {way}p4 {{ typeof ip saddr . ip daddr . icmp id; flags dynamic,timeout; timeout 1m; }}
  set {way}p6 {{ typeof ip6 saddr . ip6 daddr . icmpv6 id; flags dynamic,timeout; timeout 1m; }}
 """  # noqa: E501
+# States of a bridge's members and of bridges, by direction: those bound to an interface are in one set alone.
+WAYS = ("min", "mout", "bin", "bout")
 _PORTS = ("th sport . th dport", "th dport . th sport")
 
 
@@ -61,7 +65,7 @@ def compile_all(
     lines = ["add table inet pf", "delete table inet pf", "table inet pf {", *inet.text(), "}"]
     lines += [
         "table bridge pf {",
-        *(_STATES.format(way=way) for way in ("in", "out")),
+        *(_STATES.format(way=way) for way in WAYS),
         "}",
         "flush table bridge pf",
     ]
@@ -104,7 +108,7 @@ class _Table(Conditions):
             f"ct direction original ct mark & {own} != 0 goto {name}_own",
             f"ct direction reply ct mark & {other} != 0 goto {name}_other",
             "ct state related ct mark != 0 accept",
-            "meta mark set 0",
+            self.forget,
             f"jump {self.chain(place, '')}",
         ]
         found = self._decisions(place, "goto")
@@ -118,11 +122,22 @@ class _Table(Conditions):
         shift = 16 if mask == "0xffff0000" else 0
         numbers = [*self._numbers("filter"), *self._numbers("nat"), *self._numbers("rdr")]
         cases = []
+        tags = self._tags_of_states()
         for number in numbers:
-            self.chains.setdefault(f"hit_{place.name}_{number}", [self._count(number, place)])
+            tag = [self._tag(tags[number])] if tags.get(number) else []
+            self.chains.setdefault(f"hit_{place.name}_{number}", [self._count(number, place), *tag])
             cases.append(f"{short(number) << shift:#x} : jump hit_{place.name}_{number}")
         lines = [f"ct mark & {mask} vmap {{ {', '.join(dict.fromkeys(cases))} }}"] if cases else []
         self.chains[f"{place.name}_{what}"] = [*lines, "accept"]
+
+    def _tags_of_states(self) -> dict[int, str]:
+        """The tags that filter rules put on packets of their states, too."""
+        found = {}
+        for (anchor, section), numbers in self.ids.items():
+            ruleset = self.pf.find(anchor)
+            if section == "filter" and ruleset:
+                found.update({number: rule.tag for number, rule in zip(numbers, ruleset.filter, strict=True)})
+        return found
 
     def _numbers(self, section: str) -> list[int]:
         return [number for (_, each), numbers in self.ids.items() if each == section for number in numbers]
@@ -154,7 +169,9 @@ class _Table(Conditions):
         name = f"step_{place.name}"
         if name not in self.chains:
             self.chains[name] = []
-            straight, back = ("in", "out") if place.direction == "in" else ("out", "in")
+            kind = place.name[0]
+            other = "out" if place.direction == "in" else "in"
+            straight, back = f"{kind}{place.direction}", f"{kind}{other}"
             lines = []
             for number, ip, icmp in ((4, "ip", "icmp"), (6, "ip6", "icmpv6")):
                 ends, turned = f"{ip} saddr . {ip} daddr", f"{ip} daddr . {ip} saddr"
@@ -167,7 +184,7 @@ class _Table(Conditions):
             lines += [
                 "icmp type { destination-unreachable, time-exceeded, parameter-problem } return",
                 "icmpv6 type { destination-unreachable, packet-too-big, time-exceeded } return",
-                "meta mark set 0",
+                self.forget,
                 f"jump {self.chain(place, '')}",
             ]
             self.chains[name] = [*lines, *self._decisions(place, "jump")]
@@ -202,13 +219,21 @@ class _Table(Conditions):
                 below = [each for each in self.pf.anchors_of(anchor, rule.anchor) if self.pf.find(each)]
                 for each in below:
                     lines.append(f"{condition} jump {self.chain(place, each)}")
-                    lines.append(f"meta mark {'!= 0' if rule.quick else f'>= {QUICK:#x}'} return")
+                    lines.append(
+                        f"meta mark {f'& {RULE:#x} != 0' if rule.quick else f'>= {QUICK:#x}'} return"
+                    )
             elif rule.action == "match":
-                lines += [f"{condition} {self._log(place, anchor, number, rule)}"] * (rule.log is not None)
+                if rule.log is not None:
+                    lines.append(f"{condition} {self._log(place, anchor, number, rule)}")
+                if rule.tag:
+                    lines.append(f"{condition} {self._tag(rule.tag)}")
             else:
                 self._action(place, anchor, number, rule)
                 mark = short(number) | (QUICK if rule.quick else 0)
-                lines.append(f"{condition} meta mark set {mark:#x}{' return' * rule.quick}")
+                value = (
+                    f"{mark | self.tags[rule.tag]:#x}" if rule.tag else f"meta mark & {TAG:#x} | {mark:#x}"
+                )
+                lines.append(f"{condition} meta mark set {value}{' return' * rule.quick}")
         return lines
 
     def _action(self, place: Place, anchor: str, number: int, rule: Rule) -> None:
@@ -221,7 +246,7 @@ class _Table(Conditions):
         else:
             if rule.keep:
                 lines.append(self._named(f"s{number}"))
-                lines += self._remember(place, number)
+                lines += self._remember(place, number, is_bound="if-bound" in rule.limits)
             if not place.is_bridged:
                 lines += [] if rule.keep else self._translated(place)
                 lines.append("accept")
@@ -237,10 +262,16 @@ class _Table(Conditions):
             lines.append("reject with icmpx port-unreachable")
         return [*lines, "drop"]
 
-    def _remember(self, place: Place, number: int) -> list[str]:
+    def _remember(self, place: Place, number: int, *, is_bound: bool) -> list[str]:
         if not place.is_bridged:
             return [_mark(place, short(number))]
-        way = place.direction
+        return [
+            line
+            for kind in (place.name[0] if is_bound else "mb")
+            for line in self._remember_in(f"{kind}{place.direction}")
+        ]
+
+    def _remember_in(self, way: str) -> list[str]:
         return [
             f"meta l4proto {{ tcp, udp }} update @{way}4 {{ ip saddr . ip daddr . meta l4proto . {_PORTS[0]} }}",
             f"meta l4proto {{ tcp, udp }} update @{way}6 {{ ip6 saddr . ip6 daddr . meta l4proto . {_PORTS[0]} }}",
@@ -255,7 +286,7 @@ class _Table(Conditions):
                 number = short(int(name.rpartition("_")[2]))
                 target = f"{verb} {self.prefix}{name}"
                 cases += [f"{number:#x} : {target}", f"{number | QUICK:#x} : {target}"]
-        return [f"meta mark vmap {{ {', '.join(cases)} }}"] if cases else []
+        return [f"meta mark & {RULE:#x} vmap {{ {', '.join(cases)} }}"] if cases else []
 
     def _log(self, place: Place, anchor: str, number: int, rule: Rule) -> str:
         """See `log.parse` for the prefix; 127 characters are kept of it."""
@@ -277,6 +308,14 @@ class _Table(Conditions):
                     if anchor == each or anchor.startswith(f"{each}/"):
                         return number
         return 0
+
+    @property
+    def forget(self) -> str:
+        """Begins an evaluation: the tag stays."""
+        return f"meta mark set meta mark & {TAG:#x}"
+
+    def _tag(self, tag: str) -> str:
+        return f"meta mark set meta mark & {0xFFFFFFFF ^ TAG:#x} | {self.tags[tag]:#x}"
 
     def _count(self, number: int, place: Place) -> str:
         return self._named(f"{place.direction[0]}{number}")
@@ -318,7 +357,8 @@ class _Table(Conditions):
             return [f"{condition} accept" for condition in self.conditions(rule, anchor, place)]
         assert rule.pool
         passes = f"{_mark(place, short(number))} " if rule.passes else ""
-        count = f"{self._count(number, place)} {self._named(f's{number}')} {passes}"
+        tag = f"{self._tag(rule.tag)} " if rule.tag else ""
+        count = f"{self._count(number, place)} {self._named(f's{number}')} {passes}{tag}"
         if rule.action == "binat" and place.direction == "in":
             turned = self._binat_in(rule)
             if turned is None:

@@ -9,12 +9,12 @@ from bhype.lab.pf.rules import INET, INET6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from ipaddress import IPv4Network, IPv6Network
     from typing import Any
 
     from bhype.lab.pf.model import Filter
-    from bhype.lab.pf.rules import Address, Operator, Rule
+    from bhype.lab.pf.rules import Address, Operator, Rule, Ruleset
 
     Network = IPv4Network | IPv6Network
 
@@ -54,12 +54,15 @@ class Conditions:
         self.chains: dict[str, list[str]] = {}
         self.sets: dict[str, str] = {}
         self.counters: set[str] = set()
+        names_of_tags = sorted({tag for rule in _all(pf.main) for tag in (rule.tag, rule.tagged) if tag})
+        # In the bits of the mark that `nft.TAG` names.
+        self.tags = {tag: number << 16 for number, tag in enumerate(names_of_tags[:255], 1)}
 
     def conditions(self, rule: Rule, anchor: str, place: Place) -> list[str]:
         """What nft must find so that a rule meets: one of several, none if it never does."""
         if rule.direction and rule.direction != place.direction:
             return []
-        if rule.user or rule.group or rule.system or rule.fragment or rule.tagged:
+        if rule.user or rule.group or rule.system or rule.fragment:
             return []
         first = []
         if rule.interface:
@@ -68,6 +71,9 @@ class Conditions:
                 return []
             if found:
                 first.append(f"{place.word} {'!= ' * rule.interface_negated}{several(found)}")
+        if rule.tagged:
+            sign = "!=" if rule.tagged_negated else "=="
+            first.append(f"meta mark & 0xff0000 {sign} {self.tags[rule.tagged]:#x}")
         plain = all(each.kind == "any" for each in (rule.source, rule.target))
         families = [rule.family] if rule.family else [""] if plain else [INET, INET6]
         lines = []
@@ -146,6 +152,12 @@ class Conditions:
         own = f"{self.prefix}{key}"
         self.sets[key] = f' set {own} {{ type {kind}; flags interval; comment "{label}";{inside} }}'
         return key
+
+
+def _all(ruleset: Ruleset) -> Iterator[Rule]:
+    yield from ruleset.rules()
+    for below in ruleset.anchors.values():
+        yield from _all(below)
 
 
 def networks(entries: Iterable[str]) -> list[Network]:
