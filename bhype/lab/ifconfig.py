@@ -13,11 +13,11 @@ import sys
 import time
 
 from bhype.lab import bhyve_state, core, wires
-from bhype.lab.ifconfig_run import FAMILIES, Run
-from bhype.lab.ifconfig_state import CLONERS, Trouble, forget
+from bhype.lab.ifconfig_state import CLONERS, FAMILIES, Trouble, forget
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from bhype.lab.ifconfig_run import Run
     from bhype.lab.ifconfig_state import Interface
 
 USAGE = (
@@ -48,6 +48,8 @@ def main(argv: list[str]) -> int:
     if len(rest) == 1 or (len(rest) == 2 and rest[1] in FAMILIES):
         _print_one(rest[0], formats)
         return 0
+    from bhype.lab.ifconfig_run import Run
+
     run = Run(rest[0], rest[1:])
     with core.state("ifconfig") as data:
         try:

@@ -7,10 +7,8 @@ set}}; ``static``: {MAC: MEMBER}; ``settings``: {word: value}; and of a bridge t
 
 from __future__ import annotations
 
-import re
-
 from bhype.lab import core, uname
-from bhype.lab.ifconfig_state import EXISTS, INVALID, MISSING, Trouble, bridge_of, leave
+from bhype.lab.ifconfig_state import EXISTS, INVALID, MISSING, Trouble, bridge_of, is_mac, leave
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
     from bhype.lab.ifconfig_run import Run
     from bhype.lab.ifconfig_state import Interface
 
-_MAC = re.compile(r"[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5}")
 _VLANS = range(1, 4095)
 
 
@@ -168,7 +165,7 @@ def flush_all(run: Run) -> None:
 
 
 def add_static(run: Run, member: str, mac: str) -> None:
-    if not _MAC.fullmatch(mac):
+    if not is_mac(mac):
         raise Trouble(
             f"ifconfig: {member + ': ' if uname.major() < 15 else ''}invalid address: {mac}".replace(
                 "::", ":"
@@ -180,7 +177,7 @@ def add_static(run: Run, member: str, mac: str) -> None:
 
 
 def remove_address(run: Run, mac: str) -> None:
-    if not _MAC.fullmatch(mac):
+    if not is_mac(mac):
         raise Trouble(f"ifconfig: invalid address: {mac}")
     if run.me.get("static", {}).pop(_mac(mac), None) is None:
         _refuse("BRDGDADDR", "" if uname.major() >= 15 else mac, MISSING)

@@ -8,7 +8,6 @@ interface the state has what its words set: ``vlandev``, ``vlan``, ``vlanproto``
 from __future__ import annotations
 
 import os
-import re
 from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 from bhype.lab import core
@@ -161,7 +160,7 @@ def clear_parent(run: Run, _parent: str = "") -> None:
 
 
 def set_pcp(run: Run, text: str) -> None:
-    if not re.fullmatch(r"[0-7]", text):
+    if text not in tuple("01234567"):
         raise Trouble("ifconfig: invalid value for vlanpcp")
     run.me["vlanpcp"] = int(text)
 

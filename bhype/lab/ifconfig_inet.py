@@ -6,7 +6,7 @@ import os
 from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 from bhype.lab import core, uname
-from bhype.lab.ifconfig_state import EXISTS, INVALID, Trouble, bridge_of, nd6
+from bhype.lab.ifconfig_state import EXISTS, INVALID, Trouble, bridge_of, is_mac, nd6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,9 +73,9 @@ def set_ether(run: Run, text: str) -> None:
 def _set_ether(run: Run, text: str) -> None:
     if text == "random":
         text = "58:9c:fc:" + ":".join(f"{byte:02x}" for byte in os.urandom(3))
-    parts = text.lower().split(":")
-    if len(parts) != 6 or any(not 1 <= len(p) <= 2 or set(p) - set("0123456789abcdef") for p in parts):
+    if not is_mac(text):
         raise Trouble("ifconfig: malformed link-level address")
+    parts = text.lower().split(":")
     if int(parts[0], 16) & 1 or run.me["kind"] in ("lo", "wg"):
         raise Trouble(f"ifconfig: ioctl (SIOCSIFLLADDR): {INVALID}")
     run.me["ether"] = ":".join(part.zfill(2) for part in parts)

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from bhype.lab import core, ifconfig_bridge, ifconfig_clones, ifconfig_inet, uname
-from bhype.lab.ifconfig_state import CLONERS, EXISTS, INVALID, MISSING, NAME_MAX, Trouble, bridge_of, renamed
+from bhype.lab.ifconfig_state import (
+    CLONERS,
+    EXISTS,
+    FAMILIES,
+    INVALID,
+    MISSING,
+    NAME_MAX,
+    Trouble,
+    bridge_of,
+    renamed,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,7 +22,6 @@ if TYPE_CHECKING:
 
     from bhype.lab.ifconfig_state import Interface
 
-FAMILIES = {"inet": "inet", "inet6": "inet6", **dict.fromkeys(("ether", "link", "lladdr"), "ether")}
 MTU_MIN = 72
 MTU_MAX = 65535
 

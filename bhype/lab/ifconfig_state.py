@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     Interface = dict[str, Any]
 
 CLONERS = ("bridge", "epair", "lagg", "lo", "tap", "vlan", "vmnet", "vxlan", "wg")
+FAMILIES = {"inet": "inet", "inet6": "inet6", **dict.fromkeys(("ether", "link", "lladdr"), "ether")}
 NAME_MAX = 15
 EXISTS = "File exists"
 MISSING = "No such file or directory"
@@ -117,6 +118,14 @@ def nd6(interface: Interface) -> list[str]:
     """The flags of IPv6 at an interface (nd6.h)."""
     found: list[str] = interface.get("nd6") or ND6.get(interface["kind"], ND6_DEFAULT)
     return found
+
+
+def is_mac(text: str) -> bool:
+    """Whether ether_aton(3) takes it. By hand, as these programs start often and `re` takes long to import."""
+    parts = text.lower().split(":")
+    return len(parts) == 6 and all(
+        1 <= len(part) <= 2 and not set(part) - set("0123456789abcdef") for part in parts
+    )
 
 
 def bridge_of(interfaces: dict[str, Interface], name: str) -> str:

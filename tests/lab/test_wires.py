@@ -248,7 +248,7 @@ def network(lab):
 
 
 # Making a failure smaller would take minutes.
-@settings(max_examples=3, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=2, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
 @given(steps=st.lists(STEPS, min_size=8, max_size=20))
 def test_change_by_change_comes_to_the_same_as_all_at_once(changing, steps):
     lab = changing
