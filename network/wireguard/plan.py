@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import TYPE_CHECKING
 
-from bhype.freebsd import ifconfig, route, wg
+from bhype.freebsd import ifconfig, ifconfig_switch, route, wg
 from bhype.freebsd.command import Command
 from bhype.freebsd.ifconfig import Interface
 from bhype.freebsd.netstat import Route
@@ -188,6 +188,8 @@ def dress(wanted: Wanted, interfaces: Sequence[Interface], routes: Sequence[Rout
     has = set(_addresses(found)) if found else set()
     interface = wanted.interface
     steps = [ifconfig.remove_address(interface, one) for one in sorted(has - {wanted.address})]
+    if ":" in wanted.address and (found is None or "IFDISABLED" in found.nd6):
+        steps.append(ifconfig_switch.enable_ipv6(interface))
     if wanted.address not in has:
         steps.append(ifconfig.set_address(interface, wanted.address))
     if found is None or found.mtu != wanted.mtu:

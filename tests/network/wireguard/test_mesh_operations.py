@@ -199,3 +199,11 @@ def test_what_peers_say_is_noted(a):
     a.ensure()
     a.sweep()
     assert a.peer().links == {key: {"handshake": 0, "received": 0, "sent": 0}}
+
+
+def test_a_mesh_of_ipv6_is_set_up_too(a):
+    mesh = mesh_of(a)
+    Mesh.objects.filter(pk=mesh.pk).update(network="fd00:99::/64")
+    MeshPeer.objects.update(address="fd00:99::1")
+    assert succeeded(a.ensure()) and a.sweep() == []
+    assert "inet6 fd00:99::1 prefixlen 64" in a.lab.commands("/sbin/ifconfig", "wg-all")
