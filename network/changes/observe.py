@@ -17,7 +17,21 @@ from network.models import HostChange
 
 def observe(sweep: Sweep) -> None:
     commit.watch(sweep.host)
-    mirror(sweep.row, commit.everything(sweep.host))
+    found = commit.everything(sweep.host)
+    mirror(sweep.row, found)
+    _forget(sweep.row, {change.name for change in found})
+
+
+def _forget(host: Host, known: set[str]) -> None:
+    """A change of which the host knows nothing does not wait: it could not be begun, or its file was removed."""
+    ended = (HostChange.State.CONFIRMED, HostChange.State.REVERTED)
+    rows = HostChange.objects.filter(host=host).exclude(state__in=ended).exclude(name__in=known)
+    if rows:
+        with transaction.atomic():
+            rows.update(
+                state=HostChange.State.REVERTED, reason="The host knows nothing of it.", changed_at=_now()
+            )
+            publish("changes")
 
 
 def mirror(host: Host, changes: Iterable[Change]) -> None:

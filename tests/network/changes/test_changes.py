@@ -98,3 +98,9 @@ def test_what_was_over_before_anybody_saw_it_is_not_told(lab, host):
     commit.revert(lab.host, "test")
     look(lab)
     assert not HostChange.objects.exists()
+
+
+def test_a_change_of_which_the_host_knows_nothing_does_not_wait(lab, host):
+    HostChange.objects.create(host=host, name="gone", state="waiting")
+    look(lab)
+    assert HostChange.objects.get().state == "reverted"
