@@ -207,7 +207,7 @@ def wire_lab() -> None:
     """Let the lab's frames move, in network namespaces of its own; where nobody may have such, say what that costs."""
     if ON_FREEBSD:
         return
-    wires = [VENV / "bin" / "python", "-m", "bhype.lab", "wires", STATE / "lab", "on"]
+    wires = [str(VENV / "bin" / "python"), "-m", "bhype.lab", "wires", str(STATE / "lab"), "on"]
     done = subprocess.run(wires, cwd=BASE_DIR, check=False, capture_output=True, text=True)
     if done.returncode:
         say(
