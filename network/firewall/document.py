@@ -96,13 +96,22 @@ def of(host: Host) -> Document:
 
 
 def read(stored: Mapping[str, Any]) -> Document:
-    """What as_json() has written; what it did not know is left out. Raises ValueError."""
+    """What as_json() has written; what it did not know is left out. Raises ValueError: whoever wrote it may have been
+    less careful than that."""
+    if not all(isinstance(one, Mapping) for rows in stored.values() for one in _rows(rows)):
+        raise ValueError("not a document of rules")
     return Document(
         tuple(_stored(RuleRow, row) for row in stored.get("rules", ())),
         tuple(_stored(ForwardRow, row) for row in stored.get("forwards", ())),
         tuple(_stored(AliasRow, row) for row in stored.get("aliases", ())),
         tuple(_stored(PolicyRow, row) for row in stored.get("switches", ())),
     )
+
+
+def _rows(rows: Any) -> list[Any]:
+    if not isinstance(rows, list | tuple):
+        raise ValueError("not a list of rules")
+    return list(rows)
 
 
 def restore(host: Host, document: Document) -> None:
@@ -140,11 +149,22 @@ def _row(kind: type[T], row: Any) -> T:
 
 
 def _stored(kind: type[T], row: Mapping[str, Any]) -> T:
-    known = {one.name for one in fields(kind)}  # type: ignore[arg-type]
+    known = {one.name: str(one.type) for one in fields(kind)}  # type: ignore[arg-type]
     values = {name: value for name, value in row.items() if name in known}
-    if "entries" in values:
+    if isinstance(values.get("entries"), list):
         values["entries"] = tuple(values["entries"])
+    for name, value in values.items():
+        if type(value) is not _TYPES[known[name]] or not all(isinstance(one, str) for one in _inner(value)):
+            raise ValueError(f"not a row of rules: {name} is {value!r}")
     try:
         return kind(**values)
     except TypeError as error:
         raise ValueError(f"not a row of rules: {error}") from error
+
+
+# By their names in the rows above.
+_TYPES: dict[str, type] = {"str": str, "int": int, "bool": bool, "tuple[str, ...]": tuple}
+
+
+def _inner(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else ()

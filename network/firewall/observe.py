@@ -40,7 +40,12 @@ def observe(sweep: Sweep) -> None:
         _look(sweep, row)
     if not row.has_pf:
         return
-    drift = _drift(sweep, row)
+    try:
+        drift = _drift(sweep, row)
+    except ValueError as error:
+        # Rows that nobody should have written: what is loaded stays.
+        sweep.problem(f"The rules of the packet filter cannot be made: {error}")
+        return
     if drift or ended:
         _ask(sweep.row, drift or f"rule set {ended[0].number} is {ended[0].state}")
     if sweep.every(LOOK_EVERY):

@@ -80,8 +80,12 @@ def ensure(run: Run, _params: Nothing) -> None:
 
 
 def load_all(run: Run, host: Host, world: World) -> None:
+    """What is in force into both anchors. Raises OperationFailed."""
     put(run, BASE, base.base(world), BASE_FILE)
-    force = rulesets.in_force(host, run.host)
+    try:
+        force = rulesets.in_force(host, run.host)
+    except ValueError as error:
+        raise OperationFailed(f"The rule set that is in force cannot be read: {error}") from error
     made = compile.rules(force.document, world)
     if force.is_pending:
         try:
@@ -98,10 +102,14 @@ def load_all(run: Run, host: Host, world: World) -> None:
 
 def put(run: Run, anchor: str, wanted: Wanted, path: str) -> None:
     """Let an anchor have these rules. What is loaded already is not loaded again; its tables follow."""
+    try:
+        skeleton = loaded.digest(wanted.skeleton)
+    except pf.BadRule as error:
+        raise OperationFailed(f"The rules of {anchor} cannot be written: {error}") from error
     had = loaded.read(run.host).get(anchor)
     if (
         had is not None
-        and had.skeleton == loaded.digest(wanted.skeleton)
+        and had.skeleton == skeleton
         and had.printed
         and had.printed == loaded.printed(anchor, run.host.query)
         and run.host.exists(path)
@@ -121,8 +129,6 @@ def write(run: Run, anchor: str, wanted: Wanted, path: str) -> None:
     try:
         run.host.write_text(draft, wanted.text)
         run.host.run(pfctl.check(anchor, draft))
-    except pf.BadRule as error:
-        raise OperationFailed(f"The rules of {anchor} cannot be written: {error}") from error
     except CommandFailed as error:
         raise OperationFailed(f"pf does not take the rules of {anchor}: {error}") from error
     finally:
@@ -147,7 +153,12 @@ def apply(run: Run, params: ApplyParams) -> None:
         raise OperationFailed(NO_PF)
     world = look(run, host)
     draft = document.of(host)
-    before = rulesets.in_force(host, run.host)
+    try:
+        before = rulesets.in_force(host, run.host)
+    except ValueError as error:
+        # It stays in force until another one is.
+        before = rulesets.InForce(document.Document())
+        run.log(f"The rule set that is in force cannot be read: {error}")
     if before.is_pending:
         raise OperationFailed(f"Rule set {before.number} waits: confirm it or take it back first.")
     # What is taken back to must be on the host before anything else is.
@@ -252,6 +263,9 @@ def restore(run: Run, params: RulesetParams) -> None:
     row = Ruleset.objects.filter(host=host, number=params.number).first()
     if row is None:
         raise OperationFailed("There is no such rule set.")
-    document.restore(host, document.read(row.document))
+    try:
+        document.restore(host, document.read(row.document))
+    except ValueError as error:
+        raise OperationFailed(f"That rule set cannot be read: {error}") from error
     publish("firewall", "switches")
     run.log(f"The draft is now as rule set {row.number}. Apply it to let it be in force.")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ from ipaddress import ip_interface, ip_network
 
 from django.conf import settings
 
+from bhype.freebsd import pf
 from bhype.hosts.models import Host
 from bhype.vmrun.nics import port_name
 from network import guests as registry
@@ -19,6 +21,8 @@ from network.addresses import known
 from network.models import Switch
 
 SSH_PORT = 22
+# Of one machine: names.mac() refuses those of groups.
+_MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +146,8 @@ def load(host: Host, seen: Seen) -> World:
     found = registry.find(host_id=host.pk)
     addresses = known.of(host, found)
     taps = {port.interface for guest in found for port in guest.ports}
-    nets = tuple(_net(switch, taps) for switch in Switch.objects.filter(host=host, is_deleting=False))
+    switches = Switch.objects.filter(host=host, is_deleting=False)
+    nets = tuple(_net(switch, taps) for switch in switches if _interface(switch.interface))
     members = frozenset(seen.members)
     return World(
         nets,
@@ -171,8 +176,8 @@ def _port(port: registry.Port, addresses: Iterable[known.Known], members: frozen
     return Port(
         port.key,
         port.switch_id,
-        piped if piped in members else port.interface,
-        port.mac,
+        _interface(piped if piped in members else port.interface),
+        port.mac if _MAC.fullmatch(port.mac) else "",
         port.may_spoof,
         tuple(sorted({one.address for one in found if one.source != known.NEIGHBOUR})),
         tuple(sorted({one.address for one in found})),
@@ -195,12 +200,20 @@ def _net(switch: Switch, taps: set[str]) -> Net:
         switch.has_dhcp,
         switch.has_dns,
         switch.ipv6,
-        switch.nat_interface,
+        _interface(switch.nat_interface),
         switch.passes_in,
         switch.passes_out,
-        tuple(member for member in switch.members if member not in taps),
+        tuple(member for member in switch.members if member not in taps and _interface(member)),
         bool(switch.adopted),
     )
+
+
+def _interface(word: str) -> str:
+    """The name if a rule can have it, else none: rows are not believed."""
+    try:
+        return pf.interface(word) if word else ""
+    except pf.BadRule:
+        return ""
 
 
 def _is_address(word: str) -> bool:

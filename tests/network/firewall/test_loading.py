@@ -6,6 +6,7 @@ from bhype.host import LocalHost
 from bhype.hosts.observer import booted
 from bhype.tasks.models import Task
 from network.firewall import compile, loaded, names, words
+from network.guests import Guest, Port
 from network.models import Firewall, Lease, Rule, Ruleset, Switch
 
 from .conftest import MAC, WEB
@@ -128,6 +129,33 @@ def test_what_was_loaded_is_only_believed_when_it_can_be_read(tmp_path):
         assert loaded.read(machine) == {}
     loaded.write(machine, "bhype/base", loaded.Loaded("a", "b", {"t": ["10.0.0.1"]}))
     assert loaded.read(machine)["bhype/base"].tables == {"t": ["10.0.0.1"]}
+
+
+def test_rows_that_nobody_should_have_written_never_reach_pf(filtered, guest):
+    """The web process is not root, and may be somebody else's: what it has written is checked again."""
+    confirmed(filtered, Rule(subject=WEB, direction="in", action="block"))
+    before = filtered.rules()
+    Switch.objects.update(nat_interface="em0\npass quick all")
+    bad = Port("nic:2", 0, filtered.switch.pk, 'ff:ff"', "tap1;x", False, ("10.77.0.7 }", "fe80::1%x"))
+    guest.append(Guest("vm", WEB.replace("1", "2"), "x", "", filtered.host.pk, (), True, None, (bad,)))
+    Switch.objects.create(host=filtered.host, name="pass", kind="nat", adopted="pass", address="10.9.0.1/24")
+    assert filtered.do("network.ensure_firewall").status == "succeeded"
+    assert "pass quick all" not in filtered.pfctl("-a", "bhype/base", "-s", "nat")
+    row = Ruleset.objects.get()
+    for document in (
+        {"rules": [{"id": 1, "subject": 5, "direction": "in", "action": "block"}]},
+        {"rules": {"id": 1}},
+        {"aliases": [{"id": 1, "name": "x", "kind": "hosts", "entries": [1]}]},
+        {"forwards": ["x"]},
+    ):
+        row.document = document
+        row.save()
+        task = filtered.do("network.ensure_firewall")
+        assert task.status == "failed" and "cannot be read" in task.error
+        assert filtered.rules() == before
+    filtered.lab.sweep()
+    filtered.host.refresh_from_db()
+    assert any("cannot be made" in problem for problem in filtered.host.problems)
 
 
 def confirmed(filtered, *rules: Rule) -> None:
