@@ -43,7 +43,7 @@
     const said = (text) => (bytes(text) === null ? text : human(bytes(text)));
     const memory = size("memory", chosen.memory);
     const network = form.elements.switch.value ? form.elements.switch.selectedOptions[0].textContent.trim() : "none";
-    const addressing = form.elements.addressing.selectedOptions[0].textContent.trim().replace(/[,:].*/, "").replace(/^by /, "");
+    const addressing = form.elements.addressing.selectedOptions[0].textContent.trim().replace(/ *[(].*/, "").replace(/^by /, "");
     if (value("addressing") === "typed") $("#deploy-form .advanced").open = true;
     const start = form.elements.start.checked;
     const lines = [

@@ -36,9 +36,9 @@ DHCP = "by DHCP"
 TYPED = "typed"
 ADDRESSING = (
     ("", "by DHCP"),
-    (ties.LEASE, "static lease: DHCP gives always the same"),
-    (ties.POOL, "next free one of the pool, set in the guest"),
-    (TYPED, "the one below, set in the guest"),
+    (ties.LEASE, "static lease (DHCP gives always the same)"),
+    (ties.POOL, "next free of the pool (set in the guest)"),
+    (TYPED, "typed under Advanced (set in the guest)"),
 )
 # Where a document or the settings of cloud-init say what a field says.
 _FIELDS = {
@@ -80,7 +80,7 @@ class DeployForm(OptionalPassphrase):
     memory = SizeField(required=False, max_length=20)
     disk_size = SizeField(required=False, max_length=20, label="First disk")
     switch = forms.ModelChoiceField(Switch.objects.none(), required=False, empty_label="none")
-    addressing = forms.ChoiceField(choices=ADDRESSING, required=False, label="Address")
+    addressing = forms.ChoiceField(choices=ADDRESSING, required=False, label="How it gets its address")
     user = _text("User in the guest", 32, autocapitalize="none")
     keys = forms.ModelMultipleChoiceField(
         SshKey.objects.none(), required=False, label="Your SSH keys", widget=forms.CheckboxSelectMultiple
@@ -89,7 +89,7 @@ class DeployForm(OptionalPassphrase):
     # Advanced.
     owner = forms.ModelChoiceField(User.objects.none(), required=False)
     mac = _text("MAC address", 17, "empty: a new one")
-    address = _text("This address", 100, "such as 10.77.0.20/24. Several VMs take it and those that follow.")
+    address = _text("Address", 100, "such as 10.77.0.20/24. Several VMs take it and those that follow.")
     gateway = _text("Gateway", 45, "empty: that of the switch")
     nameservers = _text("Name servers", 200, "between commas, empty: those of the switch")
     password = forms.CharField(
@@ -185,7 +185,9 @@ class DeployForm(OptionalPassphrase):
             self.add_error("address", "Type the address, such as 10.77.0.20/24.")
         elif how in {ties.POOL, ties.LEASE}:
             if typed:
-                self.add_error("addressing", "An address is typed below: choose that one, or leave it empty.")
+                self.add_error(
+                    "addressing", "An address is typed under Advanced: choose that one, or leave it empty."
+                )
             elif problem := ties.room_problem(self.cleaned_data["switch"], how, len(self.vm_names)):
                 self.add_error("addressing", problem)
 

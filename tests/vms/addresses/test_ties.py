@@ -102,7 +102,7 @@ def test_many_take_as_many_or_none(golden, static, operator, as_user):  # noqa: 
     ("words", "field", "why"),
     [
         ({"addressing": "typed"}, "address", "Type the address"),
-        ({"addressing": "pool", "address": "10.77.0.10/24"}, "addressing", "is typed below"),
+        ({"addressing": "pool", "address": "10.77.0.10/24"}, "addressing", "is typed under Advanced"),
         ({"addressing": "lease", "switch": ""}, "switch", "needs a switch"),
         ({"addressing": "x"}, "addressing", "valid choice"),
         ({"address": "10.77.0.1/24"}, "address", "the host's own address"),
