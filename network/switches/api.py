@@ -187,6 +187,13 @@ def create_switch(request: HttpRequest, payload: SwitchIn) -> Status[Any]:
     return _saved(request, form, "network.create_switch")
 
 
+@router.post("/ensure", response={202: TaskOut}, summary="Set all switches up now")
+def ensure(request: HttpRequest) -> Status[Task]:
+    task = ask("network.ensure", {}, signed_in(request))
+    audit.record(request, "network.ensure", "switches", task=task)
+    return Status(202, task)
+
+
 @router.get("/{name}", response=SwitchOut, summary="One switch")
 def get_switch(request: HttpRequest, name: str) -> Switch:
     return _find(request, name)
@@ -240,13 +247,6 @@ def list_ports(request: HttpRequest, name: str) -> list[dict[str, Any]]:
         }
         for row in found
     ]  # fmt: skip
-
-
-@router.post("/ensure", response={202: TaskOut}, summary="Set all switches up now")
-def ensure(request: HttpRequest) -> Status[Task]:
-    task = ask("network.ensure", {}, signed_in(request))
-    audit.record(request, "network.ensure", "switches", task=task)
-    return Status(202, task)
 
 
 @router.post("/{name}/host-address", response={202: TaskOut}, summary="Move the host's addresses")

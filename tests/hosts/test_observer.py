@@ -59,8 +59,12 @@ def test_a_fresh_host_becomes_ready_by_itself(lab):
     assert host.problems == []
     assert host.features["vmm"]
     assert host.pools.get().is_adopted
-    assert sorted(host.switches.values_list("name", "is_up")) == [("nat", True), ("private", True)]
-    assert {"hosts.prepare", "storage.adopt", "network.ensure"} == set(
+    assert sorted(host.switches.values_list("name", "is_up")) == [
+        ("nat", True),
+        ("private", True),
+        ("public", False),
+    ]
+    assert {"hosts.prepare", "storage.adopt", "network.ensure", "network.ensure_dhcp"} <= set(
         Task.objects.values_list("operation", flat=True)
     )
 
