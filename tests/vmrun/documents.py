@@ -37,6 +37,7 @@ _NIC = _optional(
     mac=macs, mtu=st.integers(68, 9000), bridge=st.just("sw-nat"), description=_texts(),
     rate_in=st.sampled_from(["10M", 5000, "1g"]), rate_out=st.sampled_from(["64k", "2M"]),
     link=st.sampled_from(["up", "down"]), fix=flags,
+    private=flags, vlan=st.integers(1, 4094), tagged=st.sampled_from(["all", "10", "10,20-30"]),
 )  # fmt: skip
 nics = st.one_of(
     st.fixed_dictionaries({"name": taps}, optional={"type": st.just("tap"), **_NIC}),
@@ -49,9 +50,13 @@ nics = st.one_of(
     ),
     st.fixed_dictionaries({"name": st.just("netmap:em0"), "type": st.just("netmap")}, optional=_NIC),
     st.fixed_dictionaries({"name": st.integers(0, 9).map(lambda port: f"vale0:{port}")}, optional=_NIC),
+    st.fixed_dictionaries({"type": st.just("slirp")}, optional=_NIC),
     st.fixed_dictionaries(
-        {"type": st.just("slirp")},
-        optional={"hostfwd": st.lists(st.just("tcp:127.0.0.1:2222-10.0.2.15:22"), min_size=1, max_size=3), **_NIC},
+        {
+            "type": st.just("slirp"),
+            "hostfwd": st.lists(st.just("tcp:127.0.0.1:2222-10.0.2.15:22"), min_size=1, max_size=3),
+        },
+        optional=_NIC,
     ),
 )  # fmt: skip
 
