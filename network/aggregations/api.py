@@ -55,14 +55,14 @@ def list_aggregations(request: HttpRequest) -> list[Aggregation]:
 
 
 @router.post("", response={202: MadeOut}, summary="Make an aggregation")
-def create(request: HttpRequest, payload: AggregationIn) -> Status[Any]:
+def create_aggregation(request: HttpRequest, payload: AggregationIn) -> Status[Any]:
     if not signed_in(request).can("network.change"):
         raise ApiError(404, "not_found", "There is no such object, or it is not yours.")
     return _saved(request, AggregationForm(payload.model_dump(), host=Host.objects.this()))
 
 
 @router.put("/{aggregation}", response={202: MadeOut}, summary="Change an aggregation")
-def change(request: HttpRequest, aggregation: str, payload: AggregationIn) -> Status[Any]:
+def change_aggregation(request: HttpRequest, aggregation: str, payload: AggregationIn) -> Status[Any]:
     row = _find(request, aggregation)
     return _saved(request, AggregationForm(payload.model_dump(), host=row.host, row=row))
 
@@ -80,7 +80,7 @@ def _saved(request: HttpRequest, form: AggregationForm) -> Status[Any]:
 
 
 @router.delete("/{aggregation}", response={202: TaskOut}, summary="Take an aggregation away")
-def delete(request: HttpRequest, aggregation: str) -> Status[Task]:
+def delete_aggregation(request: HttpRequest, aggregation: str) -> Status[Task]:
     """Refused while it is the uplink of a switch."""
     row = _find(request, aggregation)
     task = forms.remove(row, signed_in(request))

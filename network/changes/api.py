@@ -47,14 +47,14 @@ def list_changes(request: HttpRequest) -> list[HostChange]:
 
 
 @router.post("/changes/{int:pk}/confirm", response={202: TaskOut}, summary="Keep a change of the host")
-def confirm(request: HttpRequest, pk: int) -> Status[Task]:
+def confirm_change(request: HttpRequest, pk: int) -> Status[Task]:
     return _decide(request, pk, "confirm")
 
 
 @router.post(
     "/changes/{int:pk}/revert", response={202: TaskOut}, summary="Take a change of the host back now"
 )
-def revert(request: HttpRequest, pk: int) -> Status[Task]:
+def revert_change(request: HttpRequest, pk: int) -> Status[Task]:
     return _decide(request, pk, "revert")
 
 

@@ -128,7 +128,7 @@ def get_draft(request: HttpRequest) -> dict[str, Any]:
 @router.post(
     "/firewall/apply", response={202: TaskOut}, summary="Apply the draft; it must be confirmed in time"
 )
-def apply(request: HttpRequest, payload: ApplyIn) -> Status[Task]:
+def apply_rules(request: HttpRequest, payload: ApplyIn) -> Status[Task]:
     return asked(request, "rules.apply", "firewall", "network.apply_rules", seconds=payload.seconds)
 
 
@@ -142,19 +142,19 @@ def _waiting(request: HttpRequest) -> str:
 
 
 @router.post("/firewall/confirm", response={202: TaskOut}, summary="Keep the rules that wait for it")
-def confirm(request: HttpRequest) -> Status[Task]:
+def confirm_rules(request: HttpRequest) -> Status[Task]:
     note = _waiting(request)
     return asked(request, "network.confirm", "change firewall", "network.confirm_rules", note=note)
 
 
 @router.post("/firewall/revert", response={202: TaskOut}, summary="Take back the rules that wait")
-def revert(request: HttpRequest) -> Status[Task]:
+def revert_rules(request: HttpRequest) -> Status[Task]:
     note = _waiting(request)
     return asked(request, "network.revert", "change firewall", "network.revert_rules", note=note)
 
 
 @router.post("/firewall/discard", response={204: None}, summary="Make the draft what is in force")
-def discard(request: HttpRequest) -> Status[None]:
+def discard_draft(request: HttpRequest) -> Status[None]:
     require(request, "network.change")
     host = Host.objects.this()
     with transaction.atomic():
@@ -190,7 +190,7 @@ def get_ruleset(request: HttpRequest, number: int) -> Ruleset:
 
 
 @router.post("/firewall/rulesets/{int:number}/restore", response={202: TaskOut}, summary="Make it the draft")
-def restore(request: HttpRequest, number: int) -> Status[Task]:
+def restore_ruleset(request: HttpRequest, number: int) -> Status[Task]:
     require(request, "network.change")
     _find(number)
     return asked(request, "rules.restore", f"rule set {number}", "network.restore_ruleset", number=number)

@@ -188,7 +188,7 @@ def create_switch(request: HttpRequest, payload: SwitchIn) -> Status[Any]:
 
 
 @router.post("/ensure", response={202: TaskOut}, summary="Set all switches up now")
-def ensure(request: HttpRequest) -> Status[Task]:
+def ensure_switches(request: HttpRequest) -> Status[Task]:
     task = ask("network.ensure", {}, signed_in(request))
     audit.record(request, "network.ensure", "switches", task=task)
     return Status(202, task)
