@@ -18,11 +18,9 @@ from bhype.tasks.models import Task
 from storage import owners
 from storage.models import Dataset, Snapshot, SnapshotPolicy, SnapshotTarget, SnapshotTier
 from storage.owners import Owner
-from storage.snapshots import moments
+from storage.snapshots import moments, retention
 from storage.snapshots.moments import Moment
-
-from . import retention
-from .retention import Decision
+from storage.snapshots.retention import Decision
 
 TAG, PRODUCTION, DATASET = "tag", "production", "dataset"
 # What each kind of snapshot is taken and kept by, unless somebody says otherwise.

@@ -16,10 +16,9 @@ from bhype.freebsd.zfs_snapshots import SnapshotDetail
 from bhype.host import CommandFailed
 from bhype.tasks import OperationFailed, Run
 from storage.models import Dataset, Pool, Snapshot
-from storage.policies import retention
-from storage.policies.retention import Candidate
 
-from . import observe
+from . import observe, retention
+from .retention import Candidate
 
 MANUAL = "manual"
 # Destroyed by one command at most: argv has an end.

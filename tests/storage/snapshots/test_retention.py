@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.policies import plan as policies
-from storage.policies.retention import Candidate, decide
+from storage.snapshots.retention import Candidate, decide
 
 KINDS = ("frequent", "hourly", "daily", "weekly", "monthly", "yearly")
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca")
