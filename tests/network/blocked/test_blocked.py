@@ -14,7 +14,9 @@ from network.blocked.listening import MOST_LINES, Listener
 from network.models import Allocation, BlockedPacket, Firewall, Rule
 from tests.commit.conftest import until
 
-LINE = "1763712000.250000 rule 2.rules.1/0(match): block in on sw-nat: {source} > {target}: Flags [S], length 0"
+LINE = (
+    "1763712000.250000 rule 2.rules.1/0(match): block in on sw-nat: {source} > {target}: Flags [S], length 0"
+)
 RULES = {
     "bhype/rules": [
         'pass out quick on sw-nat from any to <t> label "bhype:rule:9" keep state',
