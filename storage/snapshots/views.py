@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.urls import reverse
 
 from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
@@ -45,9 +46,15 @@ def index(request: HttpRequest) -> HttpResponse:
     context = {
         "listing": listing, "tab": "snapshots", "kinds": pages.KINDS,
         "may_change": user.can("storage.change"), "may_see_vms": user.can("vms.view"),
+        "path": reverse("storage:snapshots"),
     }  # fmt: skip
+    return _listed(request, "storage/snapshots.html", context)
+
+
+def _listed(request: HttpRequest, page: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
+    """The list alone where htmx fetches it anew, else its page. path: where it is fetched from, without its query."""
     fragment = request.headers.get("HX-Target") == "snapshots"
-    return render(request, "storage/_snapshots.html" if fragment else "storage/snapshots.html", context)
+    return render(request, "storage/_snapshots.html" if fragment else page, context, status=status)
 
 
 @allow("storage.view", Snapshot)
@@ -79,8 +86,9 @@ def _of_dataset(request: HttpRequest, row: Dataset, form: TakeForm) -> HttpRespo
         "row": row, "use": use, "tab": "snapshots", "refusals": use.refusals, "form": form,
         "above": uses.parents(row.name)[:-1][::-1], "may_change": signed_in(request).can("storage.change"),
         "listing": pages.listing(filters, Snapshot.objects.filter(dataset=row)),
+        "path": reverse("storage:dataset_snapshots", args=[row.name]),
     }  # fmt: skip
-    return render(request, "storage/dataset_snapshots.html", context, status=422 if form.is_bound else 200)
+    return _listed(request, "storage/dataset_snapshots.html", context, 422 if form.is_bound else 200)
 
 
 @allow("storage.change", Dataset, methods="POST")

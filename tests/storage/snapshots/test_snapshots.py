@@ -342,6 +342,24 @@ def test_an_admin_takes_looks_and_agrees_by_the_pages(many, as_user, admin):
     assert as_user(make_user("other", "admin")).get(answer["Location"]).status_code == 404
 
 
+def test_a_live_page_of_a_dataset_gets_its_list_alone(many, as_user, viewer):
+    place = "/storage/datasets/tank/bhype/a/-/snapshots/"
+    browser = as_user(viewer)
+
+    page = browser.get(place, {"kind": "manual"}).content.decode()
+    fragment = browser.get(place, {"kind": "manual"}, headers={"HX-Target": "snapshots"}).content.decode()
+
+    assert f'hx-get="{place}?kind=manual"' in page and "<html" in page
+    assert fragment.startswith('<div id="snapshots"') and "<html" not in fragment
+    assert "hx-sync" not in fragment  # htmx would look for filters that this page does not have
+
+
+def test_a_refresh_of_the_list_waits_for_its_filters(many, as_user, viewer):
+    fragment = as_user(viewer).get("/storage/snapshots/", headers={"HX-Target": "snapshots"}).content.decode()
+
+    assert 'hx-sync="#snapshot-filters:drop"' in fragment
+
+
 def test_it_tells_which_files_have_changed(seen, admin):
     home = seen.root / "tank/bhype/isos"
     for name in ("stays", "goes", "grows"):
