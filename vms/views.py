@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.views.decorators.debug import sensitive_post_parameters
 from django_htmx.http import trigger_client_event
 
 from bhype.accounts import audit
@@ -71,6 +72,7 @@ def head(request: HttpRequest, vm: VM) -> HttpResponse:
 
 
 @allow("vms.create", methods="GET POST")
+@sensitive_post_parameters("passphrase")
 def create(request: HttpRequest) -> HttpResponse:
     user = signed_in(request)
     begun = {key: value for key in CREATE_KEPT if (value := request.GET.get(key)) and "\0" not in value}

@@ -19,6 +19,15 @@ class Item:
     places: Mapping[str, str] = field(default_factory=dict)
 
 
+# What `observe` finds out of a host, in words.
+_ABILITIES = {
+    "vmm": "Virtual machines (vmm)",
+    "modules": "All kernel modules loaded",
+    "firmware": "UEFI firmware for guests",
+    "swtpm": "TPMs for guests (swtpm)",
+    "bridge_vlans": "VLANs on bridges (FreeBSD 15)",
+}
+
 Check = Callable[[Host], list[Item]]
 _checks: list[Check] = []
 
@@ -50,3 +59,8 @@ def items(host: Host) -> list[Item]:
         ),
     ]
     return own + [item for check in _checks for item in check(host)]
+
+
+def abilities(host: Host) -> list[tuple[str, bool]]:
+    """What the host can do, in words, and whether it can."""
+    return [(_ABILITIES.get(name, name), bool(has)) for name, has in host.features.items()]

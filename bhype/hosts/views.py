@@ -26,7 +26,8 @@ def hosts(request: HttpRequest) -> HttpResponse:
 @allow("hosts.view", Host)
 def detail(request: HttpRequest, host: Host) -> HttpResponse:
     items = checklist.items(host)
-    context = {"host": host, "items": items, "is_ready": all(item.is_done for item in items)}
+    is_ready = all(item.is_done for item in items)
+    context = {"host": host, "items": items, "is_ready": is_ready, "abilities": checklist.abilities(host)}
     fragment = request.headers.get("HX-Target") == "host"
     return render(request, "hosts/_host.html" if fragment else "hosts/host.html", context)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.views.decorators.debug import sensitive_post_parameters
 
 from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
@@ -26,6 +27,7 @@ def begin(request: HttpRequest) -> HttpResponse:
 
 
 @allow("vms.create", methods="GET POST")
+@sensitive_post_parameters("password", "passphrase")
 def form(request: HttpRequest) -> HttpResponse:
     """``template``: the number of the one to begin with; with other fields in the query, these are kept."""
     user = signed_in(request)
@@ -74,6 +76,7 @@ def batch(request: HttpRequest, key: str) -> HttpResponse:
 
 
 @allow("vms.change", VM, methods="GET POST")
+@sensitive_post_parameters("password")
 def identity(request: HttpRequest, vm: VM) -> HttpResponse:
     form = IdentityForm(request.POST if request.method == "POST" else None, vm=vm)
     task = form.save(signed_in(request)) if form.is_bound and form.is_valid() else None

@@ -53,7 +53,8 @@ class HardwareForm(DocumentForm):
         super().__init__(data, may_root=self.may_root, revision=vm.revision, **more)
 
     def groups(self) -> list[Group]:
-        raise NotImplementedError
+        """The fields as the page shows them: all under no heading, unless a form knows better."""
+        return [Group("", self.rest())]
 
     def result(self) -> Document:
         """The document with what was said."""

@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
+from django.views.decorators.debug import sensitive_post_parameters
 
 from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
@@ -60,6 +61,7 @@ def _posted(request: HttpRequest) -> QueryDict | None:
 
 
 @allow("vms.change", VM, methods="GET POST")
+@sensitive_post_parameters("graphic.password")
 def section(request: HttpRequest, vm: VM, section: str) -> HttpResponse:
     if section not in SECTIONS:
         raise Http404
