@@ -15,6 +15,11 @@ from network.firewall.world import Net, World
 
 from .facts import FORWARDING, FORWARDING6, Facts
 
+NO_UPSTREAM = (
+    "Guests' own names work, but nobody answers about others: give upstream servers under “DHCP and names”, or mend"
+    " /etc/resolv.conf of the host."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -162,6 +167,9 @@ def _services(world: World, facts: Facts, services: dict[int, tuple[str, str]]) 
             is_ok = state == "running" and facts.names.get(net.pk, True)
             said = reason or "The name service of the host does not answer there."
             found.append(_check("names", f"Names are answered on {net.name}", is_ok, said, "dhcp", (net.pk,)))
+            if is_ok and net.pk in facts.world:
+                title, is_ok = f"Names of the internet are answered on {net.name}", facts.world[net.pk]
+                found.append(_check("upstream", title, is_ok, NO_UPSTREAM, "", (net.pk,)))
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,8 @@ from network.firewall.world import World
 
 FORWARDING, FORWARDING6 = "net.inet.ip.forwarding", "net.inet6.ip6.forwarding"
 SYSCTLS = (FORWARDING, FORWARDING6, *PFIL)
+# A name that no switch knows: that there is none such is an answer, too.
+OTHERS = "example.org"
 RC = ("gateway_enable", "ipv6_gateway_enable", "pf_enable")
 Ask = Callable[[Query[Any]], Any]
 
@@ -24,8 +26,9 @@ Ask = Callable[[Query[Any]], Any]
 @dataclass(frozen=True, slots=True)
 class Facts:
     """sysctls, rc: by name; is_on: pf filters; missing: the lines that the loaded main rules lack; lost: anchors that
-    do not have what was loaded; gateway: of the default route; way_out, names: whether the gateway, and the host's name
-    service on a switch (by its number), answer; None where nobody has asked."""
+    do not have what was loaded; gateway: of the default route; way_out: whether the gateway answers, None where nobody
+    has asked; names, world: whether the host's name service on a switch (by its number) answers about the switch's own
+    domain, and about others, for which it has to ask others."""
 
     sysctls: dict[str, str] = field(default_factory=dict)
     rc: dict[str, str] = field(default_factory=dict)
@@ -36,13 +39,17 @@ class Facts:
     gateway: str = ""
     way_out: bool | None = None
     names: dict[int, bool] = field(default_factory=dict)
+    world: dict[int, bool] = field(default_factory=dict)
 
 
-def gather(machine: Machine, ask: Ask, world: World, *, closely: bool = False) -> Facts:
-    """Ask the host. closely: also whether others answer, which takes seconds. Raises CommandError, ParseError."""
+def gather(machine: Machine, ask: Ask, world: World, domains: Mapping[int, str]) -> Facts:
+    """Ask the host; whether others answer takes seconds. domains: of switches, by number. Raises CommandError,
+    ParseError."""
     has_pf = ask(kld.is_loaded("pf"))
     way = ask(route.default("inet"))
     gateway = way.gateway if way else ""
+    servers = {net.pk: net.own[0] for net in world.nets if net.has_dns and net.own}
+    names = {number: _names(ask, server, domains[number]) for number, server in servers.items()}
     return Facts(
         ask(sysctl.read(*SYSCTLS)),
         ask(sysrc.read(*RC)),
@@ -51,8 +58,9 @@ def gather(machine: Machine, ask: Ask, world: World, *, closely: bool = False) -
         tuple(missing_calls(ask)) if has_pf else (),
         _lost(machine, ask) if has_pf else (),
         gateway,
-        _answers(ask, gateway) if closely else None,
-        {net.pk: _names(ask, net.own[0]) for net in world.nets if net.has_dns and net.own} if closely else {},
+        _answers(ask, gateway),
+        names,
+        {number: _names(ask, servers[number], OTHERS) for number, is_ok in names.items() if is_ok},
     )
 
 
@@ -74,8 +82,8 @@ def _answers(ask: Ask, gateway: str) -> bool | None:
         return None
 
 
-def _names(ask: Ask, server: str) -> bool:
+def _names(ask: Ask, server: str, name: str) -> bool:
     try:
-        return bool(ask(ping.names_answer(server, "bhype.internal")))
-    except (CommandError, ParseError):
+        return bool(ask(ping.names_answer(server, name)))
+    except (CommandError, ParseError, ValueError):
         return False

@@ -64,7 +64,8 @@ def self_test(run: Run, _params: TestParams) -> None:
 def test(run: Run, host: Host) -> list[Check]:
     run.stage("Looking")
     world = firewall.look(run, host)
-    found = checks.checks(world, facts.gather(run.host, run.host.query, world, closely=True), services(host))
+    domains = {switch.pk: switch.guest_domain for switch in Switch.objects.filter(host=host)}
+    found = checks.checks(world, facts.gather(run.host, run.host.query, world, domains), services(host))
     Firewall.objects.filter(host=host).update(checks=checks.document(found), checked_at=timezone.now())
     publish("firewall")
     return found

@@ -15,6 +15,7 @@ RIGHT = Facts(
     {FORWARDING: "1", FORWARDING6: "1", **dict.fromkeys(PFIL, "1")},
     {"gateway_enable": "YES", "ipv6_gateway_enable": "yes", "pf_enable": "YES"},
     has_pf=True, is_on=True, gateway="192.0.2.1", way_out=True, names={1: True},
+    world={1: True},
 )  # fmt: skip
 BOOTS = ["forwarding4_boot", "forwarding6_boot", "pf_boot"]
 RUNNING = {1: ("running", "")}
@@ -45,6 +46,7 @@ def test_where_nothing_is_missing_nothing_is_named():
         ({"sysctls": {**RIGHT.sysctls, PFIL[2]: "0"}}, ["bridges"], ["bridges"]),
         ({"way_out": False}, ["way_out"], [""]),
         ({"names": {1: False}}, ["names"], ["dhcp"]),
+        ({"world": {1: False}}, ["upstream"], [""]),
     ],
 )  # fmt: skip
 def test_what_is_missing_is_named_with_its_remedy(facts, names, fixes):
@@ -55,7 +57,7 @@ def test_what_is_missing_is_named_with_its_remedy(facts, names, fixes):
 
 
 def test_what_nobody_could_tell_is_not_called_wrong():
-    assert wrong(replace(RIGHT, way_out=None, names={})) == []
+    assert wrong(replace(RIGHT, way_out=None, names={}, world={})) == []
 
 
 def test_a_host_without_a_way_out_is_told_of():
