@@ -70,7 +70,9 @@ def _ask(host: Host, drift: str) -> None:
 def _look(sweep: Sweep, row: Firewall) -> None:
     """Write what only the host can tell, and what is wrong with pf itself."""
     has_pf = sweep.ask(kld.is_loaded("pf"))
-    found = seen.document(seen.look(sweep.host, sweep.ask)) if has_pf else row.seen
+    # Without pf only forms ask: which way out there is, and which addresses are the host's own.
+    is_due = has_pf or sweep.every(15)
+    found = seen.document(seen.look(sweep.host, sweep.ask)) if is_due else row.seen
     problems = _problems(sweep) if has_pf else []
     if (has_pf, found, problems) == (row.has_pf, row.seen, row.problems):
         return

@@ -19,6 +19,7 @@ from bhype.host import CommandFailed
 from bhype.hosts.models import Host
 from bhype.live import publish
 from bhype.tasks import OperationFailed, Run, operation
+from network.changes.observe import mirror
 from network.models import Firewall, Ruleset
 
 from . import base, checks, compile, document, keeping, loaded, rulesets, seen, states, tables
@@ -192,6 +193,9 @@ def apply(run: Run, params: ApplyParams) -> None:
         raise OperationFailed(str(error)) from error
     finally:
         rulesets.settle(host, run.host)
+        # The question to keep them is on every page at once, not with the observer's next look.
+        waiting = commit.look(run.host, CHANGE)
+        mirror(host, [waiting] if waiting else [])
     Firewall.objects.filter(host=host).update(notes={one.about: one.sentence for one in made.notes})
     run.log(
         f"Rule set {row.number} is in force. Confirm it within {params.seconds} s, or the old rules come back."
