@@ -15,7 +15,7 @@ from django.urls import reverse
 from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.live import publish
-from bhype.tasks import Refused, ask
+from bhype.tasks import requested
 from network.addresses.ranges import Unfit
 from network.models import DnsRecord, Lease, Switch
 from network.switches import pages as switch_pages
@@ -34,15 +34,8 @@ def _status(form: Form) -> int:
 
 
 def _asked(request: HttpRequest, operation: str, params: Mapping[str, Any], what: str, said: str) -> bool:
-    """Ask, note it and say it; False when it was refused."""
-    try:
-        task = ask(operation, params, signed_in(request))
-    except Refused as refused:
-        messages.error(request, refused.message)
-        return False
-    audit.record(request, operation, what, dict(params), task=task)
-    messages.success(request, said)
-    return True
+    """False when it was refused."""
+    return requested.on_page(request, operation, params, what=what, said=said) is not None
 
 
 def _back(switch: Switch) -> HttpResponse:

@@ -10,11 +10,10 @@ from ninja import Router, Schema
 from ninja.responses import Status
 from pydantic import ConfigDict
 
-from bhype.accounts import audit
 from bhype.accounts.access import lookup, signed_in
-from bhype.tasks import ask
 from bhype.tasks.api import TaskOut
 from bhype.tasks.models import Task
+from bhype.tasks.requested import by_api
 from network.models import Switch
 
 from . import pages
@@ -72,15 +71,9 @@ def get_nat(request: HttpRequest, name: str) -> dict[str, Any]:
 
 @router.post("/nat/test", response={202: TaskOut}, summary="Test NAT and the firewall")
 def test_nat(request: HttpRequest) -> Status[Task]:
-    return Status(202, _asked(request, "network.self_test", {}))
+    return by_api(request, "host", "network.self_test")
 
 
 @router.post("/nat/mend", response={202: TaskOut}, summary="Mend what the self-test has named")
 def mend_nat(request: HttpRequest, given: MendIn) -> Status[Task]:
-    return Status(202, _asked(request, "network.mend", {"fixes": list(given.fixes)}))
-
-
-def _asked(request: HttpRequest, operation: str, params: dict[str, Any]) -> Task:
-    task = ask(operation, params, signed_in(request))
-    audit.record(request, operation, "host", params, task=task)
-    return task
+    return by_api(request, "host", "network.mend", fixes=list(given.fixes))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
-from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
-from bhype.tasks import Refused, ask
+from bhype.tasks import requested
 from network.models import Switch
 from network.switches import pages as switches
 
@@ -37,11 +35,5 @@ def test(request: HttpRequest, switch: Switch) -> HttpResponse:
 def _asked(
     request: HttpRequest, switch: Switch, operation: str, params: dict[str, list[str]], said: str
 ) -> HttpResponse:
-    try:
-        task = ask(operation, params, signed_in(request))
-    except Refused as refused:
-        messages.error(request, refused.message)
-    else:
-        audit.record(request, operation, f"switch {switch.name}", params, task=task)
-        messages.success(request, said)
+    requested.on_page(request, operation, params, what=f"switch {switch.name}", said=said)
     return redirect("network:switch_nat", switch.name)

@@ -10,13 +10,12 @@ from ninja import Query, Router, Schema
 from ninja.responses import Status
 from pydantic import ConfigDict, Field
 
-from bhype.accounts import audit
 from bhype.accounts.access import lookup, signed_in
 from bhype.accounts.errors import ApiError
 from bhype.freebsd import names
-from bhype.tasks import ask
 from bhype.tasks.api import TaskOut
 from bhype.tasks.models import Task
+from bhype.tasks.requested import by_api
 from storage.models import Dataset
 
 from . import pages, passphrases, uses
@@ -141,9 +140,7 @@ def _out(use: Use) -> dict[str, Any]:
 
 
 def _asked(request: HttpRequest, row: Dataset, operation: str, **params: Any) -> Status[Task]:
-    task = ask(operation, {"dataset_id": row.pk, **params}, signed_in(request))
-    audit.record(request, operation, f"dataset {row.name}", params, task=task)
-    return Status(202, task)
+    return by_api(request, f"dataset {row.name}", operation, dataset_id=row.pk, **params)
 
 
 def _sealed(text: str, field: str) -> str:

@@ -12,9 +12,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.debug import sensitive_post_parameters
 
-from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
-from bhype.tasks import Refused, ask
+from bhype.tasks import requested
 from bhype.tasks.models import Task
 from storage.models import Dataset
 
@@ -45,17 +44,7 @@ def _asked(
     """Ask, note it and say it; None when it was refused: the reason then stands in the form, or in a message. words:
     what is said, and the dataset's name."""
     said, what = words
-    try:
-        task = ask(operation, params, signed_in(request))
-    except Refused as refused:
-        if form is None:
-            messages.error(request, refused.message)
-        else:
-            form.add_error(refused.field if refused.field in form.fields else None, refused.message)
-        return None
-    audit.record(request, operation, f"dataset {what}", dict(params), task=task)
-    messages.success(request, said)
-    return task
+    return requested.on_page(request, operation, params, what=f"dataset {what}", said=said, form=form)
 
 
 def _page(request: HttpRequest, row: Dataset, tab: str, *forms: Form, **more: Any) -> HttpResponse:

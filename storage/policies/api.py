@@ -17,8 +17,9 @@ from bhype.accounts.errors import ApiError
 from bhype.hosts.models import Host
 from bhype.tasks.api import TaskOut
 from bhype.tasks.models import Task
+from bhype.tasks.requested import by_api
 from storage.models import SnapshotPolicy, SnapshotTier
-from storage.snapshots.api import asked, viewer
+from storage.snapshots.api import viewer
 
 from . import plan
 from .forms import PolicyForm, next_runs
@@ -183,4 +184,4 @@ def run_policy(request: HttpRequest, pk: int, payload: RunIn) -> Status[Task]:
     if tier is None:
         raise ApiError(422, "invalid", f"{row.name} has no {payload.tier} snapshots.", "tier")
     at = timezone.now().replace(microsecond=0).isoformat()
-    return asked(request, f"policy {row.name}", "storage.run_tier", tier_id=tier.pk, at=at)
+    return by_api(request, f"policy {row.name}", "storage.run_tier", tier_id=tier.pk, at=at)

@@ -13,8 +13,8 @@ from django.views.decorators.cache import never_cache
 from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.hosts.models import Host
+from bhype.tasks import requested
 from storage.models import SnapshotPolicy
-from storage.snapshots.views import asked
 
 from . import plan
 from .forms import PolicyForm, next_runs
@@ -88,7 +88,9 @@ def run(request: HttpRequest, policy: SnapshotPolicy) -> HttpResponse:
     if tier is None:
         return HttpResponseBadRequest("No such tier.")
     params = {"tier_id": tier.pk, "at": timezone.now().replace(microsecond=0).isoformat()}
-    task = asked(request, "storage.run_tier", params, f"{tier} has begun.", f"policy {policy.name}")
+    task = requested.on_page(
+        request, "storage.run_tier", params, what=f"policy {policy.name}", said=f"{tier} has begun."
+    )
     return redirect("tasks:detail", task.pk) if task else redirect("storage:policy", policy.pk)
 
 

@@ -13,14 +13,13 @@ from ninja import Query, Router, Schema
 from ninja.responses import Status
 from pydantic import Field
 
-from bhype.accounts import audit
 from bhype.accounts.access import lookup, signed_in
 from bhype.accounts.errors import ApiError
 from bhype.accounts.models import User
 from bhype.hosts.models import Host
-from bhype.tasks import ask
 from bhype.tasks.api import TaskOut
 from bhype.tasks.models import Task
+from bhype.tasks.requested import by_api
 from storage.models import PhysicalDisk, Pool
 
 from . import layouts, pages
@@ -72,9 +71,7 @@ def _viewer(request: HttpRequest, right: str = "storage.view") -> User:
 
 
 def _asked(request: HttpRequest, operation: str, params: Mapping[str, Any], what: str) -> Status[Task]:
-    task = ask(operation, params, signed_in(request))
-    audit.record(request, operation, what, dict(params), task=task)
-    return Status(202, task)
+    return by_api(request, what, operation, **params)
 
 
 def _pool(request: HttpRequest, name: str) -> Pool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import messages
@@ -14,8 +13,8 @@ from django.utils import timezone
 from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.hosts.models import Host
-from bhype.tasks import Refused, ask
-from bhype.tasks.models import Schedule, Task
+from bhype.tasks import requested
+from bhype.tasks.models import Schedule
 from bhype.tasks.rows import schedule_rows
 from storage import owners
 from storage.models import Dataset, Iso, PhysicalDisk, Pool
@@ -26,29 +25,6 @@ from .forms import AddForm, ImportForm, NewDiskForm, PoolForm, ScheduleForm, Typ
 
 def _wants(request: HttpRequest, target: str) -> bool:
     return request.headers.get("HX-Target") == target
-
-
-def _asked(
-    request: HttpRequest,
-    form: Form | None,
-    operation: str,
-    params: Mapping[str, Any],
-    *,
-    said: str,
-    what: str,
-) -> Task | None:
-    """Ask, note it and say it; None when it was refused: the reason then stands in the form, or in a message."""
-    try:
-        task = ask(operation, params, signed_in(request))
-    except Refused as refused:
-        if form is None:
-            messages.error(request, refused.message)
-        else:
-            form.add_error(None, refused.message)
-        return None
-    audit.record(request, operation, what, dict(params), task=task)
-    messages.success(request, said)
-    return task
 
 
 def _status(*forms: Form) -> int:
@@ -71,7 +47,7 @@ def index(request: HttpRequest) -> HttpResponse:
 @allow("storage.change", Pool, methods="POST")
 def adopt(request: HttpRequest, pool: Pool) -> HttpResponse:
     said, what = f"{pool.name} is being adopted.", f"pool {pool.name}"
-    _asked(request, None, "storage.adopt", {"pool_id": pool.pk}, said=said, what=what)
+    requested.on_page(request, "storage.adopt", {"pool_id": pool.pk}, what=what, said=said)
     return redirect("storage:pools")
 
 
@@ -139,8 +115,8 @@ def do(request: HttpRequest, pool: Pool) -> HttpResponse:
     if found is None:
         return HttpResponseBadRequest("No such action.")
     operation, params, said = found
-    task = _asked(
-        request, None, operation, {"pool_id": pool.pk} | params, said=said, what=f"pool {pool.name}"
+    task = requested.on_page(
+        request, operation, {"pool_id": pool.pk} | params, what=f"pool {pool.name}", said=said
     )
     if operation == "storage.export_pool" and task:
         return redirect("tasks:detail", task.pk)
@@ -179,7 +155,9 @@ def destroy(request: HttpRequest, pool: Pool) -> HttpResponse:
     form = TypedForm(request.POST, name=pool.name)
     if form.is_valid():
         said, what = f"{pool.name} is being destroyed.", f"pool {pool.name}"
-        if task := _asked(request, form, "storage.destroy_pool", {"pool_id": pool.pk}, said=said, what=what):
+        if task := requested.on_page(
+            request, "storage.destroy_pool", {"pool_id": pool.pk}, what=what, said=said, form=form
+        ):
             return redirect("tasks:detail", task.pk)
     return _maintenance(request, pool, form, destroy=form)
 
@@ -192,7 +170,9 @@ def add(request: HttpRequest, pool: Pool) -> HttpResponse:
     form = AddForm(_data(request), pool=pool)
     if form.is_bound and form.is_valid():
         said, what = f"Disks are being added to {pool.name}.", f"pool {pool.name}"
-        if task := _asked(request, form, "storage.add_disks", form.params(), said=said, what=what):
+        if task := requested.on_page(
+            request, "storage.add_disks", form.params(), what=what, said=said, form=form
+        ):
             return redirect("tasks:detail", task.pk)
     return render(request, "storage/pool_add.html", {"pool": pool, "form": form}, status=_status(form))
 
@@ -214,12 +194,12 @@ def member(request: HttpRequest, pool: Pool) -> HttpResponse:
     what, said = f"pool {pool.name} {row.name}", f"{wanted.capitalize()}: {row.shown}."
     task = None
     if chosen is not None and chosen.is_valid():
-        task = _asked(
-            request, chosen, f"storage.{wanted}_disk", chosen.params(row.name), said=said, what=what
+        task = requested.on_page(
+            request, f"storage.{wanted}_disk", chosen.params(row.name), what=what, said=said, form=chosen
         )
     elif chosen is None and wanted:
         params = {"pool_id": pool.pk, "member": row.name, "action": wanted}
-        task = _asked(request, None, "storage.change_disk", params, said=said, what=what)
+        task = requested.on_page(request, "storage.change_disk", params, what=what, said=said)
     if task:
         return redirect("storage:pool", pool.name)
     context = {"pool": pool, "row": row, **forms}
@@ -240,7 +220,9 @@ def new(request: HttpRequest) -> HttpResponse:
     form = PoolForm(request.POST, host=host)
     if form.is_valid():
         said, what = f"{form.cleaned_data['name']} is being made.", f"pool {form.cleaned_data['name']}"
-        if task := _asked(request, form, "storage.create_pool", form.params(), said=said, what=what):
+        if task := requested.on_page(
+            request, "storage.create_pool", form.params(), what=what, said=said, form=form
+        ):
             return redirect("tasks:detail", task.pk)
     return render(request, "storage/pool_new.html", {"form": form}, status=422)
 
@@ -250,15 +232,17 @@ def import_(request: HttpRequest) -> HttpResponse:
     """``do``: look, or import one of those that were found."""
     host, task = Host.objects.this(), pages.found_pools(signed_in(request))
     if request.POST.get("do") == "look":
-        _asked(
-            request, None, "storage.find_pools", {}, said="Looking at the disks.", what=f"host {host.name}"
+        requested.on_page(
+            request, "storage.find_pools", {}, what=f"host {host.name}", said="Looking at the disks."
         )
         return redirect("storage:pool_import")
     found = list((task.result or {}).get("pools", [])) if task else []
     bound = ImportForm(_data(request), host=host, found=found)
     if bound.is_bound and bound.is_valid():
         said, what = f"{bound.cleaned_data['name']} is being imported.", f"pool {bound.cleaned_data['name']}"
-        if made := _asked(request, bound, "storage.import_pool", bound.cleaned_data, said=said, what=what):
+        if made := requested.on_page(
+            request, "storage.import_pool", bound.cleaned_data, what=what, said=said, form=bound
+        ):
             return redirect("tasks:detail", made.pk)
     forms = [
         (
@@ -292,5 +276,5 @@ def test_disk(request: HttpRequest, pk: int) -> HttpResponse:
         raise Http404
     params = {"disk_id": row.pk, "kind": "long" if request.POST.get("kind") == "long" else "short"}
     said, what = f"{row.name} tests itself.", f"disk {row.name}"
-    _asked(request, None, "storage.test_disk", params, said=said, what=what)
+    requested.on_page(request, "storage.test_disk", params, what=what, said=said)
     return redirect("storage:disks")

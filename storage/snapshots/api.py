@@ -14,10 +14,10 @@ from bhype.accounts import audit
 from bhype.accounts.access import lookup, signed_in
 from bhype.accounts.models import User
 from bhype.freebsd.zfs_snapshots import NOTE_MAX
-from bhype.tasks import ask
 from bhype.tasks.api import TaskOut
 from bhype.tasks.errors import not_found
 from bhype.tasks.models import Task
+from bhype.tasks.requested import by_api
 from bhype.ui.respond import attachment
 from storage.models import Dataset, Snapshot
 
@@ -111,12 +111,6 @@ def _out(line: pages.Line) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def asked(request: HttpRequest, what: str, operation: str, **params: Any) -> Status[Task]:
-    task = ask(operation, params, signed_in(request))
-    audit.record(request, operation, what, params, task=task)
-    return Status(202, task)
-
-
 @router.get("", response=SnapshotsOut, summary="Snapshots, the newest first")
 def list_snapshots(request: HttpRequest, query: Query[SnapshotFilters]) -> dict[str, Any]:
     viewer(request)
@@ -131,13 +125,13 @@ def list_snapshots(request: HttpRequest, query: Query[SnapshotFilters]) -> dict[
 def take_snapshot(request: HttpRequest, payload: TakeIn) -> Status[Task]:
     row = lookup(signed_in(request), Dataset, "storage.change", name=payload.dataset)
     said = payload.model_dump(include={"name", "note"}, exclude_defaults=True)
-    return asked(request, f"dataset {row.name}", "storage.take_snapshot", dataset_id=row.pk, **said)
+    return by_api(request, f"dataset {row.name}", "storage.take_snapshot", dataset_id=row.pk, **said)
 
 
 @router.post("/all", response={202: TaskOut}, summary="Take a snapshot of everything in production")
 def snapshot_all(request: HttpRequest, payload: NoteIn) -> Status[Task]:
     viewer(request, "storage.change")
-    return asked(request, "all in production", "storage.snapshot_all", note=payload.note)
+    return by_api(request, "all in production", "storage.snapshot_all", note=payload.note)
 
 
 @router.post(
@@ -147,14 +141,14 @@ def preview_deletion(request: HttpRequest, payload: ManyIn) -> Status[Task]:
     """The task's result has ``goes``, ``stays`` with the reasons, and ``bytes``."""
     viewer(request, "storage.change")
     what = f"{len(payload.ids)} snapshots"
-    return asked(request, what, "storage.preview_deletion", snapshot_ids=payload.ids)
+    return by_api(request, what, "storage.preview_deletion", snapshot_ids=payload.ids)
 
 
 @router.post("/delete", response={202: TaskOut}, summary="Destroy snapshots that nothing needs")
 def delete_snapshots(request: HttpRequest, payload: ManyIn) -> Status[Task]:
     viewer(request, "storage.change")
     what = f"{len(payload.ids)} snapshots"
-    return asked(request, what, "storage.delete_snapshots", snapshot_ids=payload.ids)
+    return by_api(request, what, "storage.delete_snapshots", snapshot_ids=payload.ids)
 
 
 @router.get("/{int:pk}", response=SnapshotOut, summary="One snapshot")
@@ -166,7 +160,7 @@ def get_snapshot(request: HttpRequest, pk: int) -> dict[str, Any]:
 
 def _one(request: HttpRequest, pk: int, operation: str, payload: Schema) -> Status[Task]:
     row = lookup(signed_in(request), Snapshot, "storage.change", pk=pk)
-    return asked(request, str(row), f"storage.{operation}", snapshot_id=row.pk, **payload.model_dump())
+    return by_api(request, str(row), f"storage.{operation}", snapshot_id=row.pk, **payload.model_dump())
 
 
 @router.post("/{int:pk}/hold", response={202: TaskOut}, summary="Keep a snapshot from being destroyed")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 from django.contrib import messages
@@ -14,7 +13,7 @@ from django.urls import reverse
 from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.accounts.models import User
-from bhype.tasks import Refused, ask, registry
+from bhype.tasks import registry, requested
 from bhype.tasks.models import Task
 from bhype.ui.respond import attachment
 from storage.datasets import uses
@@ -22,21 +21,6 @@ from storage.models import Dataset, Snapshot
 
 from . import files, moments, pages
 from .forms import DoForm, NoteForm, TakeForm
-
-
-def asked(
-    request: HttpRequest, operation: str, params: Mapping[str, Any], said: str, what: str
-) -> Task | None:
-    """Ask, note it and say it; None when it was refused: a message tells why."""
-    try:
-        task = ask(operation, params, signed_in(request))
-    except Refused as refused:
-        messages.error(request, refused.message)
-        return None
-    audit.record(request, operation, what, dict(params), task=task)
-    if said:
-        messages.success(request, said)
-    return task
 
 
 @allow("storage.view")
@@ -98,7 +82,13 @@ def take(request: HttpRequest, dataset: Dataset) -> HttpResponse:
     if not form.is_valid():
         return _of_dataset(request, dataset, form)
     params = {"dataset_id": dataset.pk, **form.params()}
-    asked(request, "storage.take_snapshot", params, "The snapshot is being taken.", f"dataset {dataset.name}")
+    requested.on_page(
+        request,
+        "storage.take_snapshot",
+        params,
+        what=f"dataset {dataset.name}",
+        said="The snapshot is being taken.",
+    )
     return redirect("storage:dataset_snapshots", dataset.name)
 
 
@@ -110,8 +100,12 @@ def take_all(request: HttpRequest) -> HttpResponse:
         messages.error(request, "; ".join(str(text) for text in form.errors["note"]))
         return redirect("storage:snapshots")
     said = "Snapshots of all in production are being taken."
-    task = asked(
-        request, "storage.snapshot_all", {"note": form.cleaned_data["note"]}, said, "all in production"
+    task = requested.on_page(
+        request,
+        "storage.snapshot_all",
+        {"note": form.cleaned_data["note"]},
+        what="all in production",
+        said=said,
     )
     return redirect("tasks:detail", task.pk) if task else redirect("storage:snapshots")
 
@@ -128,7 +122,9 @@ def do(request: HttpRequest) -> HttpResponse:
     row = Snapshot.objects.select_related("dataset").filter(pk=keys[0]).first()
     what = f"{len(keys)} snapshots" if len(keys) > 1 else str(row or "a snapshot")
     said = f"{row} {form.said}." if form.said else ""
-    task = asked(request, f"storage.{form.operation}", {**which, **form.params()}, said, what)
+    task = requested.on_page(
+        request, f"storage.{form.operation}", {**which, **form.params()}, what=what, said=said
+    )
     if task and form.is_shown:
         return redirect("storage:snapshots_result", task.pk)
     return redirect("storage:snapshot", keys[0]) if row and not is_many else redirect("storage:snapshots")
@@ -145,8 +141,12 @@ def delete(request: HttpRequest) -> HttpResponse:
     seen = agreed(request, "storage.preview_deletion")
     params = {"snapshot_ids": seen.params["snapshot_ids"]}
     said = "The snapshots are being destroyed."
-    task = asked(
-        request, "storage.delete_snapshots", params, said, seen.title.removeprefix("What goes with ")
+    task = requested.on_page(
+        request,
+        "storage.delete_snapshots",
+        params,
+        what=seen.title.removeprefix("What goes with "),
+        said=said,
     )
     return redirect("tasks:detail", task.pk) if task else redirect("storage:snapshots")
 

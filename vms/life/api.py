@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from django.db import transaction
 from django.http import HttpRequest
@@ -14,10 +14,10 @@ from bhype.accounts import audit
 from bhype.accounts.access import lookup, signed_in
 from bhype.accounts.errors import ApiError
 from bhype.hosts.models import Host
-from bhype.tasks import ask
 from bhype.tasks.api import TaskOut
 from bhype.tasks.errors import not_found
 from bhype.tasks.models import Task
+from bhype.tasks.requested import by_api
 from vms import sizes
 from vms.models import VM, Disk, Nic
 
@@ -109,13 +109,6 @@ def _find(request: HttpRequest, name: str, right: str = "vms.change") -> VM:
     return VM.objects.select_related("host", "pool", "owner").get(pk=vm.pk)
 
 
-def _asked(request: HttpRequest, what: str, operation: str, **params: Any) -> Status[Task]:
-    """202 with the task; Refused becomes its own answer."""
-    task = ask(operation, params, signed_in(request))
-    audit.record(request, operation, what, params, task=task)
-    return Status(202, task)
-
-
 @router.post("/{name}/rename", response={202: TaskOut}, summary="Rename")
 def rename_vm(request: HttpRequest, name: str, payload: RenameIn) -> Status[Task]:
     vm = _find(request, name)
@@ -123,7 +116,7 @@ def rename_vm(request: HttpRequest, name: str, payload: RenameIn) -> Status[Task
         raise ApiError(422, "invalid", problem, "name")
     if vm.is_on:
         raise ApiError(409, "conflict", f"{vm.name} is on. Stop it first.")
-    return _asked(request, f"vm {name}", "vms.rename", vm_id=vm.pk, name=payload.name)
+    return by_api(request, f"vm {name}", "vms.rename", vm_id=vm.pk, name=payload.name)
 
 
 @router.post("/{name}/clone", response={202: TaskOut}, summary="Clone")
@@ -183,7 +176,7 @@ def grow_disk(request: HttpRequest, name: str, index: int, payload: GrowIn) -> S
         raise ApiError(422, "invalid", str(error), "size") from error
     if size <= disk.size:
         raise ApiError(422, "invalid", f"It has {sizes.human(disk.size)} already; a disk only grows.", "size")
-    return _asked(request, _what(disk), "vms.grow_disk", disk_id=disk.pk, size=size)
+    return by_api(request, _what(disk), "vms.grow_disk", disk_id=disk.pk, size=size)
 
 
 @router.post("/{name}/disks/{int:index}/attach", response={202: TaskOut}, summary="Plug a disk in")
@@ -210,7 +203,7 @@ def move_disk(request: HttpRequest, name: str, index: int, payload: MoveIn) -> S
     """Both are off and in one pool; it arrives detached."""
     disk = _disk(request, name, index)
     other = _find(request, payload.vm)
-    return _asked(request, _what(disk), "vms.move_disk", disk_id=disk.pk, vm_id=other.pk)
+    return by_api(request, _what(disk), "vms.move_disk", disk_id=disk.pk, vm_id=other.pk)
 
 
 @router.delete("/{name}/disks/{int:index}", response={202: TaskOut}, summary="Destroy a disk")
@@ -222,13 +215,13 @@ def remove_disk(
     wanted = f"{disk.vm.name}/disk{disk.index}"
     if wanted not in {confirm, payload.confirm if payload else ""}:
         raise ApiError(422, "invalid", f"Say the disk's name to destroy it: {wanted}.", "confirm")
-    return _asked(request, _what(disk), "vms.remove_disk", disk_id=disk.pk)
+    return by_api(request, _what(disk), "vms.remove_disk", disk_id=disk.pk)
 
 
 @router.post("/{name}/reset-vars", response={202: TaskOut}, summary="Reset the UEFI variables")
 def reset_vars(request: HttpRequest, name: str) -> Status[Task]:
     """The old ones are kept beside them, as .bak."""
-    return _asked(request, f"vm {name}", "vms.reset_vars", vm_id=_find(request, name).pk)
+    return by_api(request, f"vm {name}", "vms.reset_vars", vm_id=_find(request, name).pk)
 
 
 @router.post(
@@ -239,14 +232,14 @@ def set_link(request: HttpRequest, name: str, index: int, payload: LinkIn) -> St
     nic = Nic.objects.filter(vm=_find(request, name), index=min(index, 32767)).first()
     if nic is None:
         raise not_found()
-    return _asked(request, f"vm {name} port {nic.mac}", "vms.set_link", nic_id=nic.pk, link=payload.link)
+    return by_api(request, f"vm {name} port {nic.mac}", "vms.set_link", nic_id=nic.pk, link=payload.link)
 
 
 @router.post("/{name}/limits", response={202: TaskOut}, summary="Limit what it uses of its host")
 def set_limits(request: HttpRequest, name: str, payload: LimitIn) -> Status[Task]:
     """Now where the guest runs, and for its next starts."""
     said = payload.model_dump(exclude_unset=True)
-    return _asked(request, f"vm {name}", "vms.set_limits", vm_id=_find(request, name).pk, **said)
+    return by_api(request, f"vm {name}", "vms.set_limits", vm_id=_find(request, name).pk, **said)
 
 
 # All VMs.
@@ -260,11 +253,11 @@ def boot_order(request: HttpRequest) -> list[VM]:
 
 @boot.post("/start", response={202: TaskOut}, summary="Start them now")
 def boot_start(request: HttpRequest) -> Status[Task]:
-    return _asked(request, "all VMs", "vms.autostart")
+    return by_api(request, "all VMs", "vms.autostart")
 
 
 @boot.post("/stop", response={202: TaskOut}, summary="Stop all VMs in order")
 def boot_stop(request: HttpRequest, payload: StopAllIn | None = None) -> Status[Task]:
     """As a shutdown of the host does: each guest has its time, then it is powered off."""
     wanted = payload or StopAllIn()
-    return _asked(request, "all VMs", "vms.stop_all", parallel=wanted.parallel)
+    return by_api(request, "all VMs", "vms.stop_all", parallel=wanted.parallel)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import messages
@@ -15,8 +14,8 @@ from django.views.decorators.cache import never_cache
 from bhype.accounts import audit
 from bhype.accounts.access import allow, lookup, signed_in
 from bhype.hosts.models import Host
-from bhype.tasks import Refused, ask
-from bhype.tasks.models import Schedule, Task
+from bhype.tasks import requested
+from bhype.tasks.models import Schedule
 from bhype.tasks.rows import schedule_rows
 from storage.models import Dataset
 from vms import pages, plan, sizes
@@ -48,29 +47,6 @@ def _loaded(vm: VM) -> VM:
     return pages.with_hardware(VM.objects.all()).get(pk=vm.pk)
 
 
-def _asked(
-    request: HttpRequest,
-    form: Form | None,
-    operation: str,
-    params: Mapping[str, Any],
-    *,
-    said: str,
-    what: str,
-) -> Task | None:
-    """Ask, note it and say it; None when it was refused: the reason then stands in the form, or in a message."""
-    try:
-        task = ask(operation, params, signed_in(request))
-    except Refused as refused:
-        if form is None:
-            messages.error(request, refused.message)
-        else:
-            form.add_error(None, refused.message)
-        return None
-    audit.record(request, operation, what, dict(params), task=task)
-    messages.success(request, said)
-    return task
-
-
 def _status(form: Form) -> int:
     return 422 if form.is_bound else 200
 
@@ -82,7 +58,9 @@ def rename(request: HttpRequest, vm: VM) -> HttpResponse:
     if form.is_bound and form.is_valid() and not reason:
         name = form.cleaned_data["name"]
         said, params = f"{vm.name} is being renamed to {name}.", {"vm_id": vm.pk, "name": name}
-        if task := _asked(request, form, "vms.rename", params, said=said, what=f"vm {vm.name}"):
+        if task := requested.on_page(
+            request, "vms.rename", params, what=f"vm {vm.name}", said=said, form=form
+        ):
             return redirect("tasks:detail", task.pk)
     return render(
         request, "vms/rename.html", {"form": form, "vm": vm, "reason": reason}, status=_status(form)
@@ -114,13 +92,13 @@ def start(request: HttpRequest, vm: VM) -> HttpResponse:
         form.is_bound
         and form.is_valid()
         and not reason
-        and _asked(
+        and requested.on_page(
             request,
-            form,
             "vms.start",
             form.params(),
-            said=f"{vm.name} is being started.",
             what=f"vm {vm.name}",
+            said=f"{vm.name} is being started.",
+            form=form,
         )
     ):
         return redirect("vms:detail", vm.name)
@@ -176,8 +154,13 @@ def delete(request: HttpRequest, vm: VM) -> HttpResponse:
     reason = shown.refusals["delete"]
     if form.is_bound and form.is_valid() and not reason:
         params = {"vm_id": vm.pk} | ({"keep_disks": True} if form.cleaned_data["keep_disks"] else {})
-        if _asked(
-            request, form, "vms.delete", params, said=f"{vm.name} is being deleted.", what=f"vm {vm.name}"
+        if requested.on_page(
+            request,
+            "vms.delete",
+            params,
+            what=f"vm {vm.name}",
+            said=f"{vm.name} is being deleted.",
+            form=form,
         ):
             return redirect("vms:list")
     context = {
@@ -249,13 +232,13 @@ def disk_change(request: HttpRequest, vm: VM, pk: int) -> HttpResponse:
         params["size"] = form.cleaned_data["size"]
     elif wanted == "move":
         params["vm_id"] = form.cleaned_data["vm"].pk
-    task = _asked(
+    task = requested.on_page(
         request,
-        form,
         f"vms.{wanted}_disk",
         params,
-        said=f"{wanted.capitalize()}: disk {found.index}.",
         what=what,
+        said=f"{wanted.capitalize()}: disk {found.index}.",
+        form=form,
     )
     return redirect("tasks:detail", task.pk) if task else _disk_page(request, found, **{wanted: form})
 
@@ -278,7 +261,7 @@ def autostart_do(request: HttpRequest) -> HttpResponse:
     operation = {"start": "vms.autostart", "stop": "vms.stop_all"}.get(request.POST.get("do", ""))
     if operation is None:
         return HttpResponseBadRequest("No such action.")
-    task = _asked(request, None, operation, {}, said="It has begun.", what="all VMs")
+    task = requested.on_page(request, operation, {}, what="all VMs", said="It has begun.")
     return redirect("tasks:detail", task.pk) if task else redirect("vms:autostart")
 
 
@@ -319,7 +302,9 @@ def orphan_give(request: HttpRequest, pk: int) -> HttpResponse:
     if form.is_valid():
         vm, disk = form.cleaned_data["vm"], form.cleaned_data["disk"]
         said, params = f"{vm.name} gets {disk.name}.", {"vm_id": vm.pk, "dataset_id": disk.pk}
-        if task := _asked(request, form, "vms.give_disk", params, said=said, what=f"vm {vm.name}"):
+        if task := requested.on_page(
+            request, "vms.give_disk", params, what=f"vm {vm.name}", said=said, form=form
+        ):
             return redirect("tasks:detail", task.pk)
     return _orphan_page(request, row, form)
 

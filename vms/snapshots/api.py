@@ -10,12 +10,11 @@ from ninja import Router, Schema
 from ninja.responses import Status
 from pydantic import ConfigDict, Field
 
-from bhype.accounts import audit
 from bhype.accounts.access import lookup, signed_in
 from bhype.freebsd.zfs_snapshots import NOTE_MAX
-from bhype.tasks import ask
 from bhype.tasks.api import TaskOut
 from bhype.tasks.models import Task
+from bhype.tasks.requested import by_api
 from vms.models import VM
 
 from . import pages
@@ -88,10 +87,9 @@ def _find(request: HttpRequest, name: str, right: str = "vms.change") -> VM:
 
 def _ask(request: HttpRequest, name: str, operation: str, payload: Schema) -> Status[Task]:
     vm = _find(request, name)
-    params = {"vm_id": vm.pk, **payload.model_dump(exclude_unset=True)}
-    task = ask(f"vms.{operation}", params, signed_in(request))
-    audit.record(request, f"vms.{operation}", f"vm {name}", params, task=task)
-    return Status(202, task)
+    return by_api(
+        request, f"vm {name}", f"vms.{operation}", vm_id=vm.pk, **payload.model_dump(exclude_unset=True)
+    )
 
 
 @router.get("/{name}/snapshots", response=list[SnapshotOut], summary="Snapshots of a VM, the newest first")

@@ -9,11 +9,12 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from bhype.accounts.access import allow, signed_in
+from bhype.tasks import requested
 from bhype.tasks.models import Task
 from storage.models import Snapshot
 from storage.snapshots import pages as storage
 from storage.snapshots.forms import DoForm, TakeForm
-from storage.snapshots.views import agreed, asked
+from storage.snapshots.views import agreed
 from vms import pages
 from vms.models import VM
 
@@ -47,7 +48,7 @@ def take(request: HttpRequest, vm: VM) -> HttpResponse:
 
 
 def _ask(request: HttpRequest, vm: VM, operation: str, said: str, **params: Any) -> Task | None:
-    return asked(request, operation, {"vm_id": vm.pk, **params}, said, f"vm {vm.name}")
+    return requested.on_page(request, operation, {"vm_id": vm.pk, **params}, what=f"vm {vm.name}", said=said)
 
 
 @allow("vms.change", VM, methods="POST")

@@ -13,9 +13,9 @@ from pydantic import ConfigDict
 
 from bhype.accounts import audit
 from bhype.accounts.access import lookup, signed_in
-from bhype.tasks import ask
 from bhype.tasks.api import TaskOut
 from bhype.tasks.models import Task
+from bhype.tasks.requested import by_api
 from vms.models import VM
 
 from . import exports, lineage
@@ -102,6 +102,4 @@ def promote(request: HttpRequest, name: str) -> Status[Task]:
 
 
 def _asked(request: HttpRequest, vm: VM, operation: str, **params: Any) -> Status[Task]:
-    task = ask(operation, {"vm_id": vm.pk, **params}, signed_in(request))
-    audit.record(request, operation, f"vm {vm.name}", params, task=task)
-    return Status(202, task)
+    return by_api(request, f"vm {vm.name}", operation, vm_id=vm.pk, **params)

@@ -10,7 +10,7 @@ from django.views.decorators.cache import never_cache
 
 from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
-from bhype.tasks import Refused, ask
+from bhype.tasks import requested
 from vms import pages
 from vms.models import VM
 from vms.operating import changed
@@ -68,13 +68,7 @@ def promote(request: HttpRequest, vm: VM) -> HttpResponse:
 
 
 def _ask(request: HttpRequest, vm: VM, operation: str, said: str, **params: str) -> None:
-    try:
-        task = ask(operation, {"vm_id": vm.pk, **params}, signed_in(request))
-    except Refused as refused:
-        messages.error(request, refused.message)
-        return
-    audit.record(request, operation, f"vm {vm.name}", params, task=task)
-    messages.success(request, said)
+    requested.on_page(request, operation, {"vm_id": vm.pk, **params}, what=f"vm {vm.name}", said=said)
 
 
 @allow("vms.change", VM, methods="POST")
