@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from bhype import commit
 from bhype.accounts.models import User
-from bhype.freebsd import kld, pf, pfctl
+from bhype.freebsd import ifconfig, kld, pf, pfctl
 from bhype.freebsd.pf import Ruleset as Wanted
 from bhype.host import CommandFailed
 from bhype.hosts.models import Host
@@ -22,7 +22,7 @@ from bhype.tasks import OperationFailed, Run, operation
 from network.changes.observe import mirror
 from network.models import Firewall, Ruleset
 
-from . import base, checks, compile, document, keeping, loaded, rulesets, seen, states, tables
+from . import base, checks, compile, document, keeping, loaded, pins, rulesets, seen, states, tables
 from .loaded import BASE, BASE_FILE, PENDING_FILE, RULES, RULES_FILE
 from .rulesets import CHANGE, State
 from .world import World, load
@@ -77,7 +77,18 @@ def ensure(run: Run, _params: Nothing) -> None:
     if not run.host.query(kld.is_loaded("pf")):
         run.log(NO_PF)
         return
-    load_all(run, host, look(run, host))
+    world = look(run, host)
+    load_all(run, host, world)
+    bind(run, world)
+
+
+def bind(run: Run, world: World) -> None:
+    """Let guarded ports send from their own MAC addresses only. A port that is unplugged meanwhile is passed over."""
+    for command in pins.commands(world, run.host.query(ifconfig.list_interfaces())):
+        try:
+            run.host.run(command)
+        except CommandFailed as error:
+            run.log(str(error))
 
 
 def load_all(run: Run, host: Host, world: World) -> None:

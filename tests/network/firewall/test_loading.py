@@ -28,6 +28,26 @@ def test_what_switches_need_is_loaded_once(filtered):
     assert " -f " in lines(first) and " -f " not in lines(again)
 
 
+def test_guarded_ports_are_bound_to_their_mac_addresses(filtered):
+    def most() -> str:
+        return filtered.lab.commands("/sbin/ifconfig", "sw-nat").partition("ifmaxaddr ")[2].split()[0]
+
+    filtered.lab.commands("/sbin/ifconfig", "tap1001", "create")
+    filtered.lab.commands("/sbin/ifconfig", "sw-nat", "addm", "tap1001")
+    assert most() == "0"
+    assert filtered.do("network.ensure_firewall").status == "succeeded"
+    assert most() == "1"
+    assert f"{MAC} Vlan0 tap1001 0 flags=1<STATIC>" in filtered.lab.commands(
+        "/sbin/ifconfig", "sw-nat", "addr"
+    )
+    Task.objects.all().delete()
+    filtered.lab.sweep()
+    assert not Task.objects.filter(operation="network.ensure_firewall").exists()
+    Switch.objects.update(is_guarded=False)
+    filtered.do("network.ensure_firewall")
+    assert most() == "0"
+
+
 def test_without_pf_nothing_is_done(ready):
     from bhype.tasks import ask
 
