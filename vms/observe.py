@@ -24,7 +24,6 @@ from .keys import locking
 from .models import VM
 
 State = VM.State
-OBSERVED = ("state", "reason", "pid", "started_at", "exit_code", "command", "warnings", "next_start")
 # What a sweep has no use for, but of the few VMs that it looks at closely.
 UNREAD = ("notes", "settings", "running")
 METRICS = ("cpu_percent", "memory_used")

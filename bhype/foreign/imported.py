@@ -20,7 +20,6 @@ TEXT_MAX = 1 << 20
 DEPTH_MAX = 32
 FIRMWARE = "/usr/local/share/uefi-firmware"
 DISKS = frozenset({"virtio-blk", "ahci-hd", "nvme"})
-NICS = frozenset({"virtio-net", "e1000"})
 _KEYS = ("name", "uuid", "cpu", "mem")  # these come first in a document, the devices last
 _LARGE = "The text is larger than 1 MiB; no description of a VM is."
 _SIZE = re.compile(r"\s*([0-9]{1,15})\s*([KMGTP]?)(I?B)?\s*", re.IGNORECASE)

@@ -14,8 +14,6 @@ from bhype.freebsd.command import Command, ParseError
 from bhype.freebsd.ps import Process
 
 PROGRAM = "/usr/local/sbin/dnsmasq"
-# What dnsmasq(8) ends with when it cannot have its sockets.
-NETWORK_PROBLEM = 2
 _CONF = "--conf-file="
 _MAC = re.compile(r"(?:[0-9a-f]{2}-)?([0-9a-f]{2}(?::[0-9a-f]{2}){5})", re.IGNORECASE)
 

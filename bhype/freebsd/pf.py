@@ -18,9 +18,6 @@ Action = Literal["pass", "block", "reject"]
 Direction = Literal["", "in", "out"]
 Family = Literal["", "inet", "inet6"]
 # PF_TABLE_NAME_SIZE, PF_RULE_LABEL_SIZE and PF_TAG_NAME_SIZE without their NUL (S:sys/net/pfvar.h).
-TABLE_MAX = 31
-LABEL_MAX = 63
-TAG_MAX = 63
 _TABLE = re.compile(r"[a-z][a-z0-9_]{0,30}")
 # No "$": pfctl(8) expands $if, $nr and others in labels.
 _LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_:.-]{0,62}")

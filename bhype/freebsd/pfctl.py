@@ -12,8 +12,7 @@ from bhype.freebsd.rows import number
 
 PROGRAM = "/sbin/pfctl"
 MAIN = "/etc/pf.conf"
-# Only what lies below it is ever loaded or flushed.
-OURS = "bhype/"
+# Only what lies below "bhype/" is ever loaded or flushed.
 _ANCHOR = re.compile(r"bhype/[a-z]{1,20}")
 _STATUS = re.compile(r"^Status: (Enabled|Disabled)\b", re.MULTILINE)
 _CALL = re.compile(r'(nat-anchor|rdr-anchor|anchor) "([^"]*)"')
@@ -174,12 +173,6 @@ def _counters(text: str) -> dict[str, Counter]:
         label = " ".join(words[:-8])
         found[label] = found.get(label, Counter()) + one
     return found
-
-
-def show_table(name: str, table: str) -> Query[frozenset[str]]:
-    """What a table of an anchor holds."""
-    argv = (PROGRAM, "-a", anchor(name), "-t", pf.table_name(table), "-T", "show")
-    return Query(Command(argv), lambda text: frozenset(_lines(text)))
 
 
 def replace_table(name: str, table: str, addresses: Iterable[str]) -> Command:

@@ -19,7 +19,6 @@ from storage.models import PhysicalDisk, Pool
 from . import advice, capacity, inventory
 
 COLUMNS = ("guid", "size", "allocated", "free", "fragmentation", "health", "status", "properties")
-DISK_COLUMNS = ("size", "sector_size", "description", "serial", "is_rotating", "used_by")
 # In sweeps: half a minute. Disks come and go seldom; a few of them are asked for their health each time.
 DISKS_EVERY = 15
 PROPERTIES_EVERY = 150

@@ -15,7 +15,7 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from bhype.vmrun.devices import CD, DISK, KINDS, NETWORK_GROUP
+from bhype.vmrun.devices import KINDS
 from bhype.vmrun.keys import KEYS
 from bhype.vmrun.options import Option
 from vms.wanted import Fault, WantedError
@@ -353,10 +353,3 @@ def device_options(kind: str, without: Iterable[str] = ()) -> dict[str, Option]:
         else:
             found[key] = option
     return found
-
-
-def group_of(kind: str) -> str:
-    """Which page edits a device: disk, nic, cd or other."""
-    if kind in {"virtio-blk", "nvme", "ahci-hd"}:
-        return DISK
-    return {NETWORK_GROUP: "nic", CD: "cd"}.get(KINDS[kind].group, "other")
