@@ -14,7 +14,7 @@ from . import checks, difference, document, rulesets, seen, world
 from .checks import Problem
 from .difference import Difference
 from .document import Document
-from .wording import Named, Naming, endpoints_of, naming
+from .wording import Named, endpoints_of, naming
 from .world import World
 
 CHANGE = "firewall"
@@ -55,12 +55,6 @@ def in_force(host: Host) -> tuple[Ruleset | None, Document]:
         return row, document.read(row.document)
     except ValueError:
         return row, Document()
-
-
-def is_draft(host: Host) -> bool:
-    """Whether what people have written differs from what is in force."""
-    _, old = in_force(host)
-    return bool(difference.between(old, document.of(host), Naming()))
 
 
 @dataclass(frozen=True, slots=True)
