@@ -31,7 +31,8 @@ SETTABLE = {
 }
 BY_MODULE = {
     "if_bridge": {
-        **{"net.link.bridge.pfil_member": "1", "net.link.bridge.pfil_bridge": "1"},
+        # 1 until 13: `_settable`.
+        **{"net.link.bridge.pfil_member": "0", "net.link.bridge.pfil_bridge": "0"},
         **{"net.link.bridge.pfil_onlyip": "1", "net.link.bridge.pfil_local_phys": "0"},
         **{"net.link.bridge.ipfw": "0", "net.link.bridge.ipfw_arp": "0", "net.link.bridge.inherit_mac": "0"},
         **{"net.link.bridge.log_stp": "0", "net.link.bridge.log_mac_flap": "1"},
@@ -107,11 +108,20 @@ def _write(name: str, new: str, values: dict[str, Callable[[], str]], letters: s
     return 0
 
 
+def of_module(module: str) -> dict[str, str]:
+    """The settable names that a module brings, with their values after the boot."""
+    found = dict(BY_MODULE.get(module, {}))
+    if module == "if_bridge" and major() < 14:
+        # rG22893e584032, "bridge: default to not filtering L3", was never merged to 13.
+        found |= {"net.link.bridge.pfil_member": "1", "net.link.bridge.pfil_bridge": "1"}
+    return found
+
+
 def _settable() -> dict[str, str]:
     found = dict(SETTABLE)
     loaded = core.peek("kld").get("loaded", {})
     for module in loaded:
-        found.update(BY_MODULE.get(module, {}))
+        found.update(of_module(module))
     if major() >= 15:
         found["net.inet.ip.connect_inaddr_wild"] = "0"
         if "if_bridge" in loaded:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 
-from tests.lab.conftest import GIB
+import pytest
+
+from tests.lab.conftest import GIB, drop_lab, make_lab
 
 
 def test_modules_are_loaded_once(lab):
@@ -83,3 +85,16 @@ def test_the_release_is_told(lab):
     assert lab.ok("uname", "-r") == "14.3-RELEASE\n"
     assert lab.ok("uname") == "FreeBSD\n"
     assert lab.ok("freebsd-version", "-kru") == "14.3-RELEASE\n" * 3
+
+
+@pytest.mark.parametrize(("release", "value"), [("13.2", "1"), ("14.3", "0"), ("15.0", "0")])
+def test_bridges_ask_the_packet_filter_by_themselves_until_13(release, value):
+    lab = make_lab(release=release)
+    try:
+        lab.ok("kldload", "-n", "if_bridge")
+        names = [f"net.link.bridge.{name}" for name in ("pfil_member", "pfil_bridge", "pfil_local_phys")]
+        assert lab.ok("sysctl", "-n", *names).split() == [value, value, "0"]
+        lab.ok("sysctl", f"{names[0]}=1")
+        assert lab.ok("sysctl", "-n", names[0]) == "1\n"
+    finally:
+        drop_lab(lab)

@@ -91,13 +91,12 @@ def _wanted(generation: int, old: list[str]) -> tuple[str, list[str]]:
     data = kernel.fresh(core.peek("pf"))
     if not data["enabled"] or not kernel.loaded():
         return nft.nothing(), []
-    sysctl = core.peek("sysctl")
+    from bhype.lab.sysctl import of_module
+
+    values = of_module("if_bridge") | core.peek("sysctl")
 
     def is_on(name: str) -> bool:
-        from bhype.lab.sysctl import BY_MODULE
-
-        default = BY_MODULE["if_bridge"].get(f"net.link.bridge.{name}", "0")
-        return bool(sysctl.get(f"net.link.bridge.{name}", default) != "0")
+        return bool(values[f"net.link.bridge.{name}"] != "0")
 
     pfil = Pfil(is_on("pfil_member"), is_on("pfil_bridge"), is_on("pfil_local_phys"))
     ids = {
