@@ -16,7 +16,7 @@ INTERFACE = "pflog0"
 
 _LINE = re.compile(
     r"(?P<time>[0-9:. -]*?) ?"
-    r"rule (?P<number>[0-9]+)(?:\.(?P<anchor>[A-Za-z0-9_./-]+)\.(?P<inner>[0-9]+))?/[^ :]*(?: \[uid [0-9]+\])?: "
+    r"rule (?P<number>[0-9]+)(?:\.(?P<anchor>[A-Za-z0-9_./-]+)\.(?P<inner>[0-9]+))?/[^ :]*(?: \[[a-z]+ [0-9]+\])*: "
     r"(?P<action>[a-z]+) (?P<direction>in|out) on (?P<interface>[A-Za-z0-9_.-]{1,15}): "
     r"(?:IP6? )?(?:\([^)]*\)+ )?(?P<source>[0-9A-Fa-f:.]+) > (?P<target>[0-9A-Fa-f:.]+): ?(?P<rest>.*)"
 )

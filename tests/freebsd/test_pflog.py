@@ -29,6 +29,8 @@ def test_a_tcp_packet_of_a_rule_in_an_anchor():
          ("bhype/base", 0, "udp", "10.0.0.1", 5353, "224.0.0.251", 5353)),
         ("rule 1.bhype/base.4/3(short) [uid 0]: block in on tap1001: fe80::1 > ff02::1: ICMP6, router solicitation",
          ("bhype/base", 4, "icmp6", "fe80::1", None, "ff02::1", None)),
+        ("rule 1.base.2/0(match) [uid 0] [ridentifier 7]: block in on sw-nat: 10.0.0.1 > 10.0.0.2: ICMP echo reply",
+         ("base", 2, "icmp", "10.0.0.1", None, "10.0.0.2", None)),
         ("rule 0/0(match): block in on em0: 2001:db8::1.1234 > 2001:db8::2.80: Flags [S], length 0",
          ("", 0, "tcp", "2001:db8::1", 1234, "2001:db8::2", 80)),
         ("rule 0/0(match): block in on em0: IP 10.0.0.1 > 10.0.0.2: GREv0, length 12",
