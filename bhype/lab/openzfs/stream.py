@@ -1,8 +1,9 @@
 """The lab's ZFS stream: records of JSON and bytes, framed and checksummed; ``zfs send`` writes, ``receive`` reads.
 
 A stream is what zfs(8) calls one: either a single substream (BEGIN, data, END) or a package (BEGIN with what is in
-it, END, substreams, END). Records: four bytes magic, the length of a JSON object, the length of bytes, both.
-Bytes have a CRC, as what came before a stream was cut off may be kept; an END holds the SHA-256 of all since its BEGIN.
+it, END, substreams, END). Records: four bytes magic, the length and CRC of a JSON object, the length of bytes, both.
+Each record can be trusted alone, as in OpenZFS (drr_checksum): a BEGIN is acted upon before its END, and what came
+before a stream was cut off may be kept. An END holds the SHA-256 of all since its BEGIN.
 Kinds of records between:
 
   dir, link, file: an entry of a filesystem with its mode, owner and times; data: bytes of the last file or of the
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     Record = dict[str, Any]
 
-FRAME = struct.Struct(">4sII")
+FRAME = struct.Struct(">4sIII")
 MAGIC = b"LZS1"
 BLOCK = 128 * 1024
 LONGEST = 64 * 1024**2
@@ -58,7 +59,7 @@ class Writer:
         if data:
             values = {**values, "crc": zlib.crc32(data)}
         head = json.dumps({"kind": kind, **values}).encode()
-        frame = FRAME.pack(MAGIC, len(head), len(data)) + head + data
+        frame = FRAME.pack(MAGIC, len(head), zlib.crc32(head), len(data)) + head + data
         self.digest.update(frame)
         view = memoryview(frame)
         while view:
@@ -103,10 +104,12 @@ class Reader:
 
     def next(self) -> tuple[Record, bytes]:
         frame = self._exactly(FRAME.size)
-        magic, head_length, data_length = FRAME.unpack(frame)
+        magic, head_length, head_crc, data_length = FRAME.unpack(frame)
         if magic != MAGIC or head_length > LONGEST or data_length > LONGEST:
             raise BadStream("invalid stream (bad magic number)")
         head, data = self._exactly(head_length), self._exactly(data_length)
+        if zlib.crc32(head) != head_crc:
+            raise BadStream("checksum mismatch")
         try:
             record = json.loads(head)
         except ValueError:
