@@ -76,24 +76,23 @@ def interface(word: str) -> str:
     return word
 
 
-# Those of lookup() in S:sbin/pfctl/parse.y that names.interface would take.
+# Those of lookup() in S:sbin/pfctl/parse.y, of FreeBSD 13 to 15, that names.interface would take.
 _RESERVED = frozenset(
-    re.findall(
-        r"\S+",
-        """
-    all altq anchor antispoof any bandwidth binat binat-anchor bitmask block block-policy buckets cbq code
-    codelq debug dnpipe dnqueue drop dup-to endpoint ether fail-policy fairq fingerprints flags flowtable
-    for fragment from global group hfsc hogs hostid icmp-type icmp6-type if-bound in include inet inet6
-    interval keep keepcounters l3 label limit linkshare load log loginterface map-e-portset match max max-
-    mss max-src-conn max-src-conn-rate max-src-nodes max-src-states min-ttl modulate nat nat-anchor nat-to
-    no no-df no-route no-sync on optimization os out overload pass port prio priority priq probability proto
-    qlimit queue quick random random-id rdr rdr-anchor rdr-to realtime reassemble received-on reply-to
-    require-order return return-icmp return-icmp6 return-rst ridentifier round-robin route route-to rtable
-    rule ruleset-optimization scrub scrub-anchor self set set-tos skip sloppy source-hash source-track state
+    """
+    af-to all allow-opts allow-related altq anchor antispoof any bandwidth binat binat-anchor binat-to
+    bitmask block block-policy bridge-to buckets cbq code codelq debug divert-reply divert-to dnpipe
+    dnqueue drop dup-to endpoint ether fail-policy fairq fastroute file fingerprints flags floating
+    flowtable flush for fragment from global group hfsc hogs hostid icmp-type icmp6-type if-bound in
+    include inet inet6 interval keep keepcounters l3 label limit linkshare load log loginterface
+    map-e-portset match max max-mss max-pkt-rate max-pkt-size max-src-conn max-src-conn-rate
+    max-src-nodes max-src-states min-ttl modulate nat nat-anchor nat-to no no-df no-route no-sync on
+    once optimization os out overload pass port prio priority priq probability proto qlimit queue quick
+    random random-id rdr rdr-anchor rdr-to realtime reassemble received-on reply-to require-order return
+    return-icmp return-icmp6 return-rst ridentifier round-robin route route-to rtable rule
+    ruleset-optimization scrub scrub-anchor self set set-tos skip sloppy source-hash source-track state
     state-defaults state-policy static-port sticky-address syncookies synproxy table tag tagged target
     tbrsize timeout to tos ttl upperlimit urpf-failed user
-    """,
-    )
+    """.split()
 )
 
 

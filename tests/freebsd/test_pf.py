@@ -161,3 +161,10 @@ def test_whatever_pfctl_tells_is_read_or_refused(text):
         except ParseError:
             continue
     pf.members(["10.0.0.1"])
+
+
+@pytest.mark.parametrize("word", ["once", "flush", "floating", "max-mss", "divert-to", "user"])
+def test_words_of_the_language_are_no_names(word):
+    """lookup() in S:sbin/pfctl/parse.y."""
+    with pytest.raises(pf.BadRule, match=r"word of pf\.conf"):
+        pf.interface(word)
