@@ -78,7 +78,9 @@ def interface(word: str) -> str:
 
 # Those of lookup() in S:sbin/pfctl/parse.y, of FreeBSD 13 to 15, that names.interface would take.
 _RESERVED = frozenset(
-    """
+    re.findall(
+        r"\S+",
+        """
     af-to all allow-opts allow-related altq anchor antispoof any bandwidth binat binat-anchor binat-to
     bitmask block block-policy bridge-to buckets cbq code codelq debug divert-reply divert-to dnpipe
     dnqueue drop dup-to endpoint ether fail-policy fairq fastroute file fingerprints flags floating
@@ -92,7 +94,8 @@ _RESERVED = frozenset(
     ruleset-optimization scrub scrub-anchor self set set-tos skip sloppy source-hash source-track state
     state-defaults state-policy static-port sticky-address syncookies synproxy table tag tagged target
     tbrsize timeout to tos ttl upperlimit urpf-failed user
-    """.split()
+    """,
+    )
 )
 
 
