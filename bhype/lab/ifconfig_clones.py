@@ -44,7 +44,8 @@ def create(run: Run) -> None:
     kind = kind.rstrip("0123456789")
     unit = "" if dotted else wanted[len(kind) :].rstrip("ab" if kind == "epair" else "")
     side = "b" if kind == "epair" and wanted.endswith("b") else ""
-    if kind not in CLONERS or (unit.startswith("0") and unit != "0") or (unit and int(unit) > 32767) or side:
+    is_known = kind in CLONERS and (kind != "pflog" or kind in core.peek("kld").get("loaded", {}))
+    if not is_known or (unit.startswith("0") and unit != "0") or (unit and int(unit) > 32767) or side:
         raise Trouble(f"ifconfig: SIOCIFCREATE2 ({wanted}): {INVALID}")
     taken = {each["device"] for each in run.interfaces.values()} | set(run.interfaces)
     tail = "a" if kind == "epair" else ""

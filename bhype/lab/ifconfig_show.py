@@ -32,6 +32,7 @@ OPTIONS = {
     "lagg": "options=4e504bb<RXCSUM,TXCSUM,VLAN_MTU,VLAN_HWTAGGING,JUMBO_MTU,VLAN_HWCSUM,LRO,VLAN_HWFILTER>",
     "lo": "options=680003<RXCSUM,TXCSUM,LINKSTATE,RXCSUM_IPV6,TXCSUM_IPV6>",
     "ngeth": "options=28<VLAN_MTU,JUMBO_MTU>",
+    "pflog": "options=0",
     "tap": "options=80000<LINKSTATE>",
     "vlan": "options=4000003<RXCSUM,TXCSUM,MEXTPG>",
     "vmnet": "options=80000<LINKSTATE>",
@@ -83,7 +84,8 @@ def text(name: str, interfaces: dict[str, Interface], openers: dict[str, int], f
         lines.append(f"\tmedia: {_MEDIA[kind]}")
         linked = _linked(me, interfaces, openers)
         lines.append(f"\tstatus: {'active' if linked else 'no carrier'}")
-    lines.append(f"\tnd6 options={_bits(ND6_FLAGS, [word for word in ND6_FLAGS if word in nd6(me)])}")
+    if kind != "pflog":  # IPv6 is not attached to it (S:sys/netinet6/in6.c, in6_domifattach)
+        lines.append(f"\tnd6 options={_bits(ND6_FLAGS, [word for word in ND6_FLAGS if word in nd6(me)])}")
     if opener:
         lines.append(f"\tOpened by PID {opener}")
     return "\n".join(lines) + "\n"
@@ -117,7 +119,7 @@ def flags(name: str, interfaces: dict[str, Interface], openers: dict[str, int]) 
     kind = me["kind"]
     up = is_up(me, openers)
     linked = _linked(me, interfaces, openers)
-    alone = kind in ("lo", "wg")
+    alone = kind in ("lo", "pflog", "wg")
     on = {
         "UP": up,
         "BROADCAST": not alone,
@@ -127,7 +129,7 @@ def flags(name: str, interfaces: dict[str, Interface], openers: dict[str, int]) 
         "NOARP": kind == "wg",
         "PROMISC": bool(bridge_of(interfaces, name)),
         "SIMPLEX": not alone,
-        "MULTICAST": True,
+        "MULTICAST": kind != "pflog",
         "LOWER_UP": linked and up and uname.major() >= 14,
     }
     return [word for word in FLAGS if on[word]]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     Interface = dict[str, Any]
 
-CLONERS = ("bridge", "epair", "lagg", "lo", "tap", "vlan", "vmnet", "vxlan", "wg")
+CLONERS = ("bridge", "epair", "lagg", "lo", "pflog", "tap", "vlan", "vmnet", "vxlan", "wg")
 FAMILIES = {"inet": "inet", "inet6": "inet6", **dict.fromkeys(("ether", "link", "lladdr"), "ether")}
 NAME_MAX = 15
 EXISTS = "File exists"
@@ -20,7 +20,7 @@ MISSING = "No such file or directory"
 INVALID = "Invalid argument"
 NO_DEVICE = "Device not configured"
 # What the interfaces of a kind begin with, where it is not 1500 bytes, or not Ethernet.
-MTU = {"vxlan": 1450, "wg": 1420}
+MTU = {"pflog": 33152, "vxlan": 1450, "wg": 1420}
 # nd6_ifattach in nd6.c: a bridge and a tunnel make no link-local address on their own.
 ND6 = {
     **{"bridge": ["PERFORMNUD", "IFDISABLED"], "lo": ["PERFORMNUD", "AUTO_LINKLOCAL"]},
@@ -64,7 +64,7 @@ def add(data: dict[str, Any], name: str, kind: str, *, up: bool = False) -> Inte
         "mtu": MTU.get(kind, 1500),
         "description": "",
         "groups": [kind],
-        "ether": "" if kind == "wg" else f"58:9c:fc:10:{noise[:2]}:{noise[2:]}",
+        "ether": "" if kind in ("pflog", "wg") else f"58:9c:fc:10:{noise[:2]}:{noise[2:]}",
         "inet": [],
         "inet6": [],
     }

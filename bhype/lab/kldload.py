@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
     if not files:
         core.fail(usage, 1)
     letters = {letter for letter, _ in found}
-    code = 0
+    code, entered = 0, set()
     with core.state("kld") as data:
         loaded = data.setdefault("loaded", {})
         for file in files:
@@ -56,9 +56,21 @@ def main(argv: list[str]) -> int:
                 code = 1
             else:
                 _enter(data, module)
+                entered.add(module)
                 if "v" in letters:
                     print(f"Loaded {file}, id={loaded[module]['id']}")
+    if "pflog" in entered:
+        _make_pflog0()
     return code
+
+
+def _make_pflog0() -> None:
+    """The module brings one interface (if_clone_simple() with a minimum of 1: S:sys/netpfil/pf/if_pflog.c)."""
+    from bhype.lab import ifconfig_state
+
+    with core.state("ifconfig") as data:
+        if "pflog0" not in data["interfaces"]:
+            ifconfig_state.add(data, "pflog0", "pflog")
 
 
 def load(module: str) -> None:

@@ -40,7 +40,9 @@ def plan(state: dict[str, Any], openers: dict[str, int]) -> dict[str, Any]:
 
 class _Plan:
     def __init__(self, state: dict[str, Any], openers: dict[str, int]) -> None:
-        self.interfaces: dict[str, Any] = state["ifconfig"].get("interfaces", {})
+        found: dict[str, Any] = state["ifconfig"].get("interfaces", {})
+        # Nothing goes by pflog0: what pf logs is read from its rules on the wires (`pf.live`).
+        self.interfaces = {name: each for name, each in found.items() if each["kind"] != "pflog"}
         self.nodes: dict[str, Any] = state["netgraph"].get("nodes", {})
         self.vale: dict[str, Any] = state["vale"].get("switches", {})
         self.routes: dict[str, str] = state["route"].get("routes", {})

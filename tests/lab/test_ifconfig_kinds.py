@@ -161,6 +161,18 @@ def test_a_tunnel_of_wireguard_is_no_ethernet(lab):
     assert "if_wg" in lab.ok("kldstat")
 
 
+def test_the_log_of_pf_comes_with_its_module(lab):
+    assert "Invalid argument" in lab.fails("ifconfig", "pflog0", "create")
+    lab.ok("kldload", "pflog")
+    lab.ok("ifconfig", "pflog0", "up")
+    assert shown(lab, "pflog0") == (
+        "pflog0: flags=1000041<UP,RUNNING,LOWER_UP> metric 0 mtu 33152\n\toptions=0\n\tgroups: pflog\n"
+    )
+    lab.ok("ifconfig", "pflog0", "destroy")
+    lab.ok("ifconfig", "pflog0", "create")
+    assert shown(lab, "pflog0").startswith("pflog0: flags=0<>")
+
+
 def test_members_have_flags_and_numbers(lab):
     for name in ("tap0", "tap1"):
         lab.ok("ifconfig", name, "create", "up")

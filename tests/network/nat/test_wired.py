@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import pytest
 
 from bhype import commit
 from bhype.lab import wires
 from bhype.tasks import ask
+from network.blocked import observe as blocked
 from network.guests import Guest, Port
-from network.models import Forward, Rule, Switch
+from network.models import BlockedPacket, Forward, Rule, Switch
 from tests.network.dhcp.clients import Machine
 
 WEB, OTHER = (f"vm:{digit * 8}-0000-4000-8000-000000000000" for digit in "12")
@@ -60,6 +62,7 @@ def net(wired, guest, tmp_path):
     for server in servers:
         assert server.stdout.readline() == b"ready\n"
     yield wired, machines
+    blocked.end(wired.host.root)
     for server in servers:
         server.kill()
         server.wait()
@@ -94,7 +97,7 @@ def test_nat_forwards_and_rules_do_with_packets_what_they_say(net):
     Forward.objects.create(host=Switch.objects.get().host, subject=WEB, port=8081, target_port=80)
     host = Switch.objects.get().host
     values = {"subject": OTHER, "direction": "out", "action": "block", "peer": "internet", "protocol": "tcp"}
-    rule = Rule.objects.create(host=host, **values)
+    rule = Rule.objects.create(host=host, is_logged=True, **values)
     assert asked(other.run, OUTSIDE, 7000) == HOST
     do(lab, "network.apply_rules", seconds=300)
     assert asked(lab.outside, HOST, 8081) == OUTSIDE
@@ -105,6 +108,16 @@ def test_nat_forwards_and_rules_do_with_packets_what_they_say(net):
     rule.refresh_from_db()
     assert rule.packets > 0
     assert Forward.objects.get().packets > 0
+    # The rule logs: the log was switched on meanwhile, and tells whom it has stopped.
+    lab.run_tasks()
+    deadline = time.monotonic() + 20
+    while not BlockedPacket.objects.exists():
+        assert time.monotonic() < deadline
+        lab.sweep()
+        asked(other.run, OUTSIDE, 7000, 0.3)
+    packet = BlockedPacket.objects.first()
+    assert (packet.source, packet.target, packet.target_port) == (ADDRESSES[OTHER], OUTSIDE, 7000)
+    assert packet.label == f"bhype:rule:{rule.pk}"
     do(lab, "network.revert_rules")
     assert asked(other.run, OUTSIDE, 7000) == HOST
     assert asked(lab.outside, HOST, 8081, 0.5) == ""
