@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from django.urls import reverse
+
 from .models import Host
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """what: a sentence that is true or not; advice: what to do when it is not; places: labels and names of the pages
-    where it is done."""
+    """what: a sentence that is true or not; advice: what to do when it is not; places: labels of the pages where
+    it is done, with their names or paths."""
 
     what: str
     is_done: bool
     advice: str
     places: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def links(self) -> list[tuple[str, str]]:
+        """Labels and paths of these pages."""
+        return [
+            (label, name if name.startswith("/") else reverse(name)) for label, name in self.places.items()
+        ]
 
 
 # What `observe` finds out of a host, in words.

@@ -70,17 +70,23 @@ def lines(switch: Switch, user: User) -> list[Line]:
     return forwards(switch.host, user, here)
 
 
+def trouble(host: Host) -> str:
+    """Why guests of NAT-ed switches do not come out, as far as rows can tell; empty when nothing is known of it."""
+    row = Firewall.objects.filter(host=host).first()
+    if row is None or not row.has_pf:
+        return "The packet filter pf is not in the kernel yet."
+    if row.problems:
+        return str(row.problems[0])
+    wrong = [one for one in checks.stored(row.checks) if one.is_ok is False and one.fix]
+    return f"{wrong[0].title}: no. {wrong[0].sentence}" if wrong else ""
+
+
 def checklist(host: Host) -> list[Item]:
     """For the first-run list of the host's page."""
-    row = Firewall.objects.filter(host=host).first()
     switch = host.switches.filter(kind=Switch.Kind.NAT).first()
     if switch is None:
         return []
-    wrong = [one for one in checks.stored(row.checks if row else []) if one.is_ok is False and one.fix]
-    is_done = bool(row and row.checks) and not wrong
-    advice = (
-        f"{wrong[0].title}: no. See “NAT and forwards” of the switch {switch.name}."
-        if wrong
-        else f"Test it on “NAT and forwards” of the switch {switch.name}."
-    )
-    return [Item("Guests of NAT-ed switches come out", is_done, advice)]
+    why = trouble(host)
+    advice = f"{why} Test it, and let it be mended:"
+    page = reverse("network:switch_nat", args=[switch.name])
+    return [Item("Guests of NAT-ed switches come out", not why, advice, {f"NAT of {switch.name}": page})]

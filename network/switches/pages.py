@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from .forms import SwitchForm
 
 # Ports shown at once.
-PAGE = 100
+# Rows of a page; with all that can be done to a port a hundred would be too much HTML (docs/measurements.md).
+PAGE = 50
 
 
 def section(request: HttpRequest, switch: Switch, name: str) -> dict[str, Any]:
@@ -63,11 +64,21 @@ def index(user: User) -> dict[str, Any]:
     adopted = {(row.host_id, row.adopted) for row in rows}
     return {
         "rows": [row_of(row) for row in rows],
+        "no_way_out": no_way_out(list(rows)),
+        "nat": next((row for row in rows if row.kind == Switch.Kind.NAT), None),
         "bridges": [one for one in bridges if (one.host_id, one.name) not in adopted],
         "aggregations": list(Host.objects.this().aggregations.all()) if user.can("network.change") else [],
         "tab": "switches",
         "may_change": user.can("network.change"),
     }
+
+
+def no_way_out(switches: list[Switch]) -> str:
+    """Why guests of the NAT-ed ones among them do not come out; empty when they do, or there are none."""
+    from network.nat import pages as nat
+
+    host = next((one.host for one in switches if one.kind == Switch.Kind.NAT and not one.is_deleting), None)
+    return nat.trouble(host) if host else ""
 
 
 def row_of(switch: Switch) -> Row:
@@ -129,6 +140,8 @@ def ports(switch: Switch, user: User, number: str | None) -> dict[str, Any]:
         "others": [member for member in switch.members if member not in named and not member.isdecimal()],
         "state": state_of(switch),
         "candidates": _candidates(switch),
+        "no_way_out": no_way_out([switch]),
+        "nat": switch,
         "may_see_vms": sees_all,
     }
 

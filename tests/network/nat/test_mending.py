@@ -118,3 +118,32 @@ def test_the_api_tells_and_mends(as_user, admin, viewer, stranger, switch):
     assert as_user(admin).post("/api/v1/nat/mend", {"fixes": ["x"]}, **post).status_code == 422
     assert as_user(admin).post("/api/v1/nat/test", **post).status_code == 202
     assert Switch.objects.count() == 1
+
+
+def test_a_switch_without_a_way_out_says_so_wherever_it_is_seen(as_user, admin, viewer, switch):
+    pages = ("/network/", f"/network/switches/{switch.name}/", f"/hosts/{switch.host.name}/")
+    way = f"/network/switches/{switch.name}/nat/"
+    for page in pages:
+        text = as_user(admin).get(page).content.decode()
+        assert "pf is not in the kernel yet" in text and way in text, page
+    assert "Test and mend it" not in as_user(viewer).get("/network/").content.decode()
+    row = Firewall.objects.update_or_create(host=switch.host, defaults={"has_pf": True})[0]
+    for page in pages:
+        assert "not in the kernel" not in as_user(admin).get(page).content.decode()
+    row.problems = ["pf is switched off."]
+    row.save()
+    assert "pf is switched off." in as_user(admin).get("/network/").content.decode()
+    switch.kind = Switch.Kind.PRIVATE
+    switch.save()
+    assert "do not come out yet" not in as_user(admin).get("/network/").content.decode()
+
+
+def test_a_host_keeps_the_ipv6_route_that_it_learns(fresh):
+    """As a router it would drop it with the next advertisement (nd6_ra_input(), S:sys/netinet6/nd6_rtr.c)."""
+    fresh.commands("/sbin/ifconfig", "em0", "inet6", "accept_rtadv")
+    Switch.objects.update(address6="fd77::1/64")
+    task = do(fresh, "network.mend", fixes=["forwarding6", "forwarding6_boot"])
+    assert task.status == "succeeded", task.error
+    ran = said(task)
+    assert ran.index("net.inet6.ip6.rfc6204w3=1") < ran.index("net.inet6.ip6.forwarding=1")
+    assert ran.index("ipv6_cpe_wanif=em0") < ran.index("ipv6_gateway_enable=YES")
