@@ -104,7 +104,7 @@ def accepted(folder: Path, files: Files) -> str:
     return "" if done.returncode == 0 else done.stderr + path.read_text()
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(service=services)
 def test_the_real_dnsmasq_accepts_whatever_is_written(service, tmp_path_factory):
     try:

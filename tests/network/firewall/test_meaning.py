@@ -120,7 +120,7 @@ PAIRS = [
     st.sampled_from([22, 53, 80, 443, 8005]),
     st.sampled_from([worlds.OPEN, worlds.SHUT]),
 )
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_a_connection_passes_exactly_when_the_rules_by_name_say_so(document, pair, protocol, port, main):
     sender, receiver = pair
     port = 0 if protocol == "icmp" else port
