@@ -30,7 +30,8 @@ LISTS = ("/vms/", "/vms/?q=fill&sort=-memory", "/vms/?state=running", "/tasks/")
 PAGES = (
     "/vms/new/", "/vms/fill00000/", "/vms/fill00000/hardware/", "/vms/fill00000/tasks/", "/vms/fill00000/access/",
     "/vms/fill00000/raw/", "/vms/fill00000/delete/", "/console/vm/fill00000/", "/storage/", "/storage/datasets/",
-    "/storage/isos/", "/network/", "/network/switches/nat/", "/hosts/", "/accounts/users/", "/accounts/audit/", "/accounts/profile/",
+    "/storage/isos/", "/network/", "/network/switches/nat/", "/hosts/", "/accounts/users/", "/accounts/audit/",
+    "/accounts/profile/",
 )  # fmt: skip
 
 
