@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface
 from typing import Literal
 
@@ -24,10 +24,12 @@ NEIGHBOUR: Source = "neighbour"
 @dataclass(frozen=True, slots=True)
 class Known:
     """An address of a port. source: "static" is what bHype gave it, by static lease or in the guest; "lease" what DHCP
-    gave it; "neighbour" what it was only seen with: that is the guest's word, which no protection may rely on."""
+    gave it; "neighbour" what it was only seen with: that is the guest's word, which no protection may rely on.
+    is_vouched: bHype itself has given it; else its owner has written it into its cloud-init, or it was only seen."""
 
     address: str
     source: Source
+    is_vouched: bool = field(default=True, compare=False)
 
     @property
     def words(self) -> str:
@@ -66,6 +68,7 @@ class Owned:
 
     port: str
     mac: str
+    is_vouched: bool = True
 
 
 class Book:
@@ -78,7 +81,10 @@ class Book:
         self.ports = [port for guest in guests for port in guest.ports if port.switch_id in self.switches]
         macs = {port.mac for port in self.ports}
         leases = Lease.objects.filter(switch__in=self.switches)
-        self.leases = list(leases.filter(mac__in=macs) if narrow else leases)
+        if narrow:
+            claimed = {address for port in self.ports for address in map(plain, port.static)}
+            leases = leases.filter(Q(mac__in=macs) | Q(address__in=claimed))
+        self.leases = list(leases)
         by_place = {(switch.host_id, switch.interface): switch.pk for switch in self.switches.values()}
         hosts = {switch.host_id for switch in self.switches.values()}
         rows = Neighbour.objects.filter(
@@ -97,14 +103,17 @@ class Book:
         self.owners = self._owners()
 
     def _owners(self) -> dict[tuple[int, str], Owned]:
-        """By switch and address. What a guest was told counts less than a row of bHype's own."""
+        """By switch and address. What a guest's owner has told it counts less than a row of bHype's own, and of several
+        who were told the same address the port that was there first has it."""
         macs = {port.key: port.mac for port in self.ports}
-        found = {
-            (port.switch_id, address): Owned(port.key, port.mac)
-            for port in self.ports
-            for address in map(plain, port.static)
-            if port.switch_id is not None
-        }
+        leased = {(row.switch_id, row.address): row.mac for row in self.leases}
+        found: dict[tuple[int, str], Owned] = {}
+        for port in sorted(self.ports, key=lambda port: (len(port.key), port.key)):
+            for address in map(plain, port.static):
+                if port.switch_id is None or not may_claim(self.switches[port.switch_id], address):
+                    continue
+                if leased.get((port.switch_id, address), port.mac) in {"", port.mac}:
+                    found.setdefault((port.switch_id, address), Owned(port.key, port.mac, is_vouched=False))
         for row in self.allocations:
             if row.kind != Allocation.Kind.RESERVED:
                 mac = macs.get(row.port, "") if row.port else row.mac
@@ -118,10 +127,11 @@ class Book:
                 given[row.switch_id, row.mac].append(Known(row.address, LEASE))
         for switch_id, neighbour in self.neighbours:
             if self._is_free(switch_id, neighbour.address, neighbour.mac):
-                given[switch_id, neighbour.mac].append(Known(neighbour.address, NEIGHBOUR))
+                seen = Known(neighbour.address, NEIGHBOUR, is_vouched=False)
+                given[switch_id, neighbour.mac].append(seen)
         told: dict[str, list[Known]] = defaultdict(list)
         for (_, address), owner in self.owners.items():
-            told[owner.port].append(Known(address, STATIC))
+            told[owner.port].append(Known(address, STATIC, owner.is_vouched))
         return {
             port.key: _once([*told[port.key], *given[port.switch_id, port.mac]])
             for port in self.ports
@@ -149,6 +159,24 @@ def plain(word: str) -> str:
         return str(ip_address(word.partition("/")[0]))
     except ValueError:
         return word
+
+
+def may_claim(switch: Switch, address: str) -> bool:
+    """Whether the owner of a guest may say that this is its address: not one of the host, nor one that is elsewhere.
+    Rules are about addresses, so whoever could name any would leave them, or draw others in."""
+    own = []
+    for word in switch.addresses:
+        with suppress(ValueError):
+            own.append(ip_interface(word))
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return False
+    same = [one for one in own if one.version == found.version]
+    if found.is_multicast or found.is_unspecified or found.is_loopback:
+        return False
+    inside = any(found in one.network for one in same) or found.is_link_local
+    return all(found != one.ip for one in same) and (inside or not same)
 
 
 def host_addresses(switch: Switch) -> set[str]:

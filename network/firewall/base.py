@@ -69,6 +69,12 @@ def _keep(world: World, names: Names) -> list[Filter]:
                 pf.ports(*world.keep_ports), label=KEEP,
             )
         )  # fmt: skip
+        # A guest that calls itself by the address of somebody behind the uplink shuts nobody out: who really is a guest
+        # is known by its port.
+        claimed = names.add(
+            f"claimed_{net.pk}", (one for _, port in world.ports_on(net) for one in port.claimed)
+        )
+        made.append(replace(made[-1], source=claimed, untagged=GUEST_TAG))
         if net.has_ports and not net.is_adopted:
             bare = [uplink for uplink in net.uplinks if uplink not in world.outer]
             made += [Filter("pass", "", (uplink,), is_stateless=True) for uplink in bare]

@@ -28,7 +28,8 @@ _MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
 @dataclass(frozen=True, slots=True)
 class Port:
     """A network port of a guest. interface: the member of the bridge; bound: the addresses that it was given (static,
-    lease); known: those and what was seen in ARP and ND."""
+    lease); known: those and what was seen in ARP and ND; claimed: those of them for which there is only the word of
+    the guest or of its owner."""
 
     key: str
     switch: int | None
@@ -37,6 +38,7 @@ class Port:
     may_spoof: bool = False
     bound: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
+    claimed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,7 @@ def load(host: Host, seen: Seen) -> World:
     switches = Switch.objects.filter(host=host, is_deleting=False)
     nets = tuple(_net(switch, taps) for switch in switches if _interface(switch.interface))
     members = frozenset(seen.members)
+    own = frozenset({*seen.own, *(address for net in nets for address in net.own)})
     return World(
         nets,
         tuple(
@@ -156,11 +159,11 @@ def load(host: Host, seen: Seen) -> World:
                 guest.endpoint,
                 guest.name,
                 guest.tags,
-                tuple(_port(port, addresses.get(port.key, []), members) for port in guest.ports),
+                tuple(_port(port, addresses.get(port.key, []), members, own) for port in guest.ports),
             )
             for guest in found
         ),
-        tuple(sorted({*seen.own, *(address for net in nets for address in net.own)})),
+        tuple(sorted(own)),
         seen.outer,
         seen.egress,
         seen.egress6,
@@ -170,8 +173,11 @@ def load(host: Host, seen: Seen) -> World:
     )
 
 
-def _port(port: registry.Port, addresses: Iterable[known.Known], members: frozenset[str]) -> Port:
-    found = [one for one in addresses if _is_address(one.address)]
+def _port(
+    port: registry.Port, addresses: Iterable[known.Known], members: frozenset[str], own: frozenset[str]
+) -> Port:
+    # An address of the host is no guest's, whoever says so.
+    found = [one for one in addresses if _is_address(one.address) and one.address not in own]
     piped = port_name(port.interface)
     return Port(
         port.key,
@@ -181,6 +187,7 @@ def _port(port: registry.Port, addresses: Iterable[known.Known], members: frozen
         port.may_spoof,
         tuple(sorted({one.address for one in found if one.source != known.NEIGHBOUR})),
         tuple(sorted({one.address for one in found})),
+        tuple(sorted({one.address for one in found if not one.is_vouched})),
     )
 
 
