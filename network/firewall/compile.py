@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_network
 
 from bhype.freebsd import pf
 from bhype.freebsd.pf import ANY, Filter, Nat, Place, Rdr, Ruleset
 
 from .base import FORWARD_TAG, GUEST_TAG, UNASKED_TAG, essentials
 from .document import Document, ForwardRow, RuleRow
-from .names import Names
+from .names import Names, within
 from .words import SUBJECTS, BadWord, endpoint
 from .world import Net, World
 
@@ -206,6 +207,21 @@ def check_kept(row: ForwardRow, world: World) -> None:
             )
 
 
+def _apart(net: Net, names: Names) -> list[Filter]:
+    """Guests of a private switch reach one another and the host on it: where the host routes for other switches, it
+    would route for them as well. A rule that lets them pass comes before."""
+    bridge = (net.interface,)
+    made = []
+    for subnet in map(ip_network, net.subnets):
+        family: pf.Family = "inet6" if subnet.version == 6 else "inet"
+        near = names.add(f"within_{net.pk}_{subnet.version}", within(net, subnet.version))
+        made += [
+            Filter("block", "in", bridge, family, target=near.but(), label=policy_label(net, "out")),
+            Filter("block", "out", bridge, family, source=near.but(), label=policy_label(net, "in")),
+        ]
+    return made
+
+
 def default(net: Net, names: Names) -> list[Filter]:
     """What happens on a switch to packets that no rule tells of, on its bridge and on its ports."""
     bridge = (net.interface,)
@@ -216,6 +232,8 @@ def default(net: Net, names: Names) -> list[Filter]:
     made = []
     if net.kind == "nat":
         made.append(Filter("block", "out", bridge, tagged=UNASKED_TAG, label=UNASKED))
+    if net.kind == "private" and not net.is_open:
+        made += _apart(net, names)
     if not net.is_open:
         made += [into, out]
         for tap in taps:

@@ -161,6 +161,13 @@ class Names:
         return self._table(name, addresses)
 
 
+def within(net: Net, version: int) -> tuple[str, ...]:
+    """What guests of a private switch reach without a rule: its subnets, and what never leaves a link. Empty where the
+    host has no address of that family there: it is nobody's router then."""
+    subnets = [one for one in net.subnets if ip_network(one).version == version]
+    return (*subnets, *(one for one in LINK if ip_network(one).version == version)) if subnets else ()
+
+
 def table_name(found: Endpoint) -> str:
     """The table of an endpoint: at most 31 letters, the same for the same thing, and another for another."""
     match found.kind:

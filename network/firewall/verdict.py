@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from .document import Document, RuleRow
-from .names import Names
+from .names import Names, within
 from .words import BadWord, endpoint
 from .world import Guest, Net, World
 
@@ -82,6 +82,11 @@ def _decide(document: Document, names: Names, net: Net, direction: str, packet: 
     if direction == "in" and net.kind == "nat" and not _in_table(packet.source, names.inside()):
         unasked = f"No rule is about it, and nobody comes in to {net.name} from outside unasked: forward a port to it."
         return Verdict(passes=False, about=f"switch:{net.uuid}", sentence=unasked)
+    other = packet.source if direction == "in" else packet.target
+    near = within(net, ip_address(other).version) if net.kind == "private" and not net.is_open else ()
+    if near and not _in_table(other, near):
+        apart = f"No rule is about it, and guests of {net.name}, which is private, reach one another only."
+        return Verdict(passes=False, about=f"switch:{net.uuid}", sentence=apart)
     policy = next((one for one in document.switches if one.uuid == net.uuid), None)
     way = (policy or net).passes_in if direction == "in" else (policy or net).passes_out
     what = "lets" if way else "does not let"
