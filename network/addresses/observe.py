@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from ipaddress import ip_address
@@ -21,7 +22,12 @@ EVERY = 5
 # A neighbour that is silent is remembered for so long; that he still answers is noted not more often than so.
 KEPT = timedelta(days=1)
 NOTED = timedelta(minutes=10)
+# Who has more addresses than that, or of how many machines there is word on one switch, is flooding: what is known goes
+# into tables of pf(4), which have an end.
+MOST, MOST_OF_ALL = 64, 4096
 _COLUMNS = ("mac", "seen_at")
+# An interface, and an address there.
+Place = tuple[str, str]
 
 
 def observe(sweep: Sweep) -> bool:
@@ -46,6 +52,7 @@ def store(switches: dict[str, Switch], entries: Iterable[Entry], now: datetime) 
         if entry.interface in switches and not entry.is_permanent and _is_told(entry, own[entry.interface])
     }
     had = {(row.interface, row.address): row for row in Neighbour.objects.filter(host=host)}
+    new = _bounded(new, {key: row.mac for key, row in had.items()})
     changed = {key for key, mac in new.items() if key not in had or had[key].mac != mac}
     still = {key for key in new if key in had and now - had[key].seen_at > NOTED}
     gone = [
@@ -74,3 +81,18 @@ def store(switches: dict[str, Switch], entries: Iterable[Entry], now: datetime) 
 def _is_told(entry: Entry, own: set[str]) -> bool:
     """Every interface has a link-local address of its own making; it tells nobody anything."""
     return entry.address not in own and not ip_address(entry.address).is_link_local
+
+
+def _bounded(new: dict[Place, str], had: dict[Place, str]) -> dict[Place, str]:
+    """Those of ``new`` that there is room for, beside what is known already."""
+    merged = had | {key: mac for key, mac in new.items() if key in had}
+    one = Counter((interface, mac) for (interface, _), mac in merged.items())
+    every = Counter(interface for interface, _ in merged)
+    found = {key: mac for key, mac in new.items() if key in had}
+    for (interface, address), mac in new.items():
+        if (interface, address) in had or one[interface, mac] >= MOST or every[interface] >= MOST_OF_ALL:
+            continue
+        found[interface, address] = mac
+        one[interface, mac] += 1
+        every[interface] += 1
+    return found
