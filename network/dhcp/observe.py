@@ -46,7 +46,7 @@ def observe(sweep: Sweep) -> None:
     To compare it with what is wanted takes the longer the more guests there are, and is done the less often; at once
     all the same when a process has ended.
     """
-    switches = list(Switch.objects.filter(host=sweep.row))
+    switches = [one for one in Switch.objects.filter(host=sweep.row) if parts.is_name(one.name)]
     if not any(map(wanted.is_served, switches)) and not sweep.host.listdir(parts.FOLDER):
         return
     for switch in switches:

@@ -31,6 +31,7 @@ from bhype.hosts.models import Host as HostRow
 from bhype.live import publish
 from bhype.tasks import OperationFailed, Run, operation
 from network.models import Lease, Switch
+from network.switches.wanted import DESCRIPTION
 
 from . import config, parts, wanted, words
 from .parts import Files, Service, Unwritable
@@ -101,9 +102,10 @@ def read(host: Host, path: str) -> str:
 
 
 def has_interface(service: Service, interfaces: Iterable[Interface]) -> bool:
-    """Whether the switch's interface is up with the addresses that dnsmasq is to serve at."""
+    """Whether the switch's interface is up with the addresses that dnsmasq is to serve at. Another one of the host, of
+    which a row says that it is the switch's, would let guests' DHCP loose on the network behind it."""
     there = next((one for one in interfaces if one.name == service.interface), None)
-    if there is None or not there.is_up:
+    if there is None or not there.is_up or there.description != DESCRIPTION + service.switch:
         return False
     has = {ip_interface(address.replace(f"%{there.name}", "")) for address in there.addresses}
     return {ip_interface(one) for one in (service.address, service.address6) if one} <= has
@@ -130,7 +132,7 @@ def ensure(run: Run, params: EnsureParams) -> None:
         if name.endswith((".draft", ".new")):  # what a kill has left
             run.host.unlink(f"{parts.FOLDER}/{name}")
     known = set(Switch.objects.filter(host=host, name__in=params.restart).values_list("name", flat=True))
-    for name in known:
+    for name in filter(parts.is_name, known):
         run.host.unlink(note_path(name))
     processes = run.host.query(ps.processes())
     interfaces = run.host.query(ifconfig.list_interfaces())
@@ -314,7 +316,7 @@ def release(run: Run, params: LeaseParams) -> None:
     dnsmasq writes its file anew from memory, so it is stopped meanwhile; its guests notice nothing.
     """
     switch = _switch(params)
-    if switch is None:
+    if switch is None or not parts.is_name(switch.name):
         raise OperationFailed("The switch is not there any more.")
     path = parts.leases_path(switch.name)
     old = read(run.host, path)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 FOLDER = "/usr/local/etc/bhype/dnsmasq"
 LEASES = "/var/db/bhype/dnsmasq"
 RUN = "/var/run/bhype/dnsmasq"
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,11}")
 
 
 class Unwritable(Exception):
@@ -86,6 +88,11 @@ class Files:
     hosts: str
     names: str
     problems: tuple[str, ...] = ()
+
+
+def is_name(switch: str) -> bool:
+    """Whether files can be called so: rows are written by a process that is not root."""
+    return bool(_NAME.fullmatch(switch))
 
 
 def leases_path(switch: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_interface
 
@@ -12,7 +13,7 @@ from network import guests
 from network.models import AddressPool, Allocation, DnsRecord, Lease, Neighbour, Switch
 
 from . import words
-from .parts import Client, Peer, Service
+from .parts import Client, Peer, Service, is_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def is_served(switch: Switch) -> bool:
 
 def of(host: Host) -> list[Wanted]:
     """For every switch of a host."""
-    switches = list(Switch.objects.filter(host=host))
+    switches = [one for one in Switch.objects.filter(host=host) if is_name(one.name)]
     served = [switch for switch in switches if is_served(switch)]
     keys = [switch.pk for switch in served]
     rows = _rows(served, ports(keys))
@@ -51,7 +52,7 @@ def of(host: Host) -> list[Wanted]:
             found.append(Wanted(switch, None))
             continue
         mine = rows[switch.pk]
-        mine.plugged, problems = _named(mine.plugged)
+        mine.plugged, problems = _named(mine.plugged, _reserved(switch, mine))
         found.append(Wanted(switch, _service(switch, mine, served), tuple(problems)))
     return found
 
@@ -59,7 +60,7 @@ def of(host: Host) -> list[Wanted]:
 def service_of(switch: Switch) -> Service:
     """What the dnsmasq of a switch would do, with its columns as they are here, saved or not."""
     rows = _rows([switch], ports([switch.pk]))[switch.pk]
-    rows.plugged, _ = _named(rows.plugged)
+    rows.plugged, _ = _named(rows.plugged, _reserved(switch, rows))
     others = [one for one in Switch.objects.filter(host=switch.host_id) if is_served(one)]
     return _service(switch, rows, others)
 
@@ -122,12 +123,26 @@ def _nameless(switches: list[Switch]) -> Iterable[tuple[int, str, str]]:
             yield wanted[row.interface, row.address], row.mac, row.address
 
 
-def _named(plugged: list[Plugged]) -> tuple[list[Plugged], list[str]]:
+def _reserved(switch: Switch, rows: _Rows) -> set[str]:
+    """Names of the switch's own records and of machines that are no guests: who may make VMs takes none of them."""
+    found = {row.hostname.lower() for row in rows.given if row.hostname and not row.port}
+    for record in rows.records:
+        with suppress(words.BadWord):
+            if record.kind in {DnsRecord.Kind.A, DnsRecord.Kind.AAAA, DnsRecord.Kind.CNAME}:
+                found.add(
+                    words.name(record.name, switch.guest_domain).removesuffix(f".{switch.guest_domain}")
+                )
+    return found
+
+
+def _named(plugged: list[Plugged], reserved: set[str]) -> tuple[list[Plugged], list[str]]:
     """Those whose names can stand in DNS, once each; the others are left without."""
     found, problems, taken = [], [], set()
     for one in plugged:
         try:
-            name = words.label(one.name)
+            name = words.of_guest(one.name)
+            if name in reserved:
+                raise words.BadWord(f"The switch has a record {name} already: the guest is not found by it.")
             if name in taken:
                 raise words.BadWord(f"Two guests are called {name}: the second is not found by it.")
         except words.BadWord as error:

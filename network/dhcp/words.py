@@ -15,6 +15,8 @@ _RECORD_LABEL = re.compile(r"_?[a-z0-9]([a-z0-9_-]{0,60}[a-z0-9])?")
 _TXT = re.compile(r"[ !#-\[\]-~]+")
 # Known to resolvers as something else: RFC 6761, RFC 6762.
 _TAKEN = ("local", "localhost", "invalid", "onion", "arpa")
+# Whoever answers to these is asked for everybody's proxy or tunnel (CERT VU#598349), or is taken for the machine.
+_LOOKED_UP = frozenset({"wpad", "isatap", "localhost", "broadcasthost", "autodiscover"})
 TXT_PART = 255
 
 KINDS = ("A", "AAAA", "CNAME", "MX", "SRV", "TXT")
@@ -32,6 +34,13 @@ def label(text: str) -> str:
             f"{text[:80]!r} is not a name of a machine: letters, digits and -, at most 63 characters."
         )
     return text
+
+
+def of_guest(text: str) -> str:
+    """The name by which a guest is found; none that other machines look up by themselves."""
+    if label(text) in _LOOKED_UP:
+        raise BadWord(f"Machines ask for {text.lower()} by themselves: no guest is found by that name.")
+    return label(text)
 
 
 def domain(text: str) -> str:
