@@ -14,7 +14,7 @@ from django.db.models import F, Q
 
 from bhype.hosts.models import Host
 from bhype.live import publish
-from network.models import Forward, Mesh, MeshPeer, Switch
+from network.models import Forward, HostInterface, Mesh, MeshPeer, Switch
 
 from . import rules
 from .rules import Bad, Used
@@ -43,8 +43,13 @@ def seen(row: Mesh | MeshPeer) -> str:
 
 
 def used(besides: Mesh | None = None) -> list[Used]:
-    """The networks of switches and of other meshes."""
+    """The networks of switches, of hosts, and of other meshes."""
     found = []
+    for one in HostInterface.objects.filter(is_own=False).exclude(addresses=[]).select_related("host"):
+        for word in one.addresses:
+            if "%" not in word and not ip_interface(word).is_loopback:
+                by = f"the interface {one.name} of {one.host.name}"
+                found.append(Used(ip_interface(word).network, by, one.host_id))
     for switch in Switch.objects.select_related("host"):
         for word in filter(None, (switch.address, switch.address6)):
             by = f"the switch {switch.name} of {switch.host.name}"

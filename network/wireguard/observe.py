@@ -59,7 +59,7 @@ def _differences(
     if me.applied != me.mesh.revision:
         return ["It was changed."]
     try:
-        wanted = plan.wanted(me.mesh, me, me.mesh.peers.all())
+        wanted = plan.wanted(me.mesh, me, me.mesh.peers.all(), plan.nearby(me.mesh, interfaces))
     except (Bad, BadName) as error:
         return [str(error)]
     told = plan.differences(wanted, interfaces, devices, routes)

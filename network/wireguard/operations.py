@@ -68,7 +68,7 @@ def _ensure(run: Run, me: MeshPeer) -> None:
     if public != me.public_key:
         _save(me, public_key=public)
         revision = _bump(me.mesh, revision)
-    wanted = plan.wanted(me.mesh, me, me.mesh.peers.all())
+    wanted = plan.wanted(me.mesh, me, me.mesh.peers.all(), plan.nearby(me.mesh, _interfaces(run)))
     told: list[str] = list(wanted.problems)
     text = plan.config(wanted, private, lambda end: _resolve(run, end, told))
     run.host.write_text(wanted.config_path, text)

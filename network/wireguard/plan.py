@@ -62,12 +62,24 @@ def key_path(name: str) -> str:
     return f"{FOLDER}/{rules.name(name)}.key"
 
 
-def wanted(mesh: Mesh, me: MeshPeer, peers: Iterable[MeshPeer]) -> Wanted:
-    """What rows say. Raises Bad when the mesh or ``me`` makes no sense; peers that make none are left out and told."""
+def nearby(mesh: Mesh, interfaces: Iterable[Interface]) -> list[rules.Used]:
+    """The networks that this host is in itself, but for the mesh's: what leads to them never goes into a tunnel."""
+    return [
+        rules.Used(ip_interface(word).network, f"the host's interface {one.name}")
+        for one in interfaces
+        if one.name != mesh.interface
+        for word in _addresses(one)
+    ]
+
+
+def wanted(mesh: Mesh, me: MeshPeer, peers: Iterable[MeshPeer], near: Sequence[rules.Used] = ()) -> Wanted:
+    """What rows say. near: as `nearby`. Raises Bad when the mesh or ``me`` makes no sense; peers that make none are
+    left out and told."""
     net = rules.network(mesh.network)
+    rules.no_overlap(net, near)
     others, told = [], []
     # What nobody else may send from.
-    used = [rules.Used(ip_network(rules.inside(me.address, net)), "this host")]
+    used = [*near, rules.Used(ip_network(rules.inside(me.address, net)), "this host")]
     for peer in sorted(peers, key=lambda one: one.name):
         if peer.pk == me.pk or peer.is_leaving:
             continue

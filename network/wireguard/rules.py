@@ -75,9 +75,10 @@ def network(text: str) -> Network:
 def route(text: str) -> Network:
     """A network that may be behind a peer."""
     found = _network(text, "10.77.0.0/24")
-    if found.prefixlen == 0:
+    # 0.0.0.0/1 and 128.0.0.0/1 are the whole as well; fc00::/7 is the largest network that somebody may have.
+    if found.prefixlen < (8 if found.version == 4 else 7):
         raise Bad(
-            "The whole internet cannot be behind a peer: this host would send everything into the mesh."
+            "The whole internet, or much of it, cannot be behind a peer: this host would send everything into the mesh."
         )
     return found
 
