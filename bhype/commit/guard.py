@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import time
+from dataclasses import replace
 
 from bhype.host import CommandError, Host
 
@@ -89,5 +90,8 @@ def end(host: Host, name: str) -> None:
         return
     if change.state == State.WAITING:
         reason = IN_TIME if change.is_of_this_boot else BOOTED
-        change = record.write(host, change, state=State.UNDOING, reason=reason)
+        change = replace(change, state=State.UNDOING, reason=reason)
+        # A full disk keeps nothing from coming back: it is too late to confirm it already, written down or not.
+        with contextlib.suppress(OSError):
+            record.write(host, change)
     changes.finish(host, change)
