@@ -140,7 +140,9 @@ class Observer:
         self._said: dict[str, list[str]] = {}
 
     def sweep(self) -> Sweep:
-        """Look at everything once. Functions that fail are noted; the rest goes on."""
+        """Look at everything once. Functions that fail are noted; the rest goes on. Raises what is an error of ours, or
+        of a row that nobody should have written, but only after all have looked."""
+        failure: Exception | None = None
         row = Host.objects.this()
         sweep = Sweep(self.host, row, self.number, self._resting)
         self.number += 1
@@ -151,9 +153,18 @@ class Observer:
                     sweep.problems = self._said.get(name, [])
             except (CommandError, ParseError, OSError) as error:
                 sweep.problem(f"{name}: {error}")
+            except DatabaseError:
+                raise
+            except Exception as error:
+                # Rows come from a process that is not root: what one function stumbles over must not stop the others,
+                # such as the guards of changes.
+                sweep.problem(f"{name}: {type(error).__name__}: {error}")
+                failure = failure or error
             self._said[name] = sweep.problems
             sweep.problems = others + [problem for problem in sweep.problems if problem not in others]
         self._finish(sweep)
+        if failure is not None:
+            raise failure
         return sweep
 
     @staticmethod
@@ -175,6 +186,8 @@ class Observer:
                 self.sweep()
             except DatabaseError as error:
                 log.warning("the database did not answer, will try again: %s", error)
+            except Exception:
+                log.exception("not all of the host could be looked at")
             stop.wait(max(0.1, period - (time.monotonic() - began)))
 
 
