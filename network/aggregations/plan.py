@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from bhype.freebsd import ifconfig, ifconfig_switch
 from bhype.freebsd.command import Command
+from bhype.freebsd.ifconfig import Interface
 from bhype.freebsd.names import BadName
 from network.switches.wanted import Conflict, Seen
 
@@ -43,6 +44,9 @@ def _commands(wanted: Wanted, seen: Seen) -> list[Command]:
         return [ifconfig.destroy(wanted.name)] if found is not None else []
     if missing := [name for name in wanted.members if seen.get(name) is None]:
         raise Conflict(f"{wanted.name} is made of {missing[0]}, which is not an interface of this host.")
+    fresh = [name for name in wanted.members if found is None or name not in found.members]
+    if held := [one.name for one in seen.interfaces if one.name in fresh and _has_address(one)]:
+        raise Conflict(f"{held[0]} has addresses of the host, which would be lost in {wanted.name}.")
     steps = [ifconfig.up(one.name) for one in seen.interfaces if one.name in wanted.members and not one.is_up]
     if found is None:
         return [
@@ -63,3 +67,7 @@ def _commands(wanted: Wanted, seen: Seen) -> list[Command]:
     if not found.is_up:
         steps.append(ifconfig.up(wanted.name))
     return steps
+
+
+def _has_address(interface: Interface) -> bool:
+    return any("%" not in one for one in interface.addresses)

@@ -98,6 +98,8 @@ def of(host: Host) -> Document:
 def read(stored: Mapping[str, Any]) -> Document:
     """What as_json() has written; what it did not know is left out. Raises ValueError: whoever wrote it may have been
     less careful than that."""
+    if not isinstance(stored, Mapping):
+        raise ValueError("not a document of rules")
     if not all(isinstance(one, Mapping) for rows in stored.values() for one in _rows(rows)):
         raise ValueError("not a document of rules")
     return Document(

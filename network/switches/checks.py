@@ -32,7 +32,7 @@ def problems(row: Switch) -> list[Problem]:
     """All that is wrong with ``row``, which need not be saved."""
     others = list(Switch.objects.filter(host=row.host).exclude(pk=row.pk))
     interfaces = {one.name: one for one in row.host.interfaces.all()}
-    found = [*_name(row, others), *_kind(row)]
+    found = [*_name(row, others), *_kind(row), *_host(row)]
     if row.adopted:
         return [*found, *_adopted(row, others, interfaces)]
     found += _uplink(row, others, interfaces)
@@ -93,6 +93,16 @@ def _kind(row: Switch) -> Iterator[Problem]:
         )
     if row.kind == kinds.NAT and not (row.address or row.address6 or row.adopted):
         yield "address", "A NAT-ed switch needs an address of the host: its guests leave through it."
+
+
+def _host(row: Switch) -> Iterator[Problem]:
+    """What leads to the host's own addresses: who is connected by them would cut himself off, with no way back."""
+    if not (row.host_addresses or row.host_before):
+        return
+    old = Switch.objects.filter(pk=row.pk).first()
+    for column in ("kind", "technology", "adopted", "uplink", "vlan", "has_vlans"):
+        if old is not None and getattr(row, column) != getattr(old, column):
+            yield column, f"{row.name} has the host's own addresses: move them back to {old.uplink} first."
 
 
 def _adopted(row: Switch, others: list[Switch], interfaces: dict[str, HostInterface]) -> Iterator[Problem]:
