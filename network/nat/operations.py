@@ -94,8 +94,10 @@ def mend(run: Run, params: MendParams) -> None:
         except (CommandError, OperationFailed, commit.Busy) as error:
             failures.append(str(error))
     left = [one for one in test(run, host) if one.fix in wanted]
-    # dnsmasq is started by a task of its own.
-    left = [one for one in left if one.fix != "dhcp"]
+    # dnsmasq is started by a task of its own, and what waits for its confirmation comes with that.
+    waiting = commit.look(run.host, CHANGE)
+    later = {"dhcp"} | ({"pf_boot"} if waiting and waiting.state == commit.State.WAITING else set())
+    left = [one for one in left if one.fix not in later]
     if failures or left:
         raise OperationFailed(
             " ".join([*failures, *(f"{one.title}: no. {one.sentence}" for one in left)][:5])
@@ -138,10 +140,23 @@ def _switch_on(run: Run, _host: Host) -> None:
     change = commit.look(run.host, CHANGE)
     if change is not None and change.state == commit.State.WAITING:
         return
-    commit.begin(run.host, CHANGE, undo=[pfctl.disable()], seconds=CONFIRM_SECONDS)
+    # Over boots only what was confirmed: nobody could take it back there.
+    keep = [sysrc.write("pf_enable", "YES")]
+    commit.begin(run.host, CHANGE, undo=[pfctl.disable()], seconds=CONFIRM_SECONDS, keep=keep)
     with commit.changing(run.host, CHANGE):
         run.host.run(pfctl.enable())
     run.log(f"pf is on. Confirm it within {CONFIRM_SECONDS} s, or it is switched off again.")
+
+
+def _boot(run: Run, _host: Host) -> None:
+    """pf at boots, unless it is off or waits for a confirmation, and its own rules might cut off whoever asks."""
+    change = commit.look(run.host, CHANGE)
+    if change is not None and change.state == commit.State.WAITING:
+        run.log("pf will be on after a boot, too, once it is confirmed.")
+    elif _has_own_rules(run) and not run.host.query(pfctl.is_enabled()):
+        raise OperationFailed("Switch pf on first, and confirm it: after a boot nobody could take it back.")
+    else:
+        run.host.run(sysrc.write("pf_enable", "YES"))
 
 
 def _has_own_rules(run: Run) -> bool:
@@ -178,7 +193,7 @@ _FIXES: dict[str, Callable[[Run, Host], None]] = {
     "pf": _load_pf,
     "anchors": _anchors,
     "pf_on": _switch_on,
-    "pf_boot": _rc("pf_enable"),
+    "pf_boot": _boot,
     "loaded": _load_rules,
     "bridges": _bridges,
     "dhcp": _dhcp,
