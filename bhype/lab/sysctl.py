@@ -27,6 +27,7 @@ SETTABLE = {
         "net.link.ether.inet.max_age": "1200",
     },
     **{"net.inet6.ip6.auto_linklocal": "1", "net.inet6.ip6.accept_rtadv": "0", "net.inet.ip.redirect": "1"},
+    **{"net.inet6.ip6.rfc6204w3": "0", "net.inet6.ip6.no_radr": "0"},
     **{"vfs.zfs.arc.max": "0", "vfs.zfs.arc_max": "0", "vfs.zfs.vol.mode": "1", "kern.securelevel": "-1"},
 }
 BY_MODULE = {

@@ -13,7 +13,7 @@ from bhype.freebsd.sysrc import is_yes
 from network.firewall.keeping import PFIL
 from network.firewall.world import Net, World
 
-from .facts import FORWARDING, FORWARDING6, Facts
+from .facts import FORWARDING, FORWARDING6, LEARNING6, UPSTREAM6, Facts
 
 NO_UPSTREAM = (
     "Guests' own names work, but nobody answers about others: give upstream servers under “DHCP and names”, or mend"
@@ -57,19 +57,23 @@ def _routing(nats: list[Net], facts: Facts) -> list[Check]:
         if not mine:
             continue
         word = f"forwarding{version}"
-        found.append(
-            _check(
-                word, f"This host forwards IPv{version} packets", facts.sysctls.get(name) == "1",
-                f"Guests of NAT-ed switches reach the host and nobody else: {name} is 0.", word, mine,
-            )
-        )  # fmt: skip
-        found.append(
-            _check(
-                f"{word}_boot", f"It will do so after a boot (IPv{version})", is_yes(facts.rc.get(variable, "")),
-                f"After the next boot guests will not come out: {variable} is not YES in rc.conf.", f"{word}_boot",
-                mine,
-            )
-        )  # fmt: skip
+        is_on, is_kept = facts.sysctls.get(name) == "1", is_yes(facts.rc.get(variable, ""))
+        now = f"Guests of NAT-ed switches reach the host and nobody else: {name} is 0."
+        later = f"After the next boot guests will not come out: {variable} is not YES in rc.conf."
+        if version == 6 and facts.learns6:
+            # A host that is a router takes no way out from another, unless it is told to.
+            is_learning = facts.sysctls.get(LEARNING6) == "1"
+            is_named = facts.rc.get(UPSTREAM6) == facts.learns6
+            if is_on and not is_learning:
+                now = f"{facts.learns6} gives the host its IPv6 route, which it loses as a router: {LEARNING6} is 0."
+            if is_kept and not is_named:
+                later = (
+                    f"The host has no IPv6 route after a boot: {UPSTREAM6} is not {facts.learns6} in rc.conf."
+                )
+            is_on, is_kept = is_on and is_learning, is_kept and is_named
+        found.append(_check(word, f"This host forwards IPv{version} packets", is_on, now, word, mine))
+        title = f"It will do so after a boot (IPv{version})"
+        found.append(_check(f"{word}_boot", title, is_kept, later, f"{word}_boot", mine))
     return found
 
 

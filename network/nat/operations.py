@@ -9,7 +9,8 @@ from django.utils import timezone
 from pydantic import BaseModel
 
 from bhype import commit
-from bhype.freebsd import kld, pf_conf, pfctl, sysctl, sysrc
+from bhype.freebsd import ifconfig, kld, pf_conf, pfctl, route, sysctl, sysrc
+from bhype.freebsd.ifconfig import Interface
 from bhype.host import CommandError
 from bhype.hosts.models import Host
 from bhype.live import publish
@@ -23,7 +24,7 @@ from network.pfconf.operations import AddParams, add_anchors
 
 from . import checks, facts
 from .checks import Check
-from .facts import FORWARDING, FORWARDING6
+from .facts import FORWARDING, FORWARDING6, LEARNING6, UPSTREAM6
 
 Fix = Literal[
     "forwarding4", "forwarding4_boot", "forwarding6", "forwarding6_boot", "pf", "anchors", "pf_on", "pf_boot",
@@ -116,6 +117,25 @@ def _rc(name: str) -> Callable[[Run, Host], None]:
     return lambda run, _host: _ignore(run.host.run(sysrc.write(name, "YES")))
 
 
+def _forward6(run: Run, host: Host) -> None:
+    """The host's own way out first: the next advertisement would take it away from a router."""
+    if _learner(run):
+        _sysctl(LEARNING6)(run, host)
+    _sysctl(FORWARDING6)(run, host)
+
+
+def _forward6_boot(run: Run, host: Host) -> None:
+    if upstream := _learner(run):
+        run.host.run(sysrc.write(UPSTREAM6, upstream))
+    _rc("ipv6_gateway_enable")(run, host)
+
+
+def _learner(run: Run) -> str:
+    way = run.host.query(route.default("inet6"))
+    interfaces: list[Interface] = run.host.query(ifconfig.list_interfaces())
+    return facts.learner(interfaces, way.interface if way else "")
+
+
 def _ignore(_result: object) -> None:
     """A command has done its work when it raises nothing."""
 
@@ -188,8 +208,8 @@ def _anchors(run: Run, _host: Host) -> None:
 _FIXES: dict[str, Callable[[Run, Host], None]] = {
     "forwarding4": _sysctl(FORWARDING),
     "forwarding4_boot": _rc("gateway_enable"),
-    "forwarding6": _sysctl(FORWARDING6),
-    "forwarding6_boot": _rc("ipv6_gateway_enable"),
+    "forwarding6": _forward6,
+    "forwarding6_boot": _forward6_boot,
     "pf": _load_pf,
     "anchors": _anchors,
     "pf_on": _switch_on,

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from bhype.freebsd.ifconfig import Interface
 from network.firewall.keeping import PFIL
 from network.nat import checks
-from network.nat.facts import FORWARDING, FORWARDING6, Facts
+from network.nat.facts import FORWARDING, FORWARDING6, LEARNING6, UPSTREAM6, Facts, learner
 from tests.network.firewall.worlds import dark, lan, nat, world
 
 RIGHT = Facts(
@@ -81,3 +82,27 @@ def test_what_was_found_is_kept_by_switch():
     assert checks.stored(rows) == found()
     assert {one.name for one in checks.stored(rows, 3)} >= {"pf", "loaded"}
     assert "forwarding4" not in {one.name for one in checks.stored(rows, 3)}
+
+
+@pytest.mark.parametrize(
+    ("sysctls", "rc", "expected"),
+    [
+        ({}, {}, ["forwarding6", "forwarding6_boot"]),
+        ({LEARNING6: "1"}, {UPSTREAM6: "em1"}, ["forwarding6_boot"]),
+        ({LEARNING6: "1"}, {UPSTREAM6: "em0"}, []),
+        ({LEARNING6: "1", FORWARDING6: "0"}, {UPSTREAM6: "em0"}, ["forwarding6"]),
+    ],
+)
+def test_a_host_that_learns_its_ipv6_route_keeps_it_as_a_router(sysctls, rc, expected):
+    learns = replace(RIGHT, learns6="em0", sysctls={**RIGHT.sysctls, **sysctls}, rc={**RIGHT.rc, **rc})
+    assert wrong(learns) == expected
+
+
+def test_by_which_interface_a_host_learns_its_ipv6_route():
+    flags, up = frozenset({"ACCEPT_RTADV"}), frozenset({"UP"})
+    em0, em1 = Interface("em0", up, nd6=flags), Interface("em1", up, nd6=flags)
+    bridge = Interface("sw-lan", up, nd6=flags, groups=("bridge", "bhype"))
+    assert learner([Interface("em0", up), Interface("em1", nd6=flags)]) == ""
+    assert learner([bridge, em0, em1]) == "em0"
+    assert learner([bridge, em0, em1], "em1") == "em1"
+    assert learner([bridge, em0], "sw-lan") == "sw-lan"
