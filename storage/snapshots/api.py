@@ -173,6 +173,12 @@ def release_snapshot(request: HttpRequest, pk: int, payload: TagIn) -> Status[Ta
     return _one(request, pk, "release_snapshot", payload)
 
 
+@router.post("/{int:pk}/holds", response={202: TaskOut}, summary="By which tags a snapshot is held")
+def list_holds(request: HttpRequest, pk: int) -> Status[Task]:
+    """The task's result has ``holds``, each with ``tag`` and ``is_own``: bHype's, which nobody may release."""
+    return _one(request, pk, "list_holds", Schema())
+
+
 @router.post("/{int:pk}/note", response={202: TaskOut}, summary="Give a snapshot another note")
 def annotate_snapshot(request: HttpRequest, pk: int, payload: NoteIn) -> Status[Task]:
     return _one(request, pk, "annotate_snapshot", payload)

@@ -19,6 +19,7 @@ SHOWN = {
     "preview_rollback": "preview_rollback",
     "diff": "diff_snapshot",
     "list": "list_snapshot",
+    "holds": "list_holds",
     "fetch": "fetch_from_snapshot",
 }
 DONE = {"hold": "hold_snapshot", "release": "release_snapshot", "note": "annotate_snapshot"}

@@ -236,6 +236,18 @@ def hold(run: Run, row: Snapshot, tag: str, *, release: bool) -> None:
     run.result(tags=tags)
 
 
+@_operation("storage.list_holds", "Who holds {which}")
+def list_holds(run: Run, params: SnapshotParams) -> None:
+    """Tell the tags by which the snapshot is held."""
+    tell_holds(run, found_of(run, params))
+
+
+def tell_holds(run: Run, row: Snapshot) -> None:
+    """Put into the result by which tags a snapshot is held, and which of them are bHype's own. Raises CommandError."""
+    tags = sorted({one.tag for one in run.host.query(zfs_snapshots.holds(str(row)))})
+    run.result(holds=[{"tag": tag, "is_own": tag.startswith(OWN_TAGS)} for tag in tags])
+
+
 def _held_by(run: Run, row: Snapshot) -> list[str]:
     found = {one.tag for one in run.host.query(zfs_snapshots.holds(str(row)))}
     tags = sorted(tag for tag in found if not tag.startswith(OWN_TAGS))

@@ -156,6 +156,12 @@ def release_snapshot(request: HttpRequest, name: str, payload: TagIn) -> Status[
     return _ask(request, name, "release_snapshot", payload)
 
 
+@router.post("/{name}/snapshots/holds", response={202: TaskOut}, summary="By which tags a snapshot is held")
+def list_holds(request: HttpRequest, name: str, payload: NameIn) -> Status[Task]:
+    """The task's result has ``holds``, each with ``tag`` and ``is_own``: bHype's, which nobody may release."""
+    return _ask(request, name, "list_holds", payload)
+
+
 @router.post("/{name}/snapshots/note", response={202: TaskOut}, summary="Give a snapshot another note")
 def annotate_snapshot(request: HttpRequest, name: str, payload: NoteIn) -> Status[Task]:
     return _ask(request, name, "annotate_snapshot", payload)

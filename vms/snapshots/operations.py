@@ -215,6 +215,13 @@ def list_snapshot(run: Run, params: LookParams) -> None:
     run.result(**snapshots_files.listing(run, row, params.path))
 
 
+@vm_operation("vms.list_holds", "Who holds {which} of {vm}", right="vms.change", describe=_words)
+def list_holds(run: Run, params: OneParams) -> None:
+    """Tell the tags by which a snapshot of the VM is held."""
+    _, row = _snapshot(run, params)
+    snapshots_operations.tell_holds(run, row)
+
+
 @vm_operation("vms.fetch_from_snapshot", "A file of {vm} from {which}", right="vms.change", describe=_words)
 def fetch_from_snapshot(run: Run, params: LookParams) -> None:
     """Copy a file out of the snapshot, for whoever asked to take along."""

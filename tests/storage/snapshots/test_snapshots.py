@@ -153,6 +153,23 @@ def test_a_hold_keeps_and_a_release_lets_go(seen, admin):
     assert do(seen, "delete_snapshots", admin, snapshot_ids=[row.pk]).status == "succeeded"
 
 
+def test_it_tells_who_holds_a_snapshot(seen, admin, as_user):
+    row = take(seen, "a")
+    zfs(seen, "hold", "backup-nightly", f"{ISOS}@a")
+    zfs(seen, "hold", "bhype-send", f"{ISOS}@a")
+    look(seen)
+
+    task = do(seen, "list_holds", admin, snapshot_id=row.pk)
+    page = as_user(admin).get(f"/storage/snapshots/results/{task.pk}/").content.decode()
+
+    assert task.result["holds"] == [
+        {"tag": "backup-nightly", "is_own": False},
+        {"tag": "bhype-send", "is_own": True},
+    ]
+    assert 'name="tag" value="backup-nightly"' in page and 'value="bhype-send"' not in page
+    assert "Who holds it" in as_user(admin).get(f"/storage/snapshots/{row.pk}/").content.decode()
+
+
 def test_a_note_is_one_line_and_can_be_changed(seen, admin):
     row = take(seen, "a", note="first")
     assert (
