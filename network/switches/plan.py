@@ -18,7 +18,7 @@ from bhype.freebsd.ifconfig import Interface
 from bhype.freebsd.names import BadName
 
 from . import plan_bridge, plan_netgraph
-from .wanted import NETGRAPH, VALE, Conflict, Port, Seen, Wanted
+from .wanted import BRIDGE, NETGRAPH, VALE, Conflict, Port, Seen, Wanted
 
 __all__ = [
     "ROUNDS", "Conflict", "Port", "Seen", "Wanted", "commands", "free_address", "is_right", "networks", "problem",
@@ -47,7 +47,23 @@ def problem(wanted: Wanted, seen: Seen) -> str:
         steps = commands(wanted, seen)
     except Conflict as conflict:
         return str(conflict)
-    return "It is being set up, or was changed by somebody else." if steps else ""
+    return _difference(wanted, seen) if steps else ""
+
+
+def _difference(wanted: Wanted, seen: Seen) -> str:
+    """What is missing, as far as one sentence tells it."""
+    found = None if wanted.technology == VALE else seen.get(wanted.interface)
+    if wanted.technology == BRIDGE and not wanted.is_deleting:
+        if found is None:
+            return f"{wanted.interface} is not there; it is being set up."
+        names = (*wanted.outer_members, *(port.interface for port in wanted.ports))
+        away = [name for name in names if seen.get(name) and found.member(name) is None]
+        if away:
+            return f"Not plugged in: {', '.join(away)}. That is being mended."
+        gone = [address for address in wanted.addresses if address not in found.addresses]
+        if gone:
+            return f"The host lacks its address {', '.join(gone)} on it. That is being mended."
+    return "It is being set up, or was changed by somebody else."
 
 
 def is_right(wanted: Wanted, seen: Seen) -> bool:

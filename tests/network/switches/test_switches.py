@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
@@ -46,6 +47,16 @@ def test_a_switch_that_is_right_is_left_alone():
 def test_only_what_is_missing_is_mended():
     assert words(NAT, bridge(flags=frozenset())) == ["sw-nat up"]
     assert words(NAT, bridge(addresses=())) == ["sw-nat inet 10.77.0.1/24"]
+
+
+def test_what_differs_is_told_by_name():
+    tap = Interface("tap1001", UP, 1500)
+    plugged = replace(NAT, ports=(plan.Port("tap1001"),))
+    assert plan.problem(NAT, Seen((bridge(),))) == ""
+    assert plan.problem(NAT, Seen()).startswith("sw-nat is not there")
+    assert plan.problem(plugged, Seen((bridge(), tap))).startswith("Not plugged in: tap1001.")
+    assert "lacks its address 10.77.0.1/24" in plan.problem(NAT, Seen((bridge(addresses=()),)))
+    assert "changed by somebody else" in plan.problem(NAT, Seen((bridge(flags=frozenset()),)))
 
 
 def test_a_bridge_that_lost_its_name_in_a_crash_is_replaced():
