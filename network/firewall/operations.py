@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from bhype import commit
 from bhype.accounts.models import User
 from bhype.freebsd import ifconfig, kld, pf, pfctl
+from bhype.freebsd.ifconfig import Interface
 from bhype.freebsd.pf import Ruleset as Wanted
 from bhype.host import CommandFailed
 from bhype.hosts.models import Host
@@ -84,7 +85,8 @@ def ensure(run: Run, _params: Nothing) -> None:
 
 def bind(run: Run, world: World) -> None:
     """Let guarded ports send from their own MAC addresses only. A port that is unplugged meanwhile is passed over."""
-    for command in pins.commands(world, run.host.query(ifconfig.list_interfaces())):
+    interfaces: list[Interface] = run.host.query(ifconfig.list_interfaces())
+    for command in pins.commands(world, interfaces):
         try:
             run.host.run(command)
         except CommandFailed as error:
