@@ -25,13 +25,14 @@ All functions are for root's processes. Standard library only. State: /var/db/bh
 from __future__ import annotations
 
 from .changes import begin, changing, confirm, everything, look, pending, revert, watch
-from .record import Busy, Change, Move, NoChange, State, TooLate
+from .record import Busy, Change, Move, NoChange, Overtaken, State, TooLate
 
 __all__ = [
     "Busy",
     "Change",
     "Move",
     "NoChange",
+    "Overtaken",
     "State",
     "TooLate",
     "begin",

@@ -11,7 +11,7 @@ from bhype.freebsd.command import Command
 from bhype.host import CommandError, Host
 
 from . import record
-from .record import Busy, Change, NoChange, State, Step, TooLate
+from .record import Busy, Change, NoChange, Overtaken, State, Step, TooLate
 
 
 def begin(
@@ -61,8 +61,8 @@ def changing(host: Host, name: str) -> Iterator[Change]:
 
 
 def confirm(host: Host, name: str, note: str | None = None) -> Change:
-    """Keep the change. note: only if it is this one. Raises NoChange, TooLate; CommandError and OSError when a step of
-    ``keep`` fails: it stays confirmed, and the step is tried again by the guard."""
+    """Keep the change. note: only if it is this one. Raises NoChange, TooLate, Overtaken; CommandError and
+    OSError when a step of ``keep`` fails: it stays confirmed, and the step is tried again by the guard."""
     with record.locked(host, name):
         change = _find(host, name, note)
         if change.state in {State.UNDOING, State.REVERTED} or (
@@ -70,6 +70,8 @@ def confirm(host: Host, name: str, note: str | None = None) -> Change:
         ):
             raise TooLate("The time to confirm it is over: what was before comes back.")
         if change.state == State.WAITING:
+            if path := record.overtaken(host, change):
+                raise Overtaken(f"{path} was changed meanwhile. Take this back, then begin again.")
             change = record.write(host, change, state=State.KEEPING)
         return finish(host, change)
 

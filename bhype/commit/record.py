@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -34,6 +35,10 @@ class TooLate(Exception):
     """The change has been taken back, or is being taken back."""
 
 
+class Overtaken(TooLate):
+    """Somebody else changed meanwhile what would be replaced: it can only be taken back."""
+
+
 class State:
     """How far a change is. WAITING: for its confirmation; KEEPING, UNDOING: it is decided and being done."""
 
@@ -44,10 +49,21 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A step that renames a file of the host over another. Done already when only ``target`` is there."""
+    """A step that renames a file of the host over another. Done already when only ``target`` is there.
+
+    over: SHA-256 of what ``target`` must hold when the change is confirmed, "" for whatever it holds.
+    """
 
     source: str
     target: str
+    over: str = ""
+
+    def is_overtaken(self, host: Host) -> bool:
+        """Whether another content than the expected one would be lost. Raises OSError."""
+        if not self.over or not os.path.exists(host.path(self.source)):
+            return False
+        with open(host.path(self.target), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() != self.over
 
     def run(self, host: Host) -> None:
         source, target = host.path(self.source), host.path(self.target)
@@ -110,10 +126,16 @@ def new(name: str, undo: Sequence[Step], keep: Sequence[Step], seconds: int, not
 
 def _data(step: Step) -> dict[str, Any]:
     if isinstance(step, Move):
-        return {"move": [step.source, step.target]}
+        return {"move": [step.source, step.target, step.over]}
     if step.stdin is not None or step.native:
         raise ValueError("a step of a change has no input and is a command of the host")
     return {"argv": list(step.argv), "timeout": step.timeout, "ok": sorted(step.ok_codes)}
+
+
+def overtaken(host: Host, change: Change) -> str:
+    """The file that somebody has changed since the change was begun, "" for none. Raises OSError."""
+    moves = [Move(*step["move"]) for step in change.keep if "move" in step]
+    return next((move.target for move in moves if move.is_overtaken(host)), "")
 
 
 def run(host: Host, step: dict[str, Any]) -> None:

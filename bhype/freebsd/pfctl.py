@@ -115,6 +115,16 @@ def _called(text: str, word: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def main_rules() -> Query[list[str]]:
+    """The filter rules of the main rules, anchor lines included."""
+    return Query(Command((PROGRAM, "-s", "rules"), ok_codes=frozenset({0, 1})), _lines)
+
+
+def main_translations() -> Query[list[str]]:
+    """The nat and rdr rules of the main rules, anchor lines included."""
+    return Query(Command((PROGRAM, "-s", "nat"), ok_codes=frozenset({0, 1})), _lines)
+
+
 def rules(name: str) -> Query[list[str]]:
     """The filter rules of an anchor, as pfctl prints them; [] when it is not loaded."""
     return Query(Command((PROGRAM, "-a", anchor(name), "-s", "rules"), ok_codes=frozenset({0, 1})), _lines)

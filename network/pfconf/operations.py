@@ -14,14 +14,18 @@ from pydantic import BaseModel, Field
 
 from bhype import commit
 from bhype.freebsd import kld, pf_conf, pfctl
+from bhype.freebsd.command import Command
 from bhype.host import CommandFailed
 from bhype.hosts.models import Host
 from bhype.tasks import OperationFailed, Run, operation
 from network.changes import observe as changes
+from network.firewall.observe import missing_calls
 
 from . import observe
 
 CHANGE = "pf-conf"
+# Back to no main rules.
+FLUSH = [pfctl.flush_main("rules"), pfctl.flush_main("nat")]
 
 
 class AddParams(BaseModel):
@@ -50,23 +54,17 @@ def add_anchors(run: Run, params: AddParams) -> None:
         new = pf_conf.insert(text)
     except pf_conf.Unreadable as error:
         raise OperationFailed(f"{path} cannot be read: {error}") from error
-    if new == text:
-        run.log("Nothing is missing.")
-        return
     if not run.host.query(kld.is_loaded("pf")):
         raise OperationFailed("pf is not in the kernel: see the self-test of NAT and the firewall.")
-    draft = f"{path}.bhype-new"
-    run.stage("Checking the new file")
-    _write(run, draft, new, like=path if exists else "")
+    if new == text and not missing_calls(run.host.query):
+        run.log("Nothing is missing.")
+        return
     try:
-        run.host.run(pfctl.check_main(draft))
-        if exists:
-            backup = f"{path}.bhype-{timezone.now():%Y%m%d-%H%M%S}"
-            _write(run, backup, text, like=path)
-            run.log(f"The file as it was is kept as {backup}.")
-        _load(run, params, path, draft, exists=exists)
+        if new == text:
+            _load_again(run, params, path)
+        else:
+            _load_draft(run, params, path, text if exists else None, new)
     except (CommandFailed, commit.Busy, OSError) as error:
-        run.host.unlink(draft)
         raise OperationFailed(str(error)) from error
     finally:
         change = commit.look(run.host, CHANGE)
@@ -74,19 +72,44 @@ def add_anchors(run: Run, params: AddParams) -> None:
     run.log(f"Confirm it within {params.seconds} s, or the old rules come back.")
 
 
-def _load(run: Run, params: AddParams, path: str, draft: str, *, exists: bool) -> None:
-    undo = [pfctl.load_main(path)] if exists else [pfctl.flush_main("rules"), pfctl.flush_main("nat")]
-    commit.begin(
-        run.host,
-        CHANGE,
-        undo=undo,
-        seconds=params.seconds,
-        keep=[commit.Move(draft, path)],
-        note=params.digest[:12],
-    )
+def _load_draft(run: Run, params: AddParams, path: str, text: str | None, new: str) -> None:
+    """Load the new file from beside the old one, whose text is None where there is none."""
+    draft = f"{path}.bhype-new"
+    run.stage("Checking the new file")
+    _write(run, draft, new, like="" if text is None else path)
+    undo = [pfctl.load_main(path)] if text is not None else FLUSH
+    try:
+        run.host.run(pfctl.check_main(draft))
+        if text is not None:
+            backup = f"{path}.bhype-{timezone.now():%Y%m%d-%H%M%S}"
+            _write(run, backup, text, like=path)
+            run.log(f"The file as it was is kept as {backup}.")
+        # What the admin writes into the file meanwhile is not lost.
+        _load(run, params, draft, undo, [commit.Move(draft, path, params.digest)])
+    except (CommandFailed, commit.Busy, OSError):
+        run.host.unlink(draft)
+        raise
+
+
+def _load_again(run: Run, params: AddParams, path: str) -> None:
+    """Load the file as it is, as somebody has flushed what was loaded of it. Raises OperationFailed where other rules
+    are loaded instead: there would be no way back to those."""
+    if run.host.query(pfctl.main_rules()) or run.host.query(pfctl.main_translations()):
+        raise OperationFailed(
+            f"{path} has the lines, but other rules are loaded than those of the file. Load it yourself: "
+            "service pf reload."
+        )
+    run.host.run(pfctl.check_main(path))
+    _load(run, params, path, FLUSH, [])
+
+
+def _load(
+    run: Run, params: AddParams, path: str, undo: list[Command], keep: list[Command | commit.Move]
+) -> None:
+    commit.begin(run.host, CHANGE, undo=undo, seconds=params.seconds, keep=keep, note=params.digest[:12])
     run.stage("Loading it")
     with commit.changing(run.host, CHANGE):
-        run.host.run(pfctl.load_main(draft))
+        run.host.run(pfctl.load_main(path))
 
 
 def _write(run: Run, path: str, text: str, *, like: str) -> None:

@@ -141,3 +141,36 @@ def test_the_guard_takes_it_back_by_itself(pf):
         record.write(pf.host, change, deadline=clock.now() + 0.1)
     until(lambda: commit.look(pf.host, "pf-conf").state == "reverted")
     assert "bhype" not in loaded(pf) and file(pf) == TEXT
+
+
+def test_what_the_admin_writes_while_it_waits_is_not_lost(pf):
+    assert add(pf, digest(TEXT)).status == "succeeded"
+    (pf.root / "etc/pf.conf").write_text(TEXT + "# more\n")
+    with pytest.raises(commit.Overtaken, match="changed meanwhile"):
+        commit.confirm(pf.host, "pf-conf")
+    commit.revert(pf.host, "pf-conf")
+    assert file(pf) == TEXT + "# more\n" and "bhype" not in loaded(pf)
+
+
+def test_lines_that_were_flushed_are_loaded_again(pf):
+    assert add(pf, digest(TEXT)).status == "succeeded"
+    commit.confirm(pf.host, "pf-conf")
+    with_lines = file(pf)
+    for what in ("rules", "nat"):
+        pf.commands("/sbin/pfctl", "-F", what)
+    task = add(pf, digest(with_lines))
+    assert task.status == "succeeded", task.error
+    assert loaded(pf).count('anchor "bhype/*"') == 3
+    commit.revert(pf.host, "pf-conf")
+    assert not loaded(pf) and file(pf) == with_lines
+
+
+def test_other_rules_than_those_of_the_file_are_not_replaced(pf):
+    assert add(pf, digest(TEXT)).status == "succeeded"
+    commit.confirm(pf.host, "pf-conf")
+    (pf.root / "tmp").mkdir(exist_ok=True)
+    (pf.root / "tmp/other.conf").write_text("block all\n")
+    pf.commands("/sbin/pfctl", "-f", "/tmp/other.conf")
+    task = add(pf, digest(file(pf)))
+    assert task.status == "failed" and "service pf reload" in task.error
+    assert "block" in loaded(pf)
