@@ -72,4 +72,4 @@ def items(host: Host) -> list[Item]:
 
 def abilities(host: Host) -> list[tuple[str, bool]]:
     """What the host can do, in words, and whether it can."""
-    return [(_ABILITIES.get(name, name), bool(has)) for name, has in host.features.items()]
+    return [(_ABILITIES.get(name, name), has) for name, has in host.features.items() if isinstance(has, bool)]

@@ -26,6 +26,7 @@ NAMES = (
     "vm.stats.vm.v_free_count", "vm.stats.vm.v_inactive_count", "vm.stats.vm.v_laundry_count",
     "kstat.zfs.misc.arcstats.size", "hw.vmm.maxcpu",
 )  # fmt: skip
+SIMULATED = "lab.simulated"
 VISIBLE = ("release", "cpus", "memory", "features", "booted_at")
 COLUMNS = (*VISIBLE, "memory_free", "arc", "load", "cpu_percent")
 PCI_COLUMNS = (
@@ -144,5 +145,8 @@ def _observe_features(sweep: Sweep) -> None:
         # Bridges that know VLANs and take no member with an address have this, from FreeBSD 15.0 on.
         "bridge_vlans": bool(sweep.ask(sysctl.read("net.link.bridge.member_ifaddrs"))),
     }
+    # What a lab host says of its network; FreeBSD has no such name.
+    if said := sweep.ask(sysctl.read(SIMULATED)).get(SIMULATED):
+        sweep.row.features["simulated"] = said
     if missing:
         ask_once("hosts.prepare")

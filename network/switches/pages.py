@@ -64,6 +64,7 @@ def index(user: User) -> dict[str, Any]:
     return {
         "rows": [row_of(row) for row in rows],
         "no_way_out": no_way_out(list(rows)),
+        "simulated": next((said for row in rows if (said := row.host.features.get("simulated"))), ""),
         "nat": next((row for row in rows if row.kind == Switch.Kind.NAT), None),
         "bridges": [one for one in bridges if (one.host_id, one.name) not in adopted],
         "aggregations": list(Host.objects.this().aggregations.all()) if user.can("network.change") else [],
