@@ -208,7 +208,7 @@ def test_a_network_from_its_switch_to_its_picture(panel, page, shot):
 
     # Not confirmed but taken back, all is as before.
     page.locator("#changes").get_by_role("button", name="Take back now").click()
-    expect(page.locator("#changes")).to_contain_text("taken back.", timeout=30_000)
+    expect(page.locator("#changes")).to_contain_text(": taken back.", timeout=30_000)
     assert asked(panel) == GREETING
     page.goto("/network/topology/")
     expect(page.locator("svg.topo a", has_text=SWITCH)).to_be_visible()
