@@ -26,11 +26,16 @@ def _received(text: str) -> bool:
 
 
 def names_answer(server: str, name: str) -> Query[bool]:
-    """Whether the name server ``server`` answers about ``name``, be it that there is none such."""
+    """Whether the name server ``server`` answers about ``name``, be it that there is none such. One that refuses, or
+    that found nobody to ask, does not."""
     if not _NAME.fullmatch(name):
         raise BadName(f"{name!r} is not a name.")
     argv = (DRILL, "-o", "rd", name, f"@{_address(server)}", "SOA")
-    return Query(Command(argv, ok_codes=frozenset(range(256)), timeout=15.0), lambda text: "rcode:" in text)
+    return Query(Command(argv, ok_codes=frozenset(range(256)), timeout=15.0), _is_answer)
+
+
+def _is_answer(text: str) -> bool:
+    return "rcode: NOERROR" in text or "rcode: NXDOMAIN" in text
 
 
 def _address(address: str) -> str:

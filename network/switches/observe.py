@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from uuid import UUID
 
 from django.db import transaction
 
@@ -21,6 +22,11 @@ from .operations_host import settle
 from .wanted import Conflict, Seen, Wanted
 
 log = logging.getLogger(__name__)
+
+
+# In how many sweeps, one after the other, an interface of a switch was missing.
+_missing: dict[tuple[UUID, str], int] = {}
+SWEEPS = 3
 
 
 def observe(sweep: Sweep) -> None:
@@ -67,16 +73,26 @@ def _write(sweep: Sweep, row: Switch, one: Wanted, seen: Seen, lost: list[str]) 
 
 
 def _lost(rows: list[Switch], seen: Seen) -> dict[int, list[str]]:
-    """Of each switch, the guests that run without the interface that leads to it: only a start anew brings it back."""
+    """Of each switch, the guests that run without the interface that leads to it: only a start anew brings it back.
+
+    A guest that starts has none yet, and one that ends has none any more: what is missing for a while is lost.
+    """
     there = {one.name for one in seen.interfaces}
     found: dict[int, list[str]] = {}
-    bridges = {row.pk for row in rows if row.technology == Switch.Technology.BRIDGE}
+    missing: dict[tuple[UUID, str], int] = {}
+    bridges = {row.pk: row.uuid for row in rows if row.technology == Switch.Technology.BRIDGE}
     for guest in guests.find(host_id=rows[0].host_id) if rows else ():
         for port in guest.ports if guest.is_on else ():
             tap = tap_of(port.interface)
-            if port.switch_id in bridges and tap and tap not in there:
+            if port.switch_id is None or port.switch_id not in bridges or not tap or tap in there:
+                continue
+            port_of = bridges[port.switch_id], tap
+            missing[port_of] = _missing.get(port_of, 0) + 1
+            if missing[port_of] >= SWEEPS:
                 said = f"{guest.name} runs, but its interface {tap} is gone. Restart it to bring it back."
-                found.setdefault(port.switch_id or 0, []).append(said)
+                found.setdefault(port.switch_id, []).append(said)
+    _missing.clear()
+    _missing.update(missing)
     return found
 
 

@@ -86,7 +86,7 @@ def apply(page: Page, seconds: int) -> None:
     page.get_by_label("Seconds to confirm").fill(str(seconds))
     page.get_by_role("button", name="Apply").click()
     expect(page.locator("#changes")).to_contain_text(
-        "New rules of the firewall will be taken back in", timeout=30_000
+        "New rules of the firewall: taken back in", timeout=30_000
     )
 
 

@@ -50,6 +50,7 @@ def test_answers_are_told_from_silence():
     assert not query.parse("1 packets transmitted, 0 packets received, 100.0% packet loss\n")
     names = ping.names_answer("10.77.0.1", "bhype.internal")
     assert names.parse(";; ->>HEADER<<- opcode: QUERY, rcode: NXDOMAIN, id: 1\n")
+    assert not names.parse(";; ->>HEADER<<- opcode: QUERY, rcode: REFUSED, id: 1\n")
     assert not names.parse(
         "Error: error sending query: Could not send or receive, because of network error\n"
     )

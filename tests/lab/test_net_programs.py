@@ -167,7 +167,9 @@ def test_wired_programs_tell_what_is_so(outside):
             break
     assert "rcode: NOERROR" in answer.out
     assert "www.example.test.\t0\tIN\tA\t192.0.2.80\n" in answer.out
-    assert read(outside, ping.names_answer("192.0.2.1", "bhype.internal")) is True
+    assert read(outside, ping.names_answer("192.0.2.1", "www.example.test")) is True
+    # It has nobody to ask.
+    assert read(outside, ping.names_answer("192.0.2.1", "bhype.internal")) is False
     assert outside.ok("host", "www.example.test") == (
         "www.example.test has address 192.0.2.80\nwww.example.test has IPv6 address 2001:db8:2::80\n"
     )
