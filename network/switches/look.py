@@ -13,6 +13,7 @@ from bhype.hosts.models import Host
 from bhype.vmrun.nics import port_name, tap_of
 from network import guests
 from network.aggregations import plan as aggregations
+from network.guests import Guest
 from network.models import Aggregation, Switch
 
 from .wanted import BRIDGE, NETGRAPH, VALE, Port, Seen, Wanted
@@ -59,15 +60,20 @@ def aggregation(row: Aggregation) -> aggregations.Wanted:
     return aggregations.Wanted(row.name, row.protocol, tuple(row.members), row.is_deleting)
 
 
-def wanted(switches: Iterable[Switch], seen: Seen | None = None) -> dict[int, Wanted]:
-    """What is wanted of each row, by its number; with ``seen`` also the guests that are to be plugged in now."""
+def wanted(
+    switches: Iterable[Switch], seen: Seen | None = None, known: Iterable[Guest] | None = None
+) -> dict[int, Wanted]:
+    """What is wanted of each row, by its number; with ``seen`` also the guests that are to be plugged in now.
+
+    known: the guests of the host, where the caller has them.
+    """
     rows = list(switches)
     found = {row.pk: row.wanted for row in rows}
     if seen is None or not rows:
         return found
     there = {one.name for one in seen.interfaces}
     ports: dict[int, list[Port]] = {}
-    for guest in guests.find(host_id=rows[0].host_id):
+    for guest in guests.find(host_id=rows[0].host_id) if known is None else known:
         for port in guest.ports if guest.is_on else ():
             # One with a rate has another interface in the bridge.
             tap = tap_of(port.interface)

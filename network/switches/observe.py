@@ -14,6 +14,7 @@ from bhype.live import publish
 from bhype.vmrun.nics import tap_of
 from network import guests
 from network.aggregations import plan as aggregations
+from network.guests import Guest
 from network.models import Switch
 
 from . import plan, predefined
@@ -36,8 +37,9 @@ def observe(sweep: Sweep) -> None:
     seen = look(sweep.ask, sweep.row, wanted(rows).values())
     if made := predefined.make(sweep.row, rows, seen):
         rows += made
-    found = wanted(rows, seen)
-    lost = _lost(rows, seen)
+    known = guests.find(host_id=sweep.row.pk) if rows else []
+    found = wanted(rows, seen, known)
+    lost = _lost(rows, seen, known)
     for row in rows:
         _write(sweep, row, found[row.pk], seen, lost.get(row.pk, []))
     if _laggs_differ(sweep, seen) or not all(plan.is_right(one, seen) for one in found.values()):
@@ -72,7 +74,7 @@ def _write(sweep: Sweep, row: Switch, one: Wanted, seen: Seen, lost: list[str]) 
         publish(f"switch:{row.pk}", "switches")
 
 
-def _lost(rows: list[Switch], seen: Seen) -> dict[int, list[str]]:
+def _lost(rows: list[Switch], seen: Seen, known: list[Guest]) -> dict[int, list[str]]:
     """Of each switch, the guests that run without the interface that leads to it: only a start anew brings it back.
 
     A guest that starts has none yet, and one that ends has none any more: what is missing for a while is lost.
@@ -81,7 +83,7 @@ def _lost(rows: list[Switch], seen: Seen) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
     missing: dict[tuple[UUID, str], int] = {}
     bridges = {row.pk: row.uuid for row in rows if row.technology == Switch.Technology.BRIDGE}
-    for guest in guests.find(host_id=rows[0].host_id) if rows else ():
+    for guest in known:
         for port in guest.ports if guest.is_on else ():
             tap = tap_of(port.interface)
             if port.switch_id is None or port.switch_id not in bridges or not tap or tap in there:

@@ -75,14 +75,14 @@ def test_a_sweep_runs_as_many_commands_for_100_vms_as_for_3(
             write_state(ready, vm, state="stopped", reason="The guest powered off.", exit_code=1)
         Observer(ready.host).sweep()
         commands = counted(ready, monkeypatch)
-        with django_assert_max_num_queries(60):
+        with django_assert_max_num_queries(64):
             Observer(ready.host).sweep()
         # Disks are asked for their health a few at a time, whatever VMs there are.
         numbers.append(sum(not argv[0].endswith("/smartctl") for argv in commands))
         monkeypatch.undo()
         monkeypatch.setattr("django.conf.settings.BHYPE_ROOT", str(ready.root))
-    # The first sweep of an observer looks at all there is, disks and pools included.
-    assert numbers[0] == numbers[1] < 20
+    # The first sweep of an observer looks at all there is, disks, pools and networks included.
+    assert numbers[0] == numbers[1] < 26
 
 
 def test_a_sweep_that_sees_nothing_new_tells_nothing(ready):

@@ -111,7 +111,8 @@ class Command(BaseCommand):
             run_queued()
             host = Host.objects.this()
             pool = host.pools.filter(is_adopted=True).exists()
-            if pool and not Switch.objects.filter(host=host, is_up=False).exists():
+            switches = Switch.objects.filter(host=host)
+            if pool and switches and all(one.is_up or one.is_waiting for one in switches):
                 return host
             time.sleep(0.5)
         failed = Task.objects.exclude(error="").first()
