@@ -78,15 +78,6 @@ def _is_enabled(text: str) -> bool | None:
     return match[1] == "Enabled" if match else None
 
 
-@dataclass(frozen=True, slots=True)
-class Calls:
-    """Which anchors the main rules call, as "bhype/*", by the kind of rules that they are called for."""
-
-    nat: frozenset[str] = frozenset()
-    rdr: frozenset[str] = frozenset()
-    filter: frozenset[str] = frozenset()
-
-
 def called_translations() -> Query[tuple[frozenset[str], frozenset[str]]]:
     """The anchors that loaded nat-anchor and rdr-anchor lines call."""
     return Query(Command((PROGRAM, "-s", "nat"), ok_codes=frozenset({0, 1})), _translations)

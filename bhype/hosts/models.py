@@ -45,6 +45,11 @@ class Host(models.Model):
         return self.seen_at is not None and timezone.now() - self.seen_at < timedelta(seconds=30)
 
 
+def this_host(_params: object) -> Host:
+    """The target of operations that are about the host that they run on."""
+    return Host.objects.this()
+
+
 class PciDevice(models.Model):
     """One function of a PCI device of a host, as it was observed."""
 

@@ -186,7 +186,7 @@ class Observer:
                 self.sweep()
             except DatabaseError as error:
                 log.warning("the database did not answer, will try again: %s", error)
-            except Exception:
+            except Exception:  # a row that breaks one part must not end the watch over all others
                 log.exception("not all of the host could be looked at")
             stop.wait(max(0.1, period - (time.monotonic() - began)))
 

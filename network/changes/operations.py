@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from bhype import commit
-from bhype.hosts.models import Host
+from bhype.hosts.models import Host, this_host
 from bhype.tasks import OperationFailed, Run, operation
 
 from . import kinds, observe
@@ -24,13 +24,9 @@ def _words(params: ChangeParams) -> dict[str, Any]:
     return {"what": kinds.find(params.name).label}
 
 
-def _host(_params: ChangeParams) -> Host:
-    return Host.objects.this()
-
-
 @operation(
     "network.confirm_change", title="Keep: {what}", right="network.change", lock="change:{name}",
-    subject="change:{name}", target=_host, describe=_words,
+    subject="change:{name}", target=this_host, describe=_words,
 )  # fmt: skip
 def confirm(run: Run, params: ChangeParams) -> None:
     """Keep the change. May be repeated."""
@@ -39,7 +35,7 @@ def confirm(run: Run, params: ChangeParams) -> None:
 
 @operation(
     "network.revert_change", title="Take back: {what}", right="network.change", lock="change:{name}",
-    subject="change:{name}", target=_host, describe=_words,
+    subject="change:{name}", target=this_host, describe=_words,
 )  # fmt: skip
 def revert(run: Run, params: ChangeParams) -> None:
     """Take the change back. May be repeated."""

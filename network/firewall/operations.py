@@ -17,7 +17,7 @@ from bhype.freebsd import ifconfig, kld, pf, pfctl
 from bhype.freebsd.ifconfig import Interface
 from bhype.freebsd.pf import Ruleset as Wanted
 from bhype.host import CommandFailed
-from bhype.hosts.models import Host
+from bhype.hosts.models import Host, this_host
 from bhype.live import publish
 from bhype.tasks import OperationFailed, Run, operation
 from network.changes.observe import mirror
@@ -51,10 +51,6 @@ class ChangeParams(BaseModel):
 
 class RulesetParams(BaseModel):
     number: int = Field(ge=1)
-
-
-def _host(_params: BaseModel) -> Host:
-    return Host.objects.this()
 
 
 def look(run: Run, host: Host) -> World:
@@ -157,7 +153,7 @@ def note(run: Run, anchor: str, wanted: Wanted) -> None:
 
 @operation(
     "network.apply_rules", title="Apply the rules of the firewall", right="network.change", lock="network",
-    subject="firewall", target=_host,
+    subject="firewall", target=this_host,
 )  # fmt: skip
 def apply(run: Run, params: ApplyParams) -> None:
     """Check the draft, load it, and take it back by itself unless it is confirmed in time."""
@@ -241,7 +237,7 @@ def _named(problem: checks.Problem, draft: document.Document) -> str:
 
 @operation(
     "network.confirm_rules", title="Keep the rules of the firewall", right="network.change", lock="change:firewall",
-    subject="firewall", target=_host,
+    subject="firewall", target=this_host,
 )  # fmt: skip
 def confirm(run: Run, params: ChangeParams) -> None:
     """Keep the rules that wait. May be repeated."""
@@ -250,7 +246,7 @@ def confirm(run: Run, params: ChangeParams) -> None:
 
 @operation(
     "network.revert_rules", title="Take back the rules of the firewall", right="network.change",
-    lock="change:firewall", subject="firewall", target=_host,
+    lock="change:firewall", subject="firewall", target=this_host,
 )  # fmt: skip
 def revert(run: Run, params: ChangeParams) -> None:
     """Let the old rules come back now; the draft stays as it is. May be repeated."""
@@ -272,7 +268,7 @@ def _decide(run: Run, decide: Any) -> None:
 
 @operation(
     "network.restore_ruleset", title="Take rule set {number} as the draft", right="network.change", lock="network",
-    subject="firewall", target=_host,
+    subject="firewall", target=this_host,
 )  # fmt: skip
 def restore(run: Run, params: RulesetParams) -> None:
     """Make the rules, forwards and aliases those of an older rule set. They are not applied by that."""

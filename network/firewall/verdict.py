@@ -11,7 +11,7 @@ from ipaddress import ip_address, ip_network
 from .document import Document, RuleRow
 from .names import Names, within
 from .words import BadWord, endpoint
-from .world import Guest, Net, World
+from .world import Net, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +137,3 @@ def _in_table(address: str, addresses: tuple[str, ...]) -> bool:
 
 def _within(address: str, network: str) -> bool:
     return ip_address(address) in ip_network(network)
-
-
-def first_address(guest: Guest, version: int = 4) -> str:
-    """The address by which a packet to or from a guest is asked about; empty while none is known."""
-    return next((one for one in guest.addresses if ip_address(one).version == version), "")

@@ -12,7 +12,7 @@ from bhype import commit
 from bhype.freebsd import ifconfig, kld, pf_conf, pfctl, route, sysctl, sysrc
 from bhype.freebsd.ifconfig import Interface
 from bhype.host import CommandError
-from bhype.hosts.models import Host
+from bhype.hosts.models import Host, this_host
 from bhype.live import publish
 from bhype.tasks import OperationFailed, Run, ask, operation
 from network.firewall import keeping
@@ -45,13 +45,9 @@ class MendParams(BaseModel):
     fixes: list[Fix] = []
 
 
-def _host(_params: BaseModel) -> Host:
-    return Host.objects.this()
-
-
 @operation(
     "network.self_test", title="Test NAT and the firewall", right="network.change", lock="network",
-    subject="firewall", target=_host,
+    subject="firewall", target=this_host,
 )  # fmt: skip
 def self_test(run: Run, _params: TestParams) -> None:
     """Look closely, and write down what was found."""
@@ -79,7 +75,7 @@ def services(host: Host) -> dict[int, tuple[str, str]]:
 
 @operation(
     "network.mend", title="Mend NAT and the firewall", right="network.change", lock="network", subject="firewall",
-    target=_host,
+    target=this_host,
 )  # fmt: skip
 def mend(run: Run, params: MendParams) -> None:
     """Do what the self-test says is missing, one after the other. May be repeated; what is right is left alone."""

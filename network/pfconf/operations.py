@@ -16,7 +16,7 @@ from bhype import commit
 from bhype.freebsd import kld, pf_conf, pfctl
 from bhype.freebsd.command import Command
 from bhype.host import CommandFailed
-from bhype.hosts.models import Host
+from bhype.hosts.models import Host, this_host
 from bhype.tasks import OperationFailed, Run, operation
 from network.changes import observe as changes
 from network.firewall.observe import missing_calls
@@ -35,13 +35,9 @@ class AddParams(BaseModel):
     seconds: int = Field(60, ge=10, le=3600)
 
 
-def _host(_params: BaseModel) -> Host:
-    return Host.objects.this()
-
-
 @operation(
     "network.add_anchors", title="Let pf.conf ask bHype's anchors", right="network.change", lock="network",
-    subject="pf-conf", target=_host,
+    subject="pf-conf", target=this_host,
 )  # fmt: skip
 def add_anchors(run: Run, params: AddParams) -> None:
     """Write the missing lines beside the file, let pfctl(8) check and load that, and wait for the confirmation."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from bhype.freebsd import zfs_snapshots
 from bhype.host import CommandFailed, CommandTimeout
-from bhype.hosts.models import Host
+from bhype.hosts.models import Host, this_host
 from bhype.live import publish
 from bhype.tasks import OperationFailed, Run, operation
 from storage.models import Pool, SnapshotTier
@@ -42,10 +42,6 @@ def _words(params: TierParams) -> dict[str, str]:
     return {
         "which": f"{tier.get_kind_display().lower()}, {tier.policy.name}" if tier else "a policy that is gone"
     }
-
-
-def _host(_params: AllParams) -> Host:
-    return Host.objects.this()
 
 
 @operation(
@@ -130,7 +126,7 @@ def _note(tier: SnapshotTier, problems: dict[str, str]) -> None:
     right="storage.change",
     lock="storage.snapshot_all",
     subject="snapshots",
-    target=_host,
+    target=this_host,
 )
 def snapshot_all(run: Run, params: AllParams) -> None:
     """Take one snapshot of everything that is marked as in production. One that fails does not hold up the others."""
