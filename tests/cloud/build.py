@@ -135,9 +135,10 @@ def image() -> Path:
         if not target.exists():
             with tempfile.TemporaryDirectory(dir=CACHE) as work:
                 _build(Path(work)).rename(target)
-            for old in CACHE.glob("cloud-*"):
-                if not old.name.startswith(target.stem):
+            for old in CACHE.glob("cloud-*.raw"):
+                if old != target:
                     old.unlink()
+                    shutil.rmtree(old.with_suffix(".web"), ignore_errors=True)
     return target
 
 

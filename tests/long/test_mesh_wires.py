@@ -52,7 +52,8 @@ def test_packets_pass_through_the_mesh_and_are_counted(pair):
         assert all(task.status == "succeeded" for task in node.ensure())
     assert pings(a, "192.0.2.20", 1, 5)
     count(a)
-    assert pings(a, "10.99.0.2", 3, 10)
+    # Handshakes that both begin at once fail; WireGuard tries again after 5 s, and 15 s after packets without answer.
+    wait_until(lambda: pings(a, "10.99.0.2", 3, 2), 60, "the mesh")
     # An address that nobody in the mesh has is reached by nobody.
     assert not pings(a, "10.99.0.9", 1, 1)
     b.sweep()
@@ -66,7 +67,7 @@ def test_packets_pass_through_the_mesh_and_are_counted(pair):
     b.lab.commands("/sbin/ifconfig", "wg-all", "destroy")
     assert not pings(a, "10.99.0.2", 1, 1)
     assert all(task.status == "succeeded" for task in b.ensure())
-    wait_until(lambda: pings(a, "10.99.0.2", 1, 2), 30, "the mesh")
+    wait_until(lambda: pings(a, "10.99.0.2", 1, 2), 60, "the mesh")
     # Who leaves is heard no more.
     MeshPeer.objects.filter(host=b.row).update(is_leaving=True)
     b.ensure()

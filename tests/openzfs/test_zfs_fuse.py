@@ -21,7 +21,7 @@ from typing import TypeVar
 
 import pytest
 
-from bhype.freebsd import zfs, zfs_snapshots
+from bhype.freebsd import zfs, zfs_keys, zfs_snapshots
 from bhype.freebsd.command import Command, Query
 from bhype.host import CommandFailed, LocalHost, leash
 
@@ -90,7 +90,7 @@ class ZfsFuse:
     def run(self, command: Command) -> None:
         """A command that changes something. Raises CommandFailed.
 
-        FUSE unmounts in its own time, so the first destroy or rename of what is mounted finds it busy.
+        FUSE unmounts in its own time, so the first destroy or rename of what was mounted finds it busy.
         """
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -98,10 +98,18 @@ class ZfsFuse:
                 self._host.run(self._inside(command))
                 return
             except CommandFailed as error:
-                is_busy = command.argv[1] in {"destroy", "rename"} and "is busy" in error.result.stderr
+                is_busy = (
+                    command.argv[1] in {"destroy", "rename", "unmount"} and "is busy" in error.result.stderr
+                )
                 if not is_busy or time.monotonic() > deadline:
                     raise
             time.sleep(0.02)
+
+    def rename(self, dataset: str, target: str) -> None:
+        """Rename a mounted filesystem. One that zfs(8) itself unmounts for it is busy at every try, see `run`."""
+        self.run(zfs_keys.unmount(dataset))
+        self.run(zfs.rename(dataset, target))
+        self.run(zfs.mount(target))
 
     def refuses(self, command: Command, why: str) -> None:
         with pytest.raises(CommandFailed) as caught:
@@ -259,7 +267,7 @@ def test_a_clone_is_promoted_and_outlives_its_origin(fuse, vm):
     assert fuse.query(zfs.get_property(base, "origin")).value == f"{clone}@base"
     fuse.run(zfs.destroy(base, recursive=True))
     moved = clone.replace("/clone", "/renamed")
-    fuse.run(zfs.rename(clone, moved))
+    fuse.rename(clone, moved)
     assert fuse.digest(moved) == with_own
     assert fuse.names(moved, "snapshot") == [f"{moved}@base"]
 
