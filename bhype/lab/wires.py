@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 OUTSIDE = "192.0.2.1"  # the router outside, which is the host's default route
+# The internet has one machine, the router, and one name. Its addresses are real ones: name servers do not believe in
+# names for those that are kept for documents (dnsmasq's stop-dns-rebind).
+EXAMPLE, EXAMPLE6 = "93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946"
+_NAMES = (
+    "dnsmasq", "--conf-file=/dev/null", "--pid-file=", "--user=root", "--no-resolv", "--no-hosts", "--local=/#/",
+    "--bind-interfaces", f"--listen-address={OUTSIDE}", "--listen-address=2001:db8:2::1",
+    f"--host-record=example.org,{EXAMPLE},{EXAMPLE6}",
+)  # fmt: skip
 _SECONDS = 10.0
 
 
@@ -81,13 +89,26 @@ def _run(argv: list[str], check: bool, options: dict[str, object]) -> CompletedP
 
 def on() -> None:
     """Put the wires up, unless they are, and carry the state into them. Raises Unwired."""
+    started = False
     if namespace() is None:
         with core.state("wires") as data:
             if namespace() is None:
                 data.clear()
                 data.update(_start())
                 _remove("wired.json")
+                started = True
     carry()
+    if started:
+        _answer_names()
+
+
+def _answer_names() -> None:
+    """The name server outside; where dnsmasq is not installed there is none. It ends with the namespace."""
+    import shutil
+    import subprocess
+
+    if shutil.which("dnsmasq", path=PATH):
+        outside(list(_NAMES), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, capture_output=False)
 
 
 def off() -> None:

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import re
 
+from bhype.lab import wires
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
     Table = dict[str, Link]
 
 # Networks outside by the number of the uplink: the router's address. From TEST-NET-1 to -3 (RFC 5737), and RFC 3849.
+# By the first one the internet is reached as well.
 OUT = {
-    "0": ["192.0.2.1/24", "2001:db8:2::1/64"],
+    "0": ["192.0.2.1/24", "2001:db8:2::1/64", f"{wires.EXAMPLE}/32", f"{wires.EXAMPLE6}/128"],
     "1": ["198.51.100.1/24", "2001:db8:51::1/64"],
     "2": ["203.0.113.1/24", "2001:db8:113::1/64"],
 }

@@ -22,8 +22,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.guest, pytest.mark.root, pytest.m
 
 SWITCH, NAME, GREETING = "office", "web", "hello from the guest"
 HOST = "192.0.2.10"
-# The name server of the internet, which knows one name.
-NAMES = "dnsmasq -k --user=root -C /dev/null --pid-file= -R -h --host-record=example.org,93.184.216.34 --local=/org/"
 # What the guest's client of DHCP does with what it is told; all in one line of its console.
 BOUND = (
     "[ $1 = bound ] || exit 0; ip addr add $ip/$mask dev eth0; ip route add default via $router; "
@@ -38,15 +36,11 @@ def panel(local_user):
     panel = Panel(BHYPE_GROUPS=local_user[2], BHYPE_VNC_PORT=str(vnc))
     try:
         panel.run("-m", "bhype.lab", "wires", str(panel.state / "lab"), "on")
-        names = subprocess.Popen(
-            [*way_out(panel), *NAMES.split()], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
         yield panel.start()
     finally:
         panel.stop_panel()
         panel.run("-m", "bhype.lab", "stop", str(panel.state / "lab"))
         panel.run("-m", "bhype.lab", "wires", str(panel.state / "lab"), "off")
-        names.wait(10)
         panel.stop()
 
 

@@ -8,8 +8,7 @@ import subprocess
 import pytest
 
 from bhype.freebsd import arp, ndp, netstat, ping, route, sysrc
-from bhype.lab import wires
-from tests.lab.conftest import drop_lab, make_lab, named
+from tests.lab.conftest import drop_lab, make_lab
 
 
 def read(lab, query):
@@ -132,49 +131,27 @@ def test_vale_switches_live_as_long_as_their_ports(lab):
     assert lab("valectl").out == ""
 
 
-NAMES = """port=53
-no-resolv
-no-hosts
-listen-address=192.0.2.1
-bind-interfaces
-host-record=www.example.test,192.0.2.80,2001:db8:2::80
-local=/example.test/
-"""
-
-
 @pytest.fixture(scope="module")
 def outside():
-    """A wired lab with a name server at its router."""
+    """A wired lab; its router answers for the internet's names."""
     lab = make_lab()
     lab.wire()
-    config = lab.path("/tmp/names.conf")
-    config.write_text(NAMES)
-    with named(lab):
-        argv = wires._enter(
-            wires.outside_namespace(), ["dnsmasq", "-k", "--user=root", f"--conf-file={config}"]
-        )
-    server = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     yield lab
-    server.terminate()
-    server.wait()
     drop_lab(lab)
 
 
 def test_wired_programs_tell_what_is_so(outside):
-    for _ in range(50):
-        answer = outside("drill", "www.example.test", "@192.0.2.1")
-        if "rcode" in answer.out:
-            break
+    answer = outside("drill", "example.org", "@192.0.2.1")
     assert "rcode: NOERROR" in answer.out
-    assert "www.example.test.\t0\tIN\tA\t192.0.2.80\n" in answer.out
-    assert read(outside, ping.names_answer("192.0.2.1", "www.example.test")) is True
-    # It has nobody to ask.
-    assert read(outside, ping.names_answer("192.0.2.1", "bhype.internal")) is False
-    assert outside.ok("host", "www.example.test") == (
-        "www.example.test has address 192.0.2.80\nwww.example.test has IPv6 address 2001:db8:2::80\n"
+    assert "example.org.\t0\tIN\tA\t93.184.216.34\n" in answer.out
+    assert read(outside, ping.names_answer("192.0.2.1", "example.org")) is True
+    assert outside.ok("host", "example.org") == (
+        "example.org has address 93.184.216.34\n"
+        "example.org has IPv6 address 2606:2800:220:1:248:1893:25c8:1946\n"
     )
     answer = outside("host", "-t", "A", "nobody.example.test")
     assert (answer.code, answer.out) == (1, "Host nobody.example.test not found: 3(NXDOMAIN)\n")
+    assert outside("ping", "-c", "1", "-t", "5", "93.184.216.34").code == 0
     answer = outside("ping", "-n", "-c", "2", "-i", "0.1", "192.0.2.1")
     assert answer.code == 0
     assert "64 bytes from 192.0.2.1: icmp_seq=1 ttl=64 time=" in answer.out
