@@ -17,6 +17,7 @@ class NetworkConfig(AppConfig):
         from .changes import kinds
         from .changes import observe as changes
         from .dhcp import observe as dhcp
+        from .firewall import finder as firewall_finder
         from .firewall import observe as firewall
         from .nat import operations as nat
         from .nat import pages as nat_pages
@@ -60,3 +61,5 @@ class NetworkConfig(AppConfig):
             live.register(prefix, lambda user, _topic: bool(user.can("network.view")))
         search.register("Addresses", addresses_finder.find)
         search.register("Switches", pages.find)
+        search.register("Rules and forwards", firewall_finder.find)
+        search.register("Aliases", firewall_finder.find_aliases)

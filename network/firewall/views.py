@@ -49,6 +49,7 @@ def draft(request: HttpRequest) -> HttpResponse:
     context = {
         "draft": pages.draft(host, user, audit.address_of(request)), "seconds": pages.SECONDS,
         "shortest": pages.SHORTEST, "longest": pages.LONGEST, "may_change": user.can("network.change"),
+        "back": back(request, "network:firewall"),
     }  # fmt: skip
     return render(request, "network/firewall/_draft.html", context)
 

@@ -19,7 +19,7 @@ from network.models import Ruleset
 
 from . import difference, document, pages, tester
 from .document import Document
-from .views import changed
+from .views import back, changed
 from .wording import endpoints_of, naming
 
 PAGE = 50
@@ -27,7 +27,7 @@ PAGE = 50
 
 @allow("network.change", methods="POST")
 def apply(request: HttpRequest) -> HttpResponse:
-    """Load the draft; within ``seconds`` it must be confirmed."""
+    """Load the draft; within ``seconds`` it must be confirmed. Leads back to the page that it was asked from."""
     text = request.POST.get("seconds", "")
     seconds = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else pages.SECONDS
     seconds = max(pages.SHORTEST, min(pages.LONGEST, seconds))
@@ -35,11 +35,11 @@ def apply(request: HttpRequest) -> HttpResponse:
         task = ask("network.apply_rules", {"seconds": seconds}, signed_in(request))
     except Refused as refused:
         messages.error(request, str(refused))
-        return redirect("network:firewall")
+        return redirect(back(request, "network:firewall"))
     audit.record(request, "rules.apply", "firewall", {"seconds": seconds}, task)
     messages.success(request, "The rules are being applied. Confirm them in the banner when it appears.")
     changed()
-    return redirect("network:firewall")
+    return redirect(back(request, "network:firewall"))
 
 
 @allow("network.change", methods="POST")
@@ -52,7 +52,7 @@ def discard(request: HttpRequest) -> HttpResponse:
         audit.record(request, "rules.discard", f"rule set {row.number if row else 0}")
         changed("switches")
     messages.success(request, "The draft is as what is in force.")
-    return redirect("network:firewall")
+    return redirect(back(request, "network:firewall"))
 
 
 @allow("network.view")

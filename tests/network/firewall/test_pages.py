@@ -172,6 +172,31 @@ def test_apply_asks_for_the_operation_and_bounds_the_seconds(client, host, web1)
     assert AuditEntry.objects.filter(action="rules.apply").exists()
 
 
+def test_apply_and_drop_lead_back_to_the_page_of_rules_they_were_asked_from(client, host, web1, vm):
+    rule(host, web1)
+    page = f"/vms/{vm.name}/firewall/"
+    assert f"draft/?next={quote(page, safe='')}" in text(client.get(page))
+    shown = text(client.get("/network/firewall/draft/", {"next": page}))
+    for verb in ("apply", "discard"):
+        address = f"/network/firewall/{verb}/?next={quote(page, safe='')}"
+        assert f'action="{address}"' in shown
+        assert client.post(address, {"seconds": "60"}).url == page
+    assert client.post("/network/firewall/apply/?next=//elsewhere.example/").url == "/network/firewall/"
+
+
+def test_rules_forwards_and_aliases_are_found_by_what_their_lists_say(client, host, web1):
+    row = rule(host, web1, protocol="tcp", ports="443", note="shop")
+    other = Forward.objects.create(host=host, subject=web1, protocol="tcp", port=2222, target_port=22)
+    alias = Alias.objects.create(host=host, name="office", kind="hosts", entries=["198.51.100.0/24"])
+    rules, aliases = "/network/firewall/#", "/network/aliases/#"
+    for query, found in (
+        ("to web1 from", f"{rules}rule-{row.pk}"), ("SHOP", f"{rules}rule-{row.pk}"),
+        ("2222", f"{rules}forward-{other.pk}"), ("offic", f"{aliases}alias-{alias.pk}"),
+        ("198.51.100", f"{aliases}alias-{alias.pk}"),
+    ):  # fmt: skip
+        assert f'href="{found}"' in text(client.get("/search/", {"q": query})), query
+
+
 def test_an_older_rule_set_becomes_the_draft_again(client, host, web1):
     old = rule(host, web1, note="old")
     Ruleset.objects.create(
