@@ -32,7 +32,6 @@ from .models import VM, VMQuerySet
 
 router = Router()
 Size = int | str
-NAME_MAX = 64
 
 
 class DiskIn(Schema):

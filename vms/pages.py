@@ -417,7 +417,6 @@ class Capacity:
 
     cpus: int
     memory: int
-    memory_committed: int
     memory_left: int
     disk_left: int
 
@@ -438,9 +437,7 @@ def capacity(host: Host) -> Capacity:
     """CPUs in all, memory left by the VMs that are on, and the room of the largest adopted pool; in bytes."""
     on = VM.objects.filter(host=host, state__in=plan.ON).aggregate(total=Sum("memory"))["total"] or 0
     free = host.pools.filter(is_adopted=True).order_by("-free").values_list("free", flat=True).first() or 0
-    return Capacity(
-        host.cpus, host.memory, on, max(0, host.memory - min(host.memory // 10, 2**30) - on), free
-    )
+    return Capacity(host.cpus, host.memory, max(0, host.memory - min(host.memory // 10, 2**30) - on), free)
 
 
 def command_line(vm: VM) -> str:

@@ -26,7 +26,6 @@ _KNOWN = {
     "hda": frozenset({"play", "rec"}),
     "passthru": frozenset({"src", "rom", "bootindex"}),
 }
-_NIC = frozenset({"name", "type", "mac", "mtu", "bridge", "description", "rate_in", "rate_out", "link"})
 
 
 def sub(parent: ET.Element, tag: str, text: str = "", /, **attributes: Any) -> ET.Element:

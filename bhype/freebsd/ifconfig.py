@@ -274,6 +274,7 @@ def set_group(name: str, group: str) -> Command:
 
 
 def set_mtu(name: str, mtu: int) -> Command:
+    """A bridge's changes that of all its members (if_bridge(4))."""
     return _change(name, "mtu", str(_mtu(mtu)))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bhype.freebsd import names
 from bhype.freebsd.command import Command
-from bhype.freebsd.ifconfig import GROUP, PROGRAM, _address, _change, _mtu, _text
+from bhype.freebsd.ifconfig import GROUP, PROGRAM, _address, _change, _text
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
@@ -129,11 +129,6 @@ def add_address(name: str, address: str) -> Command:
 def enable_ipv6(name: str) -> Command:
     """A bridge has IPv6 switched off and makes no link-local address on its own (if_bridge(4))."""
     return _change(name, "inet6", "-ifdisabled", "auto_linklocal")
-
-
-def set_mtu(name: str, mtu: int) -> Command:
-    """A bridge's changes that of all its members (if_bridge(4))."""
-    return _change(name, "mtu", str(_mtu(mtu)))
 
 
 def vlan_id(vlan: int) -> int:

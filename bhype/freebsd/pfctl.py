@@ -52,10 +52,6 @@ def flush_main(what: str) -> Command:
     return Command((PROGRAM, "-F", what))
 
 
-def flush(name: str) -> Command:
-    return Command((PROGRAM, "-a", anchor(name), "-F", "all"))
-
-
 def enable() -> Command:
     """Let pf filter; status 1 with "pf already enabled" when it does."""
     return Command((PROGRAM, "-e"), ok_codes=frozenset({0, 1}))
@@ -124,11 +120,6 @@ def rules(name: str) -> Query[list[str]]:
 def translations(name: str) -> Query[list[str]]:
     """The nat and rdr rules of an anchor."""
     return Query(Command((PROGRAM, "-a", anchor(name), "-s", "nat"), ok_codes=frozenset({0, 1})), _lines)
-
-
-def tables(name: str) -> Query[list[str]]:
-    """The names of an anchor's tables."""
-    return Query(Command((PROGRAM, "-a", anchor(name), "-s", "Tables"), ok_codes=frozenset({0, 1})), _lines)
 
 
 def _lines(text: str) -> list[str]:

@@ -33,7 +33,6 @@ SYNOPSIS = {
     "shutdown": "shutdown <path>",
     "types": "types",
 }
-_NUMBER = {"ether": ("setpromisc", "setautosrc"), "bridge": ()}
 
 
 def main(argv: list[str]) -> int:

@@ -222,29 +222,12 @@ def parse(document: Document) -> Config:
 def equals_root(document: Document) -> list[str]:
     """The keys of a document, targets included, that are as much as being root on the host, as "vm: options" and
     "emulations[2] raw: value". It need not be valid. The paths of disks, media, UEFI variables and the like are
-    not among them: only their owner knows which are his, see `host_paths`."""
-    return [f"{where}: {key}" for where, key, _, is_root in _walk(document) if is_root]
+    not among them: only their owner knows which are his."""
+    return [f"{where}: {key}" for where, key, is_root in _walk(document) if is_root]
 
 
-def host_paths(document: Document) -> list[tuple[str, str]]:
-    """The files that a document's disks, media, UEFI variables and TPM are: where ("vm: varfile") and path."""
-    return [
-        (f"{where}: {key}", path)
-        for where, key, value, is_root in _walk(document)
-        if not is_root and key in {"path", "varfile", "ports", "tpm"}
-        for path in _paths(value)
-    ]
-
-
-def _paths(value: Any) -> Iterator[str]:
-    for one in value if isinstance(value, list) else [value]:
-        found = one.get("path", one.get("state")) if isinstance(one, dict) else one
-        if isinstance(found, str) and found != "stdio":
-            yield found
-
-
-def _walk(document: Document) -> Iterator[tuple[str, str, Any, bool]]:
-    """Each known key that is there: where, key, value, whether it equals root."""
+def _walk(document: Document) -> Iterator[tuple[str, str, bool]]:
+    """Each known key that is there: where, key, whether it equals root."""
     parts = {"": document}
     targets = document.get("targets")
     if isinstance(targets, dict):
@@ -254,7 +237,7 @@ def _walk(document: Document) -> Iterator[tuple[str, str, Any, bool]]:
             if part.get(key) is not None:
                 value = part[key]
                 foreign = key in COMS and isinstance(value, str) and not _is_own(value, document)
-                yield f"{before}vm", key, value, foreign or option.is_root(value)
+                yield f"{before}vm", key, foreign or option.is_root(value)
         entries = part.get("emulations")
         for number, entry in enumerate(entries) if isinstance(entries, list) else ():
             kind = KINDS.get(str(entry.get("device"))) if isinstance(entry, dict) else None
@@ -263,8 +246,7 @@ def _walk(document: Document) -> Iterator[tuple[str, str, Any, bool]]:
             values = kind.normalise(entry) if kind.normalise else entry
             for key, option in kind.options.items():
                 if values.get(key) is not None:
-                    value = values[key]
-                    yield f"{before}emulations[{number}] {kind.name}", key, value, option.is_root(value)
+                    yield f"{before}emulations[{number}] {kind.name}", key, option.is_root(values[key])
 
 
 def _is_own(line: str, document: Document) -> bool:

@@ -56,12 +56,6 @@ def of(where: Switch | Host, guests: Iterable[Guest]) -> dict[str, list[Known]]:
     return Book(switches, guests).by_port()
 
 
-def conflicts(where: Switch | Host, guests: Iterable[Guest]) -> list[Conflict]:
-    """Who was seen with an address that bHype has given to somebody else."""
-    switches = [where] if isinstance(where, Switch) else list(where.switches.all())
-    return Book(switches, guests).conflicts()
-
-
 @dataclass(slots=True)
 class Owned:
     """Who has an address for good: the port's key, or "", and the MAC address."""

@@ -16,7 +16,6 @@ from network.models import Allocation, Lease
 from . import wanted
 
 PAGE = 50
-SORTS = {"address": "Address", "name": "Name", "mac": "MAC address", "switch": "Switch", "expires": "Ends"}
 
 
 @dataclass(frozen=True, slots=True)

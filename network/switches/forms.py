@@ -141,10 +141,6 @@ class SwitchForm(forms.Form):
     def _guests(self) -> list[str]:
         return plugged_in(self.row) if self.row.pk else []
 
-    @property
-    def can_adopt(self) -> bool:
-        return len(self.fields["adopted"].choices) > 1  # type: ignore[attr-defined]
-
     def clean_name(self) -> str:
         return str(self.cleaned_data["name"]).strip().lower()
 

@@ -32,10 +32,6 @@ class Move:
     router: str = ""
     is_back: bool = False
 
-    @property
-    def way_back(self) -> Move:
-        return replace(self, is_back=not self.is_back)
-
 
 def do(move: Move, uplink: Interface, *, is_member: bool) -> list[Command]:
     """The steps of a move, as few packets lost as can be. uplink: as it was seen."""

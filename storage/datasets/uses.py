@@ -19,19 +19,13 @@ SIZE_MIN, SIZE_MAX = 1 << 20, 64 << 40
 BLOCK = 1 << 20
 
 LAYOUT, OWNED, DATA, ORPHAN, STRAY, FOREIGN = "layout", "owned", "data", "orphan", "stray", "foreign"
-WORDS = {
-    LAYOUT: "a part of bHype's layout",
-    OWNED: "in use",
-    DATA: "made on this page",
-    ORPHAN: "left of something that was deleted",
-    STRAY: "a volume that its owner does not know",
-    FOREIGN: "not made by bHype",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A dataset with what it is: one of WORDS; owner: the thing that has it."""
+    """A dataset with what it is. LAYOUT: a part of bHype's layout; OWNED: in use; DATA: made on the page; ORPHAN: left
+    of something that was deleted; STRAY: a volume that its owner does not know; FOREIGN: not made by bHype.
+    owner: the thing that has it."""
 
     dataset: Dataset
     kind: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from django.utils import timezone
 from pydantic import BaseModel, Field
@@ -296,8 +296,3 @@ def list_snapshot(run: Run, params: LookParams) -> None:
 def fetch_from_snapshot(run: Run, params: LookParams) -> None:
     """Copy a file out of the snapshot, for whoever asked to take along."""
     files.fetch(run, found_of(run, params), params.path)
-
-
-def counts(result: dict[str, Any]) -> tuple[int, int]:
-    """How many went, or would go, and how many stay."""
-    return len(result.get("goes", ())), len(result.get("stays", {}))

@@ -109,7 +109,6 @@ def test_rules_that_contradict_themselves_are_refused(rule, sentence):
 def test_only_anchors_of_bhype_are_touched():
     for name in ("", "bhype", "other/base", "bhype/../x", "bhype/base/x", "-f", "*"):
         for command in (
-            pfctl.flush,
             lambda one: pfctl.load(one, "/x"),
             lambda one: pfctl.replace_table(one, "t", []),
         ):

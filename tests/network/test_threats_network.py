@@ -292,7 +292,7 @@ def test_no_row_puts_an_interface_with_the_hosts_address_into_an_aggregation():
 
 
 def test_a_full_disk_does_not_keep_the_old_rules_from_coming_back(ready, monkeypatch):
-    commit.begin(ready.host, "trial", undo=[pfctl.flush("bhype/rules")], seconds=60)
+    commit.begin(ready.host, "trial", undo=[pfctl.flush_main("rules")], seconds=60)
     change = record.read(ready.host, "trial")
     record.write(ready.host, change, deadline=change.deadline - 61, seconds=1)
     ran = []

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from bhype.vmrun import schema
-from bhype.vmrun.config import FIXED, equals_root, host_paths, parse
+from bhype.vmrun.config import FIXED, equals_root, parse
 from bhype.vmrun.devices import KINDS
 from bhype.vmrun.keys import KEYS
 from bhype.vmrun.options import Option
@@ -171,29 +171,6 @@ def test_main_keys_that_equal_root_are_named(change, found):
 def test_devices_that_equal_root_are_named(device, keys):
     where = f"emulations[0] {device['device']}"
     assert equals_root({**SMALL, "emulations": [device]}) == [f"{where}: {key}" for key in keys]
-
-
-def test_the_paths_that_somebody_else_must_judge_are_listed():
-    found = {
-        **SMALL,
-        "varfile": "/vars",
-        "tpm": {"type": "swtpm", "state": "/tpm"},
-        "emulations": [
-            {"device": "virtio-blk", "path": "/a"},
-            {"device": "ahci", "ports": [{"type": "cd", "path": "/b"}, {"type": "hd", "path": "/c"}]},
-            {"device": "virtio-9p", "share": "x", "path": "/not-here-but-root"},
-            {"device": "uart", "path": "stdio"},
-        ],
-        "targets": {"install": {"emulations": [{"device": "ahci-cd", "path": "/d"}]}},
-    }
-    assert host_paths(found) == [
-        ("vm: varfile", "/vars"),
-        ("vm: tpm", "/tpm"),
-        ("emulations[0] virtio-blk: path", "/a"),
-        ("emulations[1] ahci: ports", "/b"),
-        ("emulations[1] ahci: ports", "/c"),
-        ("targets install emulations[0] ahci-cd: path", "/d"),
-    ]
 
 
 def test_a_problem_tells_its_key():

@@ -170,10 +170,6 @@ class Rule:
             self.action.removeprefix("no ") in ("nat", "rdr", "binat") or self.action in TRANSLATING_ANCHORS
         )
 
-    @property
-    def keeps_state(self) -> bool:
-        return bool(self.keep)
-
 
 TRANSLATING_ANCHORS = ("nat-anchor", "rdr-anchor", "binat-anchor")
 

@@ -55,7 +55,7 @@ def test_what_a_guest_claims_takes_nothing_from_another(switch, vm, nic):
     for address in ("10.77.0.1", "10.77.0.50"):
         seen(switch, address, nic.mac)
     assert of(switch) == {f"nic:{nic.pk}": []}
-    found = known.conflicts(switch, guests.find(switches=[switch.pk]))
+    found = known.Book([switch], guests.find(switches=[switch.pk])).conflicts()
     assert [(one.address, one.mac, one.wanted) for one in found] == [("10.77.0.50", nic.mac, OTHER)]
 
 

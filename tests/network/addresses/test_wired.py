@@ -51,5 +51,5 @@ def test_who_answers_is_seen_with_his_address(wired, plugged):
     found = guests.find(switches=[switch.pk])
     addresses = {one.address: one.source for one in known.of(switch, found)[f"nic:{nic.pk}"]}
     assert addresses == {"10.77.0.40": "neighbour", "fd00:77::40": "neighbour", "10.77.0.50": "static"}
-    (conflict,) = known.conflicts(switch, found)
+    (conflict,) = known.Book([switch], found).conflicts()
     assert (conflict.address, conflict.mac, conflict.wanted) == ("10.77.0.50", STRANGER, f"nic:{nic.pk}")
