@@ -173,6 +173,27 @@ def _told(nic: Nic, switch: Switch, address: str) -> list[Problem]:
     return []
 
 
+def strays(vm: VM) -> list[str]:
+    """What the guest is told that is in no subnet of the port's switch, though the switch has some: for a second network
+    on the same wire that is right, else a slip. vm: with nics__switch."""
+    told = addresses_of(vm.cloud_init)
+    plugged = [(nic.index, nic.switch) for nic in vm.nics.all() if nic.switch is not None]
+    return list(
+        filter(None, (_stray(switch, word) for index, switch in plugged for word in told.get(index, ())))
+    )
+
+
+def _stray(switch: Switch, word: str) -> str:
+    address = ip_address(word)
+    own = [one.network for one in ranges.subnets(switch) if one.version == address.version]
+    if not own or any(address in network for network in own):
+        return ""
+    return (
+        f"{word} is not in the subnet of {switch.name}, {' or '.join(map(str, own))}: the host does not answer it there,"
+        " and nothing keeps others from taking it."
+    )
+
+
 def moved(vm: VM) -> tuple[str, ...]:
     """Ports of a VM may be on other switches now: what they had there is free, and the like is given here.
 

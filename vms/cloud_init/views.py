@@ -42,6 +42,7 @@ def overview(request: HttpRequest, vm: VM) -> HttpResponse:
     row = pages.row_of(vm, signed_in(request))
     documents, problems = changes.shown(vm, bodies=row.may_change)
     more: dict[str, Any] = {"documents": documents, "problems": problems, "has_seed": plan.has_seed(vm)}
+    more["strays"] = ties.strays(vm)
     more["howto"] = cloudinit.HOWTO.get(vm.cloud_init.get("installer", ""), "")
     return _page(request, vm, "vms/cloud_init.html", summary=changes.summary(vm), **more)
 

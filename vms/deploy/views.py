@@ -11,6 +11,7 @@ from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.hosts.models import Host
 from vms import pages
+from vms.addresses import ties
 from vms.models import VM, Template
 
 from . import orders
@@ -56,6 +57,8 @@ def _deployed(request: HttpRequest, key: str, outcomes: list[orders.Outcome]) ->
                 {"template": str(outcome.vm.template)},
                 task=outcome.task,
             )
+            for stray in ties.strays(outcome.vm):
+                messages.warning(request, f"{outcome.name}: {stray}")
         else:
             messages.error(request, f"{outcome.name}: {outcome.error}")
     if key:

@@ -130,7 +130,9 @@ def test_an_address_is_given_and_released(client, switch, static, vm, nic):
     assert not Allocation.objects.exists()
     assert client.post(f"{BASE}/addresses/act/", {"release": "x"}).status_code == 400
     Allocation.objects.create(switch=switch, address="10.77.0.11", kind="static", port="nic:4711")
+    assert "Release 1 stale" in text(client.get(f"{BASE}/addresses/"))
     client.post(f"{BASE}/addresses/act/", {"release": "stale"})
+    assert "stale" not in text(client.get(f"{BASE}/addresses/"))
     assert not Allocation.objects.exists()
 
 

@@ -135,6 +135,16 @@ def test_a_typed_address_gets_the_router_and_the_name_servers_of_its_switch(
     assert "10.77.0.40" in given()
 
 
+def test_an_address_in_no_subnet_of_the_switch_is_told_of(golden, static, operator, as_user):  # noqa: F811
+    client, said = as_user(operator), "10.99.0.40 is not in the subnet of nat, 10.77.0.0/24"
+    data = filled(operator, name="web1", addressing="typed", address="10.99.0.40/24")
+    assert said in client.post("/vms/deploy/", data, follow=True).content.decode()
+    assert said in client.get("/vms/web1/cloud-init/").content.decode()
+    assert given() == {}
+    Switch.objects.update(address="")  # the host is not there, and knows no better
+    assert said not in client.get("/vms/web1/cloud-init/").content.decode()
+
+
 def test_the_api_deploys_with_addresses(golden, static, operator, client):  # noqa: F811
     _, secret = ApiToken.objects.issue(operator, "t", "full", None)
     call = {"HTTP_AUTHORIZATION": f"Bearer {secret}", "content_type": "application/json"}
