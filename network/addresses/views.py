@@ -39,7 +39,8 @@ def section(request: HttpRequest, switch: Switch) -> HttpResponse:
     context = pages.section(request, switch, "addresses") | {
         "lines": Paginator(lines, PAGE).get_page(request.GET.get("page")),
         "conflicts": [line for line in table.lines if line.other],
-        "stale": sum(line.is_stale for line in table.lines), "query": query, "pools": rows, "pictures": pictures(switch, table),
+        "stale": sum(line.is_stale for line in table.lines), "query": query, "pools": rows,
+        "pictures": pictures(switch, table),
         "problems": pools.problems(switch, [pool for pool, _, _ in rows]),
     }  # fmt: skip
     fragment = request.headers.get("HX-Target") == "addresses"

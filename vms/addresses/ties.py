@@ -174,8 +174,8 @@ def _told(nic: Nic, switch: Switch, address: str) -> list[Problem]:
 
 
 def strays(vm: VM) -> list[str]:
-    """What the guest is told that is in no subnet of the port's switch, though the switch has some: for a second network
-    on the same wire that is right, else a slip. vm: with nics__switch."""
+    """What the guest is told that is in no subnet of the port's switch, though the switch has some: right for a second
+    network on the same wire, else a slip. vm: with nics__switch."""
     told = addresses_of(vm.cloud_init)
     plugged = [(nic.index, nic.switch) for nic in vm.nics.all() if nic.switch is not None]
     return list(
@@ -189,8 +189,8 @@ def _stray(switch: Switch, word: str) -> str:
     if not own or any(address in network for network in own):
         return ""
     return (
-        f"{word} is not in the subnet of {switch.name}, {' or '.join(map(str, own))}: the host does not answer it there,"
-        " and nothing keeps others from taking it."
+        f"{word} is not in the subnet of {switch.name}, {' or '.join(map(str, own))}: the host does not answer it"
+        " there, and nothing keeps others from taking it."
     )
 
 
