@@ -7,7 +7,7 @@ from .changes import HostChange, PfConf
 from .firewall import Alias, BlockedPacket, Firewall, Forward, Rule, Ruleset
 from .interfaces import HostInterface
 from .switches import Aggregation, Predefined, Switch
-from .traffic import TrafficSample
+from .traffic import TrafficPort, TrafficSample
 from .wireguard import Mesh, MeshPeer
 
 __all__ = [
@@ -30,5 +30,6 @@ __all__ = [
     "Rule",
     "Ruleset",
     "Switch",
+    "TrafficPort",
     "TrafficSample",
 ]

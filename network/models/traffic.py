@@ -7,27 +7,36 @@ from django.db import models
 from bhype.hosts.models import Host
 
 
-class TrafficSample(models.Model):
-    """Rates of one interface over a span. In and out are the host's view: what a tap receives, its guest has sent."""
+class TrafficPort(models.Model):
+    """What is counted of a host: a port of a guest, a switch, an uplink or a mesh."""
 
-    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="traffic")
+    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="traffic", db_index=False)
     # As `network.guests` names it ("nic:12"), or "switch:UUID", "uplink:em0" or "mesh:NAME".
-    port = models.CharField(max_length=48)
-    at = models.DateTimeField(help_text="the span's begin")
-    seconds = models.PositiveIntegerField(help_text="its length")
-    octets_in = models.FloatField(help_text="bytes per second")
-    octets_out = models.FloatField(help_text="bytes per second")
-    packets_in = models.FloatField(help_text="per second")
-    packets_out = models.FloatField(help_text="per second")
-    drops = models.FloatField(default=0, help_text="errors and dropped packets per second")
+    name = models.CharField(max_length=48)
 
     class Meta:
-        ordering = ["at"]
-        constraints = [
-            models.UniqueConstraint(fields=["host", "port", "seconds", "at"], name="traffic_once_per_span"),
-        ]
-        # What is too old is found by this.
-        indexes = [models.Index(fields=["host", "seconds", "at"], name="traffic_by_age")]
+        ordering = ["name"]
+        constraints = [models.UniqueConstraint(fields=["host", "name"], name="traffic_port_once")]
 
     def __str__(self) -> str:
-        return f"{self.port} at {self.at}"
+        return self.name
+
+
+class TrafficSample(models.Model):
+    """What went through in one span. In and out are the host's view: what a tap receives, its guest has sent.
+
+    There are millions of these: each is a few small integers, found by its key alone.
+    """
+
+    pk = models.CompositePrimaryKey("port", "seconds", "number")
+    port = models.ForeignKey(TrafficPort, on_delete=models.CASCADE, related_name="samples", db_index=False)
+    seconds = models.PositiveSmallIntegerField(help_text="the span's length")
+    number = models.PositiveIntegerField(help_text="of spans of this length since 1970")
+    octets_in = models.PositiveBigIntegerField(help_text="bytes in the span")
+    octets_out = models.PositiveBigIntegerField(help_text="bytes in the span")
+    packets_in = models.PositiveBigIntegerField(help_text="in the span")
+    packets_out = models.PositiveBigIntegerField(help_text="in the span")
+    drops = models.PositiveBigIntegerField(default=0, help_text="errors and dropped packets in the span")
+
+    def __str__(self) -> str:
+        return f"{self.port_id}: {self.seconds} s, number {self.number}"

@@ -10,9 +10,10 @@ from django.http import HttpRequest
 from ninja import Query, Router, Schema
 
 from bhype.accounts.access import lookup, signed_in
-from network.models import Switch, TrafficSample
+from network.models import Switch
 
 from . import pages, ports
+from .spans import Rates
 
 router = Router()
 
@@ -41,7 +42,7 @@ class RangeIn(Schema):
     range: Literal["hour", "day", "month"] = "hour"
 
 
-def out(host_id: int, names: Iterable[str], wanted: str) -> list[dict[str, str | list[TrafficSample]]]:
+def out(host_id: int, names: Iterable[str], wanted: str) -> list[dict[str, str | list[Rates]]]:
     """The samples of ports as TrafficOut."""
     found = pages.samples(host_id, names, wanted)
     return [{"port": port, "samples": rows} for port, rows in found.items()]
@@ -50,7 +51,7 @@ def out(host_id: int, names: Iterable[str], wanted: str) -> list[dict[str, str |
 @router.get("/switches/{name}/traffic", response=list[TrafficOut], summary="What went through a switch")
 def switch_traffic(
     request: HttpRequest, name: str, query: Query[RangeIn]
-) -> list[dict[str, str | list[TrafficSample]]]:
+) -> list[dict[str, str | list[Rates]]]:
     """The switch itself, its uplink and the ports of its guests."""
     switch = lookup(signed_in(request), Switch, "network.view", name=name)
     return out(

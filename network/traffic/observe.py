@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 
 from bhype.freebsd import netstat
 from bhype.hosts.models import Host
@@ -12,9 +11,9 @@ from bhype.hosts.observer import Sweep
 from bhype.live import publish
 from bhype.vmrun.nics import tap_of
 from network import guests
-from network.models import MeshPeer, Switch, TrafficSample
+from network.models import MeshPeer, Switch, TrafficPort, TrafficSample
 
-from .spans import SPANS, Meter, Rates
+from .spans import SPANS, Meter, Rates, number_of
 
 # In looks, of which there are six a minute: what is too old goes every ten minutes.
 FORGET_EVERY = 60
@@ -46,7 +45,7 @@ def observe(sweep: Sweep) -> bool:
 
 
 def ports(host: Host) -> dict[str, str]:
-    """The interfaces that are counted, by their ports as TrafficSample names them."""
+    """The interfaces that are counted, by their ports as TrafficPort names them."""
     # Behind a tap with a rate stands another interface; the guest sends and receives by the tap.
     found = {
         port.key: tap_of(port.interface)
@@ -68,17 +67,38 @@ def write(host: Host, rates: list[Rates]) -> None:
     if not rates:
         return
     with transaction.atomic():
+        keys = _keys(host, {one.port for one in rates})
         TrafficSample.objects.bulk_create(
-            [TrafficSample(host=host, **asdict(one)) for one in rates],
-            ignore_conflicts=True,
-            batch_size=BATCH,
+            [_sample(keys[one.port], one) for one in rates], ignore_conflicts=True, batch_size=BATCH
         )
         publish("traffic")
 
 
+def _keys(host: Host, names: set[str]) -> dict[str, int]:
+    """The rows of ports by their names; what has none gets one."""
+    found = dict(TrafficPort.objects.filter(host=host).values_list("name", "pk"))
+    made = TrafficPort.objects.bulk_create(
+        [TrafficPort(host=host, name=name) for name in sorted(names - found.keys())], batch_size=BATCH
+    )
+    return found | {one.name: one.pk for one in made}
+
+
+def _sample(port: int, one: Rates) -> TrafficSample:
+    def count(rate: float) -> int:
+        """How many in the span; little is not nothing."""
+        return max(1, round(rate * one.seconds)) if rate else 0
+
+    return TrafficSample(
+        port_id=port, seconds=one.seconds, number=number_of(one.at, one.seconds),
+        octets_in=count(one.octets_in), octets_out=count(one.octets_out), packets_in=count(one.packets_in),
+        packets_out=count(one.packets_out), drops=count(one.drops),
+    )  # fmt: skip
+
+
 def forget(sweep: Sweep) -> None:
-    """Drop the samples of this host that are too old."""
+    """Drop the samples of this host that are too old, and the ports of which none is left."""
+    mine = TrafficPort.objects.filter(host=sweep.row)
     for span in SPANS:
-        TrafficSample.objects.filter(
-            host=sweep.row, seconds=span.seconds, at__lt=sweep.now - span.kept
-        ).delete()
+        oldest = number_of(sweep.now - span.kept, span.seconds)
+        TrafficSample.objects.filter(port__in=mine, seconds=span.seconds, number__lt=oldest).delete()
+    mine.filter(~Exists(TrafficSample.objects.filter(port=OuterRef("pk")))).delete()

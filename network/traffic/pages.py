@@ -10,17 +10,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from bhype.ui import charts
 from bhype.ui.charts import Chart
 from network.models import TrafficSample
 
-from .spans import MIDDLE, RANGES, SHORT
+from .spans import MIDDLE, RANGES, SHORT, Rates, Span, begin_of, number_of
 
 # A port's newest sample tells its rate now; an older one tells of the past.
 FRESH = timedelta(seconds=55)
 SPARK = timedelta(minutes=30)
+COUNTS = ("octets_in", "octets_out", "packets_in", "packets_out", "drops")
 TITLES = {"hour": "Last hour", "day": "Last day", "month": "Last 30 days"}
 
 
@@ -60,16 +62,21 @@ def range_of(asked: str | None) -> str:
     return asked if asked in RANGES else "hour"
 
 
-def samples(host_id: int, ports: Iterable[str], wanted: str) -> dict[str, list[TrafficSample]]:
-    """The samples of ports over "hour", "day" or "month", oldest first, in one query."""
+def samples(host_id: int, ports: Iterable[str], wanted: str) -> dict[str, list[Rates]]:
+    """What went through ports over "hour", "day" or "month", oldest first, in one query."""
     span = RANGES[wanted]
-    found: dict[str, list[TrafficSample]] = {port: [] for port in ports}
-    rows = TrafficSample.objects.filter(
-        host=host_id, port__in=found, seconds=span.seconds, at__gte=timezone.now() - span.kept
-    )
-    for row in rows.order_by("at"):
-        found[row.port].append(row)
+    found: dict[str, list[Rates]] = {port: [] for port in ports}
+    rows = _since(host_id, found, span, timezone.now() - span.kept)
+    for port, number, *counts in rows.values_list("port__name", "number", *COUNTS):
+        rates = (round(count / span.seconds, 3) for count in counts)
+        found[port].append(Rates(port, begin_of(number, span.seconds), span.seconds, *rates))
     return found
+
+
+def _since(host_id: int, ports: Iterable[str], span: Span, begin: datetime) -> QuerySet[TrafficSample]:
+    """The samples of ports since a moment, oldest first."""
+    rows = TrafficSample.objects.filter(port__host=host_id, port__name__in=list(ports), seconds=span.seconds)
+    return rows.filter(number__gte=number_of(begin, span.seconds)).order_by("number")
 
 
 def figures(host_id: int, shown: Sequence[Shown], wanted: str) -> list[tuple[Shown, list[Chart]]]:
@@ -80,7 +87,7 @@ def figures(host_id: int, shown: Sequence[Shown], wanted: str) -> list[tuple[Sho
     return [(one, _charts(one, found[one.port], start, end)) for one in shown]
 
 
-def _charts(one: Shown, rows: list[TrafficSample], start: datetime, end: datetime) -> list[Chart]:
+def _charts(one: Shown, rows: list[Rates], start: datetime, end: datetime) -> list[Chart]:
     into, out = words(one.port)
     sides = ((into, "out"), (out, "in")) if is_guest(one.port) else ((into, "in"), (out, "out"))
 
@@ -112,30 +119,28 @@ def now(host_id: int, ports: Iterable[str], most: int | None = None) -> dict[str
     most: only so many, those with most traffic; they come first.
     """
     moment = timezone.now()
-    rows = TrafficSample.objects.filter(host=host_id, port__in=list(ports))
-    fresh = rows.filter(seconds=SHORT.seconds, at__gte=moment - FRESH).order_by("at")
-    newest = {row[0]: row for row in fresh.values_list("port", "octets_in", "octets_out", "drops")}
+    fresh = _since(host_id, ports, SHORT, moment - FRESH)
+    newest = {row[0]: row for row in fresh.values_list("port__name", "octets_in", "octets_out", "drops")}
     busy = sorted(newest.values(), key=lambda row: -row[1] - row[2])[:most]
     chosen = [row[0] for row in busy] if most else list(newest)
-    past = rows.filter(port__in=chosen, seconds=MIDDLE.seconds, at__gte=moment - SPARK).order_by("at")
-    lines: dict[str, list[tuple[float, float]]] = {}
-    for port, octets_in, octets_out in past.values_list("port", "octets_in", "octets_out"):
+    past = _since(host_id, chosen, MIDDLE, moment - SPARK)
+    lines: dict[str, list[tuple[int, int]]] = {}
+    for port, octets_in, octets_out in past.values_list("port__name", "octets_in", "octets_out"):
         lines.setdefault(port, []).append(_sides(port, octets_in, octets_out))
     return {port: _now(*newest[port], lines.get(port, [])) for port in chosen}
 
 
-def _sides(port: str, octets_in: float, octets_out: float) -> tuple[float, float]:
-    """(received, sent) in bytes per second, by the view in which the port is read."""
+def _sides(port: str, octets_in: int, octets_out: int) -> tuple[int, int]:
+    """(received, sent) in bytes, by the view in which the port is read."""
     return (octets_out, octets_in) if is_guest(port) else (octets_in, octets_out)
 
 
-def _now(
-    port: str, octets_in: float, octets_out: float, drops: float, line: list[tuple[float, float]]
-) -> Now:
-    received, sent = _sides(port, octets_in, octets_out)
-    # Both lines of a port have one scale.
+def _now(port: str, octets_in: int, octets_out: int, drops: int, line: list[tuple[int, int]]) -> Now:
+    """By what a port had in its newest short span, and in the longer ones of its line."""
+    received, sent = (bits(8 * octets / SHORT.seconds) for octets in _sides(port, octets_in, octets_out))
+    # Both lines of a port have one scale, whichever it is.
     lines = charts.sparks([pair[0] for pair in line], [pair[1] for pair in line])
-    return Now(bits(8 * received), bits(8 * sent), drops, lines[0], lines[1])
+    return Now(received, sent, drops / SHORT.seconds, lines[0], lines[1])
 
 
 def bits(value: float) -> str:

@@ -28,7 +28,7 @@ RANGES = {"hour": SHORT, "day": MIDDLE, "month": LONG}
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What went through a port per second, in a span that began at ``at``. As TrafficSample."""
+    """What went through a port per second, in a span of so many seconds that began at ``at``."""
 
     port: str
     at: datetime
@@ -62,7 +62,7 @@ class Meter:
 
     def is_due(self, now: datetime) -> bool:
         """Whether the shortest span of the last look is over."""
-        return self._at is None or _number(now, SHORT.seconds) != _number(self._at, SHORT.seconds)
+        return self._at is None or number_of(now, SHORT.seconds) != number_of(self._at, SHORT.seconds)
 
     def look(self, now: datetime, found: Mapping[str, Counters]) -> list[Rates]:
         """The rates of the spans that are over, by the counters of now. found: by ports."""
@@ -85,17 +85,23 @@ class Meter:
 
     def _over(self, before: datetime, now: datetime) -> Iterable[Rates]:
         for seconds, sums in self._sums.items():
-            number = _number(before, seconds)
-            if number == _number(now, seconds):
+            number = number_of(before, seconds)
+            if number == number_of(now, seconds):
                 continue
-            at = datetime.fromtimestamp(number * seconds, UTC)
+            at = begin_of(number, seconds)
             for port, one in sums.items():
                 yield Rates(port, at, seconds, *(round(count / one.seconds, 3) for count in one.counts))
             sums.clear()
 
 
-def _number(moment: datetime, seconds: int) -> int:
+def number_of(moment: datetime, seconds: int) -> int:
+    """Which span of this length since 1970 the moment is in."""
     return int(moment.timestamp() // seconds)
+
+
+def begin_of(number: int, seconds: int) -> datetime:
+    """The moment at which that span begins."""
+    return datetime.fromtimestamp(number * seconds, UTC)
 
 
 def _counts(one: Counters) -> tuple[int, ...]:

@@ -22,9 +22,9 @@ from django.utils import timezone  # noqa: E402
 from bhype.accounts.models import User  # noqa: E402
 from bhype.freebsd import netstat  # noqa: E402
 from bhype.hosts.models import Host  # noqa: E402
-from network.models import TrafficSample  # noqa: E402
+from network.models import TrafficPort, TrafficSample  # noqa: E402
 from network.traffic import observe  # noqa: E402
-from network.traffic.spans import SPANS, Rates  # noqa: E402
+from network.traffic.spans import SPANS, Rates, Span  # noqa: E402
 from tests.bench.report import show  # noqa: E402
 from tests.rows import fill  # noqa: E402
 from vms.models import VM, Nic  # noqa: E402
@@ -71,35 +71,40 @@ def looks(host: Host) -> None:
     show("SQL statements of a look", max(one[1] for one in usual), "batches of 500 rows, and less on SQLite")
 
 
+PORTS = 10
+
+
 def history(host: Host) -> None:
-    """All samples that are ever kept of 10 ports."""
-    now = timezone.now()
+    """All samples that are ever kept of some ports with real traffic, in the order in which they come."""
+    now, before = timezone.now(), size()
     began = time.perf_counter()
+    ports = [f"nic:{nic.pk}" for nic in Nic.objects.all()[:PORTS]]
+
+    def look(span: Span, step: int) -> list[Rates]:
+        at = now - timedelta(seconds=span.seconds * step)
+        busy = 1e6 + step
+        return [Rates(port, at, span.seconds, busy, 2 * busy, busy / 900, busy / 450, 0) for port in ports]
+
     for span in SPANS:
         count = int(span.kept.total_seconds() // span.seconds)
-        for nic in Nic.objects.all()[:10]:
-            observe.write(
-                host,
-                [
-                    Rates(
-                        f"nic:{nic.pk}",
-                        now - timedelta(seconds=span.seconds * step),
-                        span.seconds,
-                        9.5,
-                        9.5,
-                        1,
-                        1,
-                        0,
-                    )
-                    for step in range(count)
-                ],
-            )
+        for newest in range(count, 0, -60):
+            steps = range(newest, max(0, newest - 60), -1)
+            observe.write(host, [one for step in steps for one in look(span, step)])
     show(f"filled {TrafficSample.objects.count():,} samples in", f"{time.perf_counter() - began:.0f} s")
+    show("the database per port with a month of history", f"{(size() - before) / PORTS / 1024:.0f} KiB")
+
+
+def size() -> int:
+    """Bytes of the database that are in use."""
     with connection.cursor() as cursor:
-        if connection.vendor == "sqlite":
-            cursor.execute("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")
-            whole = cursor.fetchone()[0]
-            show("the database per port with a month of history", f"{whole / 10 / 2**20:.2f} MiB")
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT pg_database_size(current_database())")
+        else:
+            cursor.execute(
+                "SELECT (page_count - freelist_count) * page_size"
+                " FROM pragma_page_count(), pragma_freelist_count(), pragma_page_size()"
+            )
+        return int(cursor.fetchone()[0])
 
 
 def main() -> None:
@@ -108,7 +113,7 @@ def main() -> None:
     VM.objects.update(state=VM.State.RUNNING)
     host = Host.objects.this()
     looks(host)
-    TrafficSample.objects.all().delete()
+    TrafficPort.objects.all().delete()
     history(host)
     began = time.perf_counter()
     observe.forget(SimpleNamespace(row=host, now=timezone.now()))  # type: ignore[arg-type]

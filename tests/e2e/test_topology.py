@@ -19,13 +19,12 @@ NAME = "drawn"
 SAMPLES = """
 from datetime import timedelta
 from django.utils import timezone
-from network.models import TrafficSample
+from network.traffic.observe import Rates, write
 from vms.models import VM
 vm, now = VM.objects.get(name="drawn"), timezone.now()
-TrafficSample.objects.bulk_create(TrafficSample(
-    host=vm.host, port=f"nic:{vm.nics.get().pk}", at=now - timedelta(seconds=10 * step), seconds=10,
-    octets_in=1000.0 * step, octets_out=9e5 - 1000 * step, packets_in=9, packets_out=9,
-) for step in range(1, 300))
+write(vm.host, [Rates(
+    f"nic:{vm.nics.get().pk}", now - timedelta(seconds=10 * step), 10, 1000.0 * step, 9e5 - 1000 * step, 9, 9, 0,
+) for step in range(1, 300)])
 """
 
 

@@ -61,7 +61,7 @@ def test_packets_pass_through_the_mesh_and_are_counted(pair):
     assert time.time() - link["handshake"] < 60 and link["received"] > 300 and link["sent"] > 300
     assert "latest handshake" in a.wg("show", "wg-all")
     count(a)
-    sample = TrafficSample.objects.get(host=a.row, port="mesh:all", seconds=10)
+    sample = TrafficSample.objects.get(port__host=a.row, port__name="mesh:all", seconds=10)
     assert sample.packets_out > 0 and sample.octets_in > 0
     # The tunnel's end goes, and comes back.
     b.lab.commands("/sbin/ifconfig", "wg-all", "destroy")

@@ -4,11 +4,12 @@ import json
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from bhype.freebsd import netstat
 from bhype.hosts.models import Host
-from network.models import Mesh, MeshPeer, Switch, TrafficSample
+from network.models import Mesh, MeshPeer, Switch, TrafficPort, TrafficSample
 from network.traffic import observe, pages
 from network.traffic.pages import Shown
 from vms.guests import port_key
@@ -44,10 +45,8 @@ def nic(vm):
 def sample(
     host: Host, port: str, *, age: int = 10, seconds: int = 10, octets: float = 1000.0, drops: float = 0
 ) -> None:
-    TrafficSample.objects.create(
-        host=host, port=port, at=timezone.now() - timedelta(seconds=age), seconds=seconds,
-        octets_in=octets, octets_out=2 * octets, packets_in=1, packets_out=2, drops=drops,
-    )  # fmt: skip
+    at = timezone.now() - timedelta(seconds=age)
+    observe.write(host, [observe.Rates(port, at, seconds, octets, 2 * octets, 1, 2, drops)])
 
 
 def test_what_is_counted_are_guests_switches_uplinks_and_meshes(host, switch, nic):
@@ -71,11 +70,12 @@ def test_behind_a_rate_the_tap_is_counted(host, nic):
 def test_two_looks_make_samples(host, nic, django_assert_max_num_queries):
     now = timezone.now()
     observe.observe(FakeSweep(host, {nic.tap: 5000, "sw-nat": 100, "lo0": 9}, now))
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(14):
         assert observe.observe(FakeSweep(host, {nic.tap: 9000, "sw-nat": 600}, now + timedelta(seconds=10)))
-    assert set(TrafficSample.objects.filter(seconds=10).values_list("port", "octets_in", "octets_out")) == {
-        (port_key(nic), 400.0, 800.0),
-        (f"switch:{nic.switch.uuid}", 50.0, 100.0),
+    found = pages.samples(host.pk, [port_key(nic), f"switch:{nic.switch.uuid}"], "hour")
+    assert {port: [(one.octets_in, one.octets_out) for one in rows] for port, rows in found.items()} == {
+        port_key(nic): [(400.0, 800.0)],
+        f"switch:{nic.switch.uuid}": [(50.0, 100.0)],
     }
     assert observe.observe(FakeSweep(host, {}, now + timedelta(seconds=10))) is False
 
@@ -85,6 +85,28 @@ def test_a_span_that_is_there_already_stays(host, nic):
     observe.write(host, rates)
     observe.write(host, rates)
     assert TrafficSample.objects.count() == 1
+
+
+def test_one_packet_lost_in_a_long_span_is_not_forgotten(host, nic):
+    sample(host, "nic:1", drops=0.001)
+    (found,) = pages.samples(host.pk, ["nic:1"], "hour")["nic:1"]
+    assert found.drops > 0
+
+
+def test_a_name_is_written_once_and_a_sample_has_no_index_but_its_key(host, nic):
+    now = timezone.now()
+    for step in range(3):
+        rates = [
+            observe.Rates(f"switch:{nic.switch.uuid}", now - timedelta(seconds=10 * step), 10, 1, 2, 3, 4, 5)
+        ]
+        observe.write(host, rates)
+    assert (TrafficPort.objects.count(), TrafficSample.objects.count()) == (1, 3)
+    with connection.cursor() as cursor:
+        found = connection.introspection.get_constraints(cursor, TrafficSample._meta.db_table)
+    assert not any(one["index"] for one in found.values())
+    assert [set(one["columns"]) for one in found.values() if one["primary_key"]] == [
+        {"port_id", "seconds", "number"}
+    ]
 
 
 def test_samples_go_when_they_are_old(host, nic):
@@ -97,8 +119,12 @@ def test_samples_go_when_they_are_old(host, nic):
         (900, 29 * 86400),
     ):
         sample(host, "nic:1", seconds=seconds, age=age)
+    sample(host, "nic:2", age=4000)
+    other = Host.objects.create(name="other")
+    sample(other, "nic:1", age=4000)
     observe.forget(FakeSweep(host, {}, timezone.now()))
-    assert TrafficSample.objects.count() == 3
+    assert TrafficSample.objects.filter(port__host=host).count() == 3
+    assert list(TrafficPort.objects.values_list("host", "name")) == [(host.pk, "nic:1"), (other.pk, "nic:1")]
 
 
 def test_a_host_without_netstat_measures_nothing(host, nic, monkeypatch):

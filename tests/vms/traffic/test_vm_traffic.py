@@ -4,14 +4,13 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from network.models import TrafficSample
+from network.traffic.observe import Rates, write
 from vms.guests import port_key
 
 
-def sample(nic, **values: object) -> None:
-    base = {"octets_in": 500_000, "octets_out": 1_000_000, "packets_in": 9, "packets_out": 9, "seconds": 10}
+def sample(nic) -> None:
     at = timezone.now() - timedelta(seconds=20)
-    TrafficSample.objects.create(host=nic.vm.host, port=port_key(nic), at=at, **(base | values))
+    write(nic.vm.host, [Rates(port_key(nic), at, 10, 500_000, 1_000_000, 9, 9, 0)])
 
 
 def test_the_owner_sees_the_traffic_of_his_vm_with_its_limits(as_user, alice, stranger, vm):
