@@ -13,6 +13,7 @@ from bhype.freebsd.pflog import Packet
 from bhype.hosts.models import Host
 from bhype.hosts.observer import Sweep, ask_once
 from bhype.live import publish
+from network.firewall import loaded
 from network.firewall.loaded import BASE, RULES
 from network.models import BlockedPacket, Firewall
 
@@ -24,21 +25,22 @@ MOST, SLACK = 2000, 200
 LOOK_EVERY = 5
 _LABEL = re.compile(r'label "([^"]{1,63})"')
 
-# By root: of this process.
+# By root: of this process; and what was loaded when it was seen last that nothing logs.
 _listeners: dict[str, Listener] = {}
+_quiet: dict[str, dict[str, str]] = {}
 
 
 def observe(sweep: Sweep) -> bool | None:
     """Listen while a loaded rule logs; nothing runs otherwise."""
     listener = _listeners.get(sweep.host.root)
-    if listener is None and not sweep.every(LOOK_EVERY):
+    now = {anchor: one.printed for anchor, one in loaded.read(sweep.host).items()}
+    if listener is None and _quiet.get(sweep.host.root) == now and not sweep.every(LOOK_EVERY):
         return False
     row = Firewall.objects.filter(host=sweep.row).first()
-    loaded = (
-        {anchor: sweep.ask(pfctl.rules(anchor)) for anchor in (BASE, RULES)} if row and row.has_pf else {}
-    )
-    if not any(" log " in line for lines in loaded.values() for line in lines):
+    rules = {anchor: sweep.ask(pfctl.rules(anchor)) for anchor in (BASE, RULES)} if row and row.has_pf else {}
+    if not any(" log " in line for lines in rules.values() for line in lines):
         end(sweep.host.root)
+        _quiet[sweep.host.root] = now
         return None
     if not _is_up(sweep):
         ask_once("network.start_log")
@@ -47,7 +49,7 @@ def observe(sweep: Sweep) -> bool | None:
     packets = [packet for line in listener.lines() if (packet := pflog.parse(line)) is not None]
     if listener.problem:
         sweep.problem(listener.problem)
-    keep(sweep.row, packets, loaded, sweep.now)
+    keep(sweep.row, packets, rules, sweep.now)
     return None
 
 
@@ -62,11 +64,11 @@ def end(root: str) -> None:
         listener.close()
 
 
-def keep(host: Host, packets: list[Packet], loaded: dict[str, list[str]], now: datetime) -> None:
-    """Add rows for packets, and forget the oldest. loaded: the lines of each anchor, by which rules are known."""
+def keep(host: Host, packets: list[Packet], rules: dict[str, list[str]], now: datetime) -> None:
+    """Add rows for packets, and forget the oldest. rules: the lines of each anchor, by which rules are known."""
     if not packets:
         return
-    rows = [_row(host, packet, loaded, now) for packet in packets]
+    rows = [_row(host, packet, rules, now) for packet in packets]
     with transaction.atomic():
         BlockedPacket.objects.bulk_create(rows)
         mine = BlockedPacket.objects.filter(host=host)
@@ -76,10 +78,10 @@ def keep(host: Host, packets: list[Packet], loaded: dict[str, list[str]], now: d
         publish("blocked")
 
 
-def _row(host: Host, packet: Packet, loaded: dict[str, list[str]], now: datetime) -> BlockedPacket:
+def _row(host: Host, packet: Packet, rules: dict[str, list[str]], now: datetime) -> BlockedPacket:
     # Only the last part of an anchor's name is logged, 15 characters of it: S:sys/netpfil/pf/if_pflog.c.
     last = packet.anchor.rpartition("/")[2]
-    lines = next((each for anchor, each in loaded.items() if anchor.rpartition("/")[2][:15] == last), [])
+    lines = next((each for anchor, each in rules.items() if anchor.rpartition("/")[2][:15] == last), [])
     found = _LABEL.search(lines[packet.number]) if packet.number < len(lines) else None
     columns: dict[str, Any] = {
         "action": packet.action[:6], "direction": packet.direction, "interface": packet.interface,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from bhype.freebsd import ifconfig, kld, pflog
 from bhype.tasks import Run, operation
+from network.firewall.operations import let_log
 
 
 class Nothing(BaseModel):
@@ -20,8 +20,5 @@ class Nothing(BaseModel):
     subject="firewall",
 )
 def start(run: Run, _params: Nothing) -> None:
-    """Bring up pflog0, which comes with the module pflog. May be repeated; pflogd(8) may read from it as well."""
-    run.host.run(kld.load("pflog"))
-    if not any(one.name == pflog.INTERFACE for one in run.host.query(ifconfig.list_interfaces())):
-        run.host.run(pflog.create())
-    run.host.run(ifconfig.up(pflog.INTERFACE))
+    """Where it is not up, though a loaded rule logs: somebody has taken it down since. May be repeated."""
+    let_log(run)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from bhype import commit
 from bhype.accounts.models import User
-from bhype.freebsd import ifconfig, kld, pf, pfctl
+from bhype.freebsd import ifconfig, kld, pf, pfctl, pflog
 from bhype.freebsd.ifconfig import Interface
 from bhype.freebsd.pf import Ruleset as Wanted
 from bhype.host import CommandFailed
@@ -144,6 +144,19 @@ def write(run: Run, anchor: str, wanted: Wanted, path: str) -> None:
     finally:
         run.host.unlink(draft)
     run.host.write_text(path, wanted.text)
+    if " log " in wanted.text:
+        try:
+            let_log(run)
+        except CommandFailed as error:  # the observer asks for it again
+            run.log(str(error))
+
+
+def let_log(run: Run) -> None:
+    """Bring up pflog0, which comes with the module pflog. May be repeated; pflogd(8) may read from it as well."""
+    run.host.run(kld.load("pflog"))
+    if not any(one.name == pflog.INTERFACE for one in run.host.query(ifconfig.list_interfaces())):
+        run.host.run(pflog.create())
+    run.host.run(ifconfig.up(pflog.INTERFACE))
 
 
 def note(run: Run, anchor: str, wanted: Wanted) -> None:
