@@ -238,6 +238,11 @@ def size(text: str, unit: str = "") -> int | None:
     return int(match[1]) << (10 * (" KMGTP".index(letter) if letter else 0))
 
 
+def numeral(text: str) -> int | str:
+    """A whole number as such, any other text as it is: digits of other scripts, and what is too long for a number."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else text
+
+
 def memory(amount: int) -> str:
     """Bytes as vm.json writes memory: in whole M where possible, else K, rounded up."""
     if amount % (1 << 20) == 0:

@@ -193,9 +193,12 @@ class _Domain:
         if name not in {"bhyveload", "grub-bhyve"}:
             self.draft.problem("loader", f"type: {program} is neither bhyveload nor grub-bhyve.")
             return
-        loader = loader_of(
-            self.draft, name, shlex.split(arguments) if "'" not in arguments else arguments.split()
-        )
+        try:
+            words = shlex.split(arguments)
+        except ValueError:
+            self.draft.problem("loader", "bootloader_args: a quotation does not end.")
+            return
+        loader = loader_of(self.draft, name, words)
         drives = list(self.drive_list())
         chosen = [drive for drive in drives if drive[2] is not None]
         first = min(chosen, key=lambda drive: drive[2] or 0) if chosen else None

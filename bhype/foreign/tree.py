@@ -14,7 +14,7 @@ from typing import Any
 from bhype.vmrun.config import Document
 from bhype.vmrun.devices import NAMELESS, backend
 
-from .imported import Draft, memory, size
+from .imported import Draft, memory, numeral, size
 
 Values = dict[str, str]
 _NODE = re.compile(r"pci\.([0-9]+)\.([0-9]+)\.([0-9]+)\.(.+)")
@@ -97,7 +97,8 @@ def _main(draft: Draft, values: Values) -> None:
         draft.name = name
     if (text := values.pop("memory.size", None)) is not None:
         # Without a unit: megabytes, unless it is large enough to be meant in bytes (expand_number(3)).
-        amount = size(text, "" if text.isdigit() and int(text[:16]) >= 1 << 20 else "M")
+        number = numeral(text)
+        amount = size(text, "" if isinstance(number, int) and number >= 1 << 20 else "M")
         document["mem"] = text if amount is None else memory(amount)
     gdb = {key: values.pop(f"gdb.{key}", "") for key in ("address", "port", "wait")}
     if gdb["port"]:
@@ -212,7 +213,7 @@ def take(node: Values, *keys: str) -> Document:
 
 
 def _numbers(found: Document) -> Document:
-    return {key: int(text) if text.isdigit() and len(text) < 16 else text for key, text in found.items()}
+    return {key: numeral(text) for key, text in found.items()}
 
 
 def _flags(node: Values, keys: Iterable[str]) -> Document:
@@ -289,7 +290,7 @@ def _frame_buffer(draft: Draft, node: Values, slot: str) -> None:
     address = node.pop("rfb", "") or node.pop("tcp", "")
     host, _, port = address.rpartition(":")
     graphic: Document = {"host": host.strip("[]") or "127.0.0.1", "xhci_table": False, "slot": slot}
-    graphic["port"] = int(port) if port.isdigit() and len(port) < 6 else port or 5900
+    graphic["port"] = numeral(port or "5900")
     for word, key in (("w", "width"), ("h", "height")):
         graphic |= _numbers({key: node.pop(word)} if word in node else {})
     graphic |= take(node, "vga") | _flags(node, ("wait",))

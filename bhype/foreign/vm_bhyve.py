@@ -13,7 +13,7 @@ import shlex
 from bhype.vmrun.config import Document
 
 from .command_line import loader_of, options
-from .imported import FIRMWARE, Draft, Imported, Unreadable, memory, size
+from .imported import FIRMWARE, Draft, Imported, Unreadable, memory, numeral, size
 
 _ROMS = {
     "uefi": "BHYVE_UEFI.fd",
@@ -300,7 +300,8 @@ def _disk_options(draft: Draft, text: str) -> Document:
         else:
             draft.left_out(f"the option {word} of a disk")
     return {
-        key: int(value) if str(value).isdigit() and key != "ser" else value for key, value in found.items()
+        key: numeral(value) if isinstance(value, str) and key != "ser" else value
+        for key, value in found.items()
     }
 
 
@@ -406,6 +407,6 @@ def _limits(draft: Draft, keys: _Keys) -> None:
     ):
         text = keys.get(key)
         if text:
-            limits[limit] = int(text) if text.isdigit() and len(text) < 16 else text.upper()
+            limits[limit] = numeral(text.upper())
     if limits:
         draft.document["limits"] = limits

@@ -246,7 +246,7 @@ def _statuses(options: Options) -> frozenset[int] | None:
     if "reboot_on" not in options.values:
         return None
     words = options.values["reboot_on"].split(",")
-    if not all(word.strip().isdigit() for word in words):
+    if not all(_is_number(word.strip()) for word in words):
         raise Misuse("--reboot-on wants exit statuses such as 0,2.")
     return frozenset(int(word) for word in words)
 
@@ -255,6 +255,10 @@ def _limit(options: Options) -> int | None:
     word = options.values.get("reboot_count")
     if word is None:
         return None
-    if not word.isdigit():
+    if not _is_number(word):
         raise Misuse("--reboot-count wants a number.")
     return int(word)
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdigit() and len(word) < 10

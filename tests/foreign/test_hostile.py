@@ -184,6 +184,10 @@ def test_a_wrong_value_of_hoster_core_is_a_problem(change, why):
         ("<cputune><vcpupin vcpu='0' cpuset='a'/></cputune>", "not a list of CPUs"),
         ("<bootloader>/usr/bin/lilo</bootloader>", "neither bhyveload nor grub-bhyve"),
         (
+            "<bootloader>/usr/sbin/bhyveload</bootloader><bootloader_args>-e 'a=b</bootloader_args>",
+            "a quotation does not end",
+        ),
+        (
             "<devices><disk type='network'><source protocol='rbd' name='a'/>"
             "<target dev='vda' bus='virtio'/></disk></devices>",
             "no disks over the network",
@@ -204,6 +208,22 @@ def test_a_text_of_no_format_is_not_guessed():
         detect("Dear administrator,\nplease run my VM.\n")
     with pytest.raises(Unreadable, match="empty"):
         detect("")
+
+
+_NUMBERS = ("²", "8²0", "٣", "9" * 5000)
+
+
+@pytest.mark.parametrize("number", _NUMBERS)
+def test_digits_that_are_no_number_are_a_problem(number):
+    for line in (
+        f"bhyve -c 1 -m {number} a",
+        f"bhyve -c {number} -m 1G a",
+        f"bhyve -c 1 -m 1G -s 3,fbuf,tcp=127.0.0.1:{number},w={number} a",
+        f"bhyve -c 1 -m 1G -s 3,virtio-blk,/a,bootindex={number} a",
+    ):
+        assert problems("bhyve", line)
+    for line in (f'disk0_type="nvme"\ndisk0_name="a"\ndisk0_opts="maxq={number}"', f'limit_rbps="{number}"'):
+        assert problems("vm-bhyve", line)
 
 
 @given(st.text(max_size=200))

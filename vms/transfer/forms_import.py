@@ -269,7 +269,7 @@ def _index(where: str) -> int | None:
     if not where.startswith("emulations["):
         return None
     number = where[len("emulations[") :].partition("]")[0]
-    return int(number) if number.isdigit() else None
+    return int(number) if number.isascii() and number.isdigit() else None
 
 
 def _told(entry: dict[str, Any]) -> str:
