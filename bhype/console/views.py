@@ -48,6 +48,7 @@ def page(request: HttpRequest, what: str, name: str) -> HttpResponse:
     kinds = [choice for choice in Kind if choice in subject.kinds]
     lines = [choice for choice in kinds if choice != Kind.VNC]
     context = {"subject": subject, "what": what, "name": name, "kind": kind, "kinds": kinds, "lines": lines}
+    context["watch"] = request.GET.get("watch") == "1"
     response = render(request, "console/page.html", context)
     scheme = "wss" if request.is_secure() else "ws"
     # Older Safari does not count ws: as 'self'.
@@ -58,11 +59,10 @@ def page(request: HttpRequest, what: str, name: str) -> HttpResponse:
 @allow("self", methods="POST")
 @never_cache
 def ticket(request: HttpRequest, what: str, name: str) -> HttpResponse:
-    take_over = request.POST.get("take_over") == "1"
+    take_over, watch = (request.POST.get(key) == "1" for key in ("take_over", "watch"))
+    kind = request.POST.get("kind", "")
     try:
-        return JsonResponse(
-            open_console(request, what, name, request.POST.get("kind", ""), take_over=take_over)
-        )
+        return JsonResponse(open_console(request, what, name, kind, take_over=take_over, watch=watch))
     except ApiError as error:
         return JsonResponse(error.as_json(), status=error.status)
 

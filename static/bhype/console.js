@@ -17,6 +17,7 @@ let socket = null;
 let attempt = 0; // rises with every call of connect(): whatever an older one waits for is void
 let failures = 0;
 let timer = 0;
+const watching = () => Boolean($("view-only")?.checked); // by choice: nothing that is typed is sent
 let shared = null; // who is on the serial line, as the panel told last
 
 const family = () => (kind === "vnc" ? "vnc" : "serial");
@@ -76,7 +77,7 @@ async function connect(takeOver = false) {
   say("Connecting…");
   try {
     const [shown, answer] = await Promise.all([
-      load(kind), ask(page.ticketUrl, { kind, take_over: takeOver ? "1" : "" }),
+      load(kind), ask(page.ticketUrl, { kind, take_over: takeOver ? "1" : "", watch: watching() ? "1" : "" }),
     ]);
     if (mine !== attempt) return;
     view = shown;
@@ -101,10 +102,7 @@ function open(opened, mine) {
   $("recorded").hidden = !opened.recorded;
   $("only-watch").hidden = mayWrite;
   for (const element of all("[data-writes]")) element.disabled = !mayWrite;
-  if (family() === "vnc") {
-    view.mayWrite = mayWrite;
-    $("view-only").checked = view.viewOnly || !mayWrite;
-  }
+  if (family() === "vnc") view.mayWrite = mayWrite;
   opening.addEventListener("line", ({ detail }) => mine === attempt && share(detail, mayWrite));
   opening.addEventListener("open", () => (reached = true));
   opening.addEventListener("close", (event) => mine === attempt && closed(event, refusal, reached));
@@ -176,7 +174,7 @@ function share(told, mayWrite) {
   $("people-count").textContent = `${told.here.length} here`;
   $("people-list").replaceChildren(...told.here.map((each) => {
     const item = document.createElement("li");
-    const does = each.writes ? "has control" : each.right === "watch" ? "may only watch" : "watches";
+    const does = each.writes ? "has control" : each.right === "watch" ? "only watches" : "watches";
     item.textContent = `${each.name}${each.you ? " (you)" : ""} ${does}, since ${clock(each.since)}`;
     return item;
   }));
@@ -197,7 +195,7 @@ let refusedAt = 0;
 function refusedKey() {
   if (Date.now() - refusedAt < 3000) return;
   refusedAt = Date.now();
-  if (document.body.dataset.right === "watch") toast("You may only watch this console.");
+  if (document.body.dataset.right === "watch") toast(watching() ? "You only watch: the View menu ends this." : "You may only watch this console.");
   else toast(shared ? `${whoWrites(shared)}: take it to type.` : "Not connected yet.");
 }
 
@@ -240,7 +238,7 @@ function show(wanted) {
   failures = 0;
   for (const button of all("[data-show]")) button.setAttribute("aria-pressed", String(button.dataset.show === kind));
   for (const element of all("[data-only]")) element.hidden = element.dataset.only !== family();
-  history.replaceState(null, "", `?kind=${kind}`);
+  history.replaceState(null, "", `?kind=${kind}${watching() ? "&watch=1" : ""}`);
   connect();
 }
 
@@ -402,7 +400,7 @@ function tools() {
   for (const button of all("[data-power]")) button.addEventListener("click", () => power(button.dataset.power));
   for (const button of all("[data-combo]")) button.addEventListener("click", () => { press(button.dataset.combo); view?.focus(); });
   $("scale").addEventListener("change", (event) => { views.vnc.scale = event.target.checked; views.vnc.apply(); });
-  $("view-only").addEventListener("change", (event) => { views.vnc.viewOnly = event.target.checked; views.vnc.apply(); });
+  $("view-only")?.addEventListener("change", () => { closeMenus(); show(kind); });
   $("reconnect").addEventListener("click", () => { closeMenus(); failures = 0; connect(); });
   $("retry").addEventListener("click", () => { failures = 0; connect(); });
   $("take-over").addEventListener("click", () => { failures = 0; connect(true); });

@@ -13,7 +13,6 @@ export class Screen {
     this.rfb = null;
     this.held = new Set();
     this.scale = true;
-    this.viewOnly = false;
     this.mayWrite = true;
     this.layout = "us"; // of the guest's keyboard, for text that is typed
     this.deadKeys = true;
@@ -42,7 +41,7 @@ export class Screen {
     if (!this.rfb) return;
     this.rfb.scaleViewport = this.scale;
     this.rfb.clipViewport = false;
-    this.rfb.viewOnly = this.viewOnly || !this.mayWrite;
+    this.rfb.viewOnly = !this.mayWrite;
   }
 
   detach() {

@@ -75,6 +75,14 @@ def test_a_ticket_brings_path_and_password_to_whoever_may(thing, alice, as_user)
     assert as_user(alice).post(PAGE + "ticket/", {"kind": "serial"}).json()["password"] == ""
 
 
+def test_who_may_write_can_ask_to_watch_only(thing, alice, as_user):
+    assert 'id="view-only" checked' in as_user(alice).get(PAGE + "?kind=serial&watch=1").content.decode()
+    answer = as_user(alice).post(PAGE + "ticket/", {"kind": "serial", "watch": "1", "take_over": "1"}).json()
+    assert answer["right"] == "watch"
+    ticket = Ticket.objects.get()
+    assert (ticket.right, ticket.take_over) == ("watch", False)
+
+
 def test_without_a_kind_it_is_the_first(thing, alice, as_user):
     thing["kinds"] = ("serial",)
     assert as_user(alice).post(PAGE + "ticket/").json()["kind"] == "serial"

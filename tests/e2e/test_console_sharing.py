@@ -187,6 +187,24 @@ def test_two_share_a_serial_line_and_a_third_only_watches(guest, window, shot):
     ada.keyboard.type("ada-again.")
     sees(wim, "ada-again.")
 
+    # Who may write can choose to watch, which gives up control, and ends it again.
+    ada.get_by_text("View", exact=True).click()
+    ada.get_by_label("View only").check()
+    expect(ada.locator("#only-watch")).to_be_visible()
+    expect(wim.locator("#control-text")).to_have_text("Nobody has control")
+    assert ada.url.endswith("?kind=serial&watch=1")
+    ada.locator("#serial").click()
+    ada.keyboard.type("unwanted.")
+    expect(ada.locator("#toast")).to_contain_text("You only watch")
+    shot(ada, "console-watching-by-choice")
+    ada.get_by_text("View", exact=True).click()
+    ada.get_by_label("View only").uncheck()
+    expect(ada.locator("body[data-writes='1']")).to_have_count(1)
+    ada.locator("#serial").click()
+    ada.keyboard.type("wanted.")
+    sees(wim, "wanted.")
+    assert "unwanted" not in shown(wim)
+
 
 def writing(page: Page) -> Page:
     """With control, once whoever had the line open before has been seen to leave."""
