@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bhype.freebsd import names
-from bhype.freebsd.command import Command, ParseError, Query
+from bhype.freebsd.command import Command
 
 PROGRAM = "/usr/sbin/bhyvectl"
 
@@ -11,6 +11,12 @@ PROGRAM = "/usr/sbin/bhyvectl"
 def destroy(name: str) -> Command:
     """Remove the VM from the kernel (also from under a running bhyve); it is fine when there is none."""
     return Command((PROGRAM, f"--vm={names.machine(name)}", "--destroy"), ok_codes=frozenset({0, 1}))
+
+
+def create(name: str) -> Command:
+    """Make an empty VM in the kernel, which bhyve(8) and the loaders take over. Fails while there is one of the name,
+    also while that still goes (see `bhype.vmrun.resources.renew_machine`)."""
+    return Command((PROGRAM, f"--vm={names.machine(name)}", "--create"))
 
 
 def force_poweroff(name: str) -> Command:
@@ -21,22 +27,3 @@ def force_poweroff(name: str) -> Command:
 def force_reset(name: str) -> Command:
     """Press the reset button: the running bhyve exits with status 0 and is to be started again."""
     return Command((PROGRAM, f"--vm={names.machine(name)}", "--force-reset"))
-
-
-def get_stats(name: str) -> Query[dict[str, int]]:
-    """The counters of virtual CPU 0; "Resident memory" and "Wired memory" are bytes of the whole VM."""
-    return Query(Command((PROGRAM, f"--vm={names.machine(name)}", "--get-stats")), _stats)
-
-
-def _stats(text: str) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for line_number, line in enumerate(text.split("\n"), 1):
-        if not line.strip() or (line.startswith("vcpu") and line.endswith(" stats:")):
-            continue
-        name, separator, value = line.rpartition("\t")
-        value = value.strip()  # int() takes fewer characters for blanks than strip()
-        digits = value.removeprefix("-")
-        if not separator or not (digits.isascii() and digits.isdigit()) or len(digits) > 20:
-            raise ParseError(f"line {line_number}: a name and a number expected: {line!r}")
-        found[name.strip()] = int(value)
-    return found

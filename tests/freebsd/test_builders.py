@@ -43,7 +43,6 @@ def words(command: Command | Query) -> str:
         (bhyvectl.destroy("web1"), "/usr/sbin/bhyvectl --vm=web1 --destroy"),
         (bhyvectl.force_poweroff("web1"), "/usr/sbin/bhyvectl --vm=web1 --force-poweroff"),
         (bhyvectl.force_reset("web1"), "/usr/sbin/bhyvectl --vm=web1 --force-reset"),
-        (bhyvectl.get_stats("web1"), "/usr/sbin/bhyvectl --vm=web1 --get-stats"),
         (
             ifconfig.create("tap1001", description="bhype/vm/x/0", mtu=1500, group="bhype", up=True),
             "/sbin/ifconfig tap1001 create descr bhype/vm/x/0 group bhype mtu 1500 up",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bhype.freebsd import bhyvectl, ifconfig, kld, ps, sysctl, zfs
+from bhype.freebsd import ifconfig, kld, ps, sysctl, zfs
 from bhype.freebsd.command import ParseError
 
 DATASETS = (
@@ -50,13 +50,6 @@ lo0: flags=1008049<UP,LOOPBACK,RUNNING,MULTICAST,LOWER_UP> metric 0 mtu 16384
 	inet6 ::1 prefixlen 128
 	inet 127.0.0.1/8
 	inet 192.0.2.1 --> 192.0.2.2 netmask 0xffffffff
-"""
-
-STATS = """\
-vcpu0 stats:
-vcpu migration across host cpus         	1337
-number of times %cr access was intercepted	812
-Resident memory                         	1073741824
 """
 
 PROCESSES = json.dumps(
@@ -144,12 +137,6 @@ def test_interfaces_are_read_in_both_flag_widths():
     assert loopback.opened_by is None
 
 
-def test_counters_are_read():
-    stats = bhyvectl.get_stats("web1").parse(STATS)
-    assert stats["Resident memory"] == 1073741824
-    assert stats["number of times %cr access was intercepted"] == 812
-
-
 def test_a_module_is_loaded_when_it_has_a_row():
     query = kld.is_loaded("vmm")
     assert query.parse("Id  Refs Name\n528    1 vmm\n")
@@ -176,7 +163,6 @@ PARSERS = {
     "snapshots": zfs.list_snapshots("a").parse,
     "property": zfs.get_property("a", "used").parse,
     "interfaces": ifconfig.list_interfaces().parse,
-    "stats": bhyvectl.get_stats("a").parse,
     "sysctl": sysctl.read("hw.ncpu").parse,
     "processes": ps.processes().parse,
 }
@@ -185,7 +171,6 @@ GOOD = {
     "snapshots": "a@b\t1767225600\t0\t1\t-\n",
     "property": "local\tx\n",
     "interfaces": INTERFACES,
-    "stats": STATS,
     "sysctl": "hw.ncpu: 8\n",
     "processes": PROCESSES,
 }
@@ -207,7 +192,6 @@ GOOD = {
         ("interfaces", "em0: flags=1<UP> metric 0 mtu 1500\n\tether x\n"),
         ("interfaces", "em0: flags=1<UP> metric 0 mtu 1500\n\tinet\n"),
         ("interfaces", "tap0: flags=1<UP> metric 0 mtu 1500\n\tOpened by Bob\n"),
-        ("stats", "vcpu0 stats:\nResident memory\tmuch\n"),
         ("sysctl", "what\n"),
         ("processes", ""),
         ("processes", "[]"),
@@ -247,10 +231,3 @@ def test_datasets_come_back_as_they_were_written(written):
     text = "".join(f"{name}\tvolume\t{size}\t0\t0\t{size}\t-\t-\t{value}\n" for name, size, value in rows)
     found = zfs.list_datasets("a").parse(text)
     assert [(d.name, d.volsize, d.bhype_id) for d in found] == rows
-
-
-@given(st.dictionaries(TEXT.map(str.strip).filter(bool), st.integers(0, 2**64 - 1)))
-def test_counters_come_back_as_they_were_written(stats):
-    stats = {name: value for name, value in stats.items() if not name.startswith("vcpu")}
-    text = "vcpu0 stats:\n" + "".join(f"{name:<40}\t{value}\n" for name, value in stats.items())
-    assert bhyvectl.get_stats("a").parse(text) == stats
