@@ -37,6 +37,7 @@ def index(request: HttpRequest) -> HttpResponse:
         "tab": "firewall", "lines": found.rules, "subject": subject, "forwards": found.forwards,
         "subjects": found.subjects, "may_change": user.can("network.change"), "back": request.get_full_path(),
         "state": found.state, "nat": Switch.objects.filter(host=host, kind=Switch.Kind.NAT).first(),
+        "simulated": host.features.get("simulated", ""),
     }  # fmt: skip
     return render(request, "network/firewall/index.html", context)
 

@@ -38,6 +38,7 @@ def section(request: HttpRequest, switch: Switch, name: str) -> dict[str, Any]:
         "switch": switch,
         "section": name,
         "tab": "switches",
+        "simulated": switch.host.features.get("simulated", ""),
         "may_change": signed_in(request).can("network.change"),
     }
 
