@@ -112,17 +112,16 @@ def _runnable(argv: list[str]) -> list[str]:
 
 
 class Watch:
-    """Tells when a process ends, be it a child or not. ``fileno`` becomes readable then.
+    """Tells when a process ends, be it a child or not. ``fileno`` becomes readable then, and stays so.
 
-    Raises ProcessLookupError when there is no such process. On FreeBSD kqueue(2) also gives the exit status;
-    Linux gives that to the parent only.
+    Raises ProcessLookupError when there is no such process. Facts: pidfd_open(2); kqueue(2), EVFILT_PROC, of which a
+    zombie counts as ended, too (filt_procattach() in sys/kern/kern_event.c).
     """
 
-    __slots__ = ("_fd", "_queue", "pid", "status")
+    __slots__ = ("_fd", "_queue", "pid")
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.status: int | None = None
         if sys.platform == "linux":
             self._queue = None
             self._fd = os.pidfd_open(pid)
@@ -140,15 +139,17 @@ class Watch:
         return self._fd
 
     def ended(self) -> bool:
-        """Whether the process has ended; ``status`` is then its exit status, or None where nobody tells."""
-        if sys.platform == "linux":
-            poll = select.poll()
-            poll.register(self._fd, select.POLLIN)
-            return bool(poll.poll(0))
+        """Whether the process has ended. Takes nothing out of the queue: whoever waits for it hears of it, too."""
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def take_status(self) -> int | None:
+        """How it ended, minus a signal; None where nobody tells: Linux tells the parent alone. To be asked once."""
+        if self._queue is None:
+            return None
         events = self._queue.control(None, 1, 0)
-        if events:
-            self.status = os.waitstatus_to_exitcode(events[0].data)
-        return bool(events)
+        return os.waitstatus_to_exitcode(events[0].data) if events else None
 
     def close(self) -> None:
         if self._queue is not None:

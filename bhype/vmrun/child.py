@@ -29,14 +29,10 @@ class Child:
         self._watch = Watch(pid)
         loop.selector.register(self._watch, selectors.EVENT_READ, lambda mask: self._look())
 
-    @property
-    def has_ended(self) -> bool:
-        return self._watch.ended()
-
     def _look(self) -> None:
         if not self._watch.ended():
             return
-        status = self._process.wait() if self._process else self._watch.status
+        status = self._process.wait() if self._process else self._watch.take_status()
         self.forget()
         self._ended(status)
 

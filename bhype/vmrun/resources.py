@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Callable
 
 from bhype.freebsd import bhyvectl, devctl, ifconfig, kld, pciconf
@@ -14,6 +15,10 @@ from bhype.vmrun import nics
 from bhype.vmrun.check import template
 from bhype.vmrun.config import Config
 from bhype.vmrun.files import local
+
+# How long the kernel may take to free a VM's memory, and how often it is asked.
+GONE_WITHIN = 30.0
+POLL = 0.05
 
 
 def find_bhyve(processes: list[Process], name: str) -> int | None:
@@ -99,3 +104,24 @@ def destroy_machine(host: Host, name: str) -> list[str]:
     except CommandError as error:
         return [str(error)]
     return []
+
+
+def renew_machine(host: Host, name: str) -> list[str]:
+    """Put an empty VM in the place of the one that the kernel has, if it has one; returns what could not be done.
+
+    Until FreeBSD 14.0 bhyvectl(8) only asks for the destruction (destroy_dev_sched_cb() in sys/amd64/vmm/vmm_dev.c):
+    the name stays taken until the memory is free, and whatever opened the VM meanwhile would fail.
+    """
+    if not host.exists(f"/dev/vmm/{name}"):
+        return []
+    failures = destroy_machine(host, name)
+    deadline = time.monotonic() + GONE_WITHIN
+    while not failures:
+        try:
+            host.run(bhyvectl.create(name))
+            break
+        except CommandError as error:
+            if time.monotonic() > deadline:
+                failures = [f"The kernel does not let go of the VM {name}: {error}"]
+            time.sleep(POLL)
+    return failures

@@ -263,8 +263,8 @@ class Supervisor:
             host.write_text(self.rundir.file(EMPTY), "", 0o400)
         if self.machine.secrets:
             host.write_text(self.rundir.file(SECRETS), self.machine.secrets, 0o600)
-        if not again:
-            self._forget_machine()
+        if not again and not self.config.loader:
+            self._renew_machine()
 
     def _note_taps(self, taps: list[str]) -> None:
         """Written down before they exist: whatever happens, a successor knows what to remove."""
@@ -272,15 +272,15 @@ class Supervisor:
         if known != set(self.state["taps"]):
             self.save(taps=sorted(known))
 
-    def _forget_machine(self) -> None:
+    def _renew_machine(self) -> None:
         """Make the kernel's VM anew. Raises Unmade."""
-        failures = resources.destroy_machine(self.host, self.config.name)
+        failures = resources.renew_machine(self.host, self.config.name)
         if failures:
             raise Unmade(failures[0])
 
     def _load(self) -> None:
         """Load a system into the VM's memory; what it had there is of no use any more."""
-        self._forget_machine()
+        self._renew_machine()
         self.loader.start(self.config, lambda failure: self._go_on(failure, self._emulate))
         self.save(phase="loader", next_start=None)
 
@@ -408,7 +408,7 @@ class Supervisor:
         )  # fmt: skip
         if changed:
             # Another size of memory or set of devices: the kernel's VM is made anew.
-            resources.destroy_machine(self.host, self.config.name)
+            resources.renew_machine(self.host, self.config.name)
         self.loop.later("start", pause, lambda: self._start(again=True))
 
     def finish(self, verdict: Outcome, code: int | None, message: str = "") -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from bhype.freebsd import ifconfig, ps
 from bhype.host import CommandFailed
-from bhype.vmrun import client
+from bhype.vmrun import client, resources
 
 from .conftest import until
 
@@ -54,6 +54,18 @@ def test_bhyveload_runs_before_every_start_with_the_memory_and_console_of_the_vm
     assert not any(word.startswith("bootrom") for word in lab.starts[0])
     assert "Consoles: userboot" in lab.log("bhyve.log")
     assert lab.state()["phase"] == ""
+
+
+def test_a_vm_is_made_anew_only_when_the_kernel_has_let_go_of_the_old_one(lab):
+    """Until FreeBSD 14.0 bhyvectl --destroy ends before that."""
+    assert resources.renew_machine(lab.host, "web1") == []
+    assert lab.calls("bhyvectl") == []
+    lab.host.makedirs("/dev/vmm")
+    lab.host.write_text("/dev/vmm/web1", "old")
+    lab.tell("machine", going=2)
+    assert resources.renew_machine(lab.host, "web1") == []
+    assert lab.calls("bhyvectl") == 3 * [["bhyvectl", "--vm=web1", "--create"]]
+    assert lab.host.read_text("/dev/vmm/web1") == ""
 
 
 def test_grub_finds_its_device_map_and_configuration(lab):
