@@ -13,6 +13,7 @@ from bhype.freebsd.command import Command
 
 BHYVELOAD = "/usr/sbin/bhyveload"
 GRUB = "/usr/local/sbin/grub-bhyve"
+STDIO = "stdio"
 _VARIABLE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _ROOT = re.compile(r"(hd|cd)[0-9]{1,2}(,[a-z0-9]{1,10})*|host")
 
@@ -22,14 +23,15 @@ def bhyveload(
     *,
     memory: int,
     disk: str,
-    console: str = "stdio",
+    console: str = STDIO,
     wired: bool = False,
     os_loader: str | None = None,
     environment: Iterable[tuple[str, str]] = (),
 ) -> Command:
     """Run FreeBSD's loader from ``disk``. memory: bytes, as bhyve is given; console: "stdio" or a device;
     environment: variables of loader(8)."""
-    argv = [BHYVELOAD, *_common(console, wired=wired), "-m", _kilobytes(memory), "-d", _file(disk)]
+    argv = [BHYVELOAD, *_wired(wired=wired), "-c", console if console == STDIO else _file(console)]
+    argv += ["-m", _kilobytes(memory), "-d", _file(disk)]
     if os_loader is not None:
         argv += ["-l", _file(os_loader)]
     for key, value in environment:
@@ -46,23 +48,16 @@ def grub_bhyve(
     device_map: str,
     root: str,
     directory: str | None = None,
-    console: str = "stdio",
+    console: str = STDIO,
     wired: bool = False,
 ) -> Command:
     """Run GRUB. device_map: the file that `device_map` makes; root: as "hd0,msdos1", or "host" with the
     ``directory`` of a grub.cfg on the host."""
     if not _ROOT.fullmatch(root):
         raise names.BadName(f"{root!r} is not a place that GRUB knows, such as hd0,msdos1.")
-    argv = [
-        GRUB,
-        *_common(console, wired=wired),
-        "-m",
-        _file(device_map),
-        "-M",
-        _kilobytes(memory),
-        "-r",
-        root,
-    ]
+    # Its -c is a device and nothing else (grub_ncurses_init() in grub-core/term/emu/console.c).
+    argv = [GRUB, *_wired(wired=wired), *([] if console == STDIO else ["-c", _file(console)])]
+    argv += ["-m", _file(device_map), "-M", _kilobytes(memory), "-r", root]
     if directory is not None:
         argv += ["-d", _file(directory)]
     return Command((*argv, names.machine(name)))
@@ -75,8 +70,8 @@ def device_map(disks: Iterable[str], media: Iterable[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _common(console: str, *, wired: bool) -> list[str]:
-    return [*(["-S"] if wired else []), "-c", console if console == "stdio" else _file(console)]
+def _wired(*, wired: bool) -> list[str]:
+    return ["-S"] if wired else []
 
 
 def _kilobytes(memory: int) -> str:

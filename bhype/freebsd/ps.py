@@ -15,8 +15,8 @@ _TITLE = re.compile(r"bhyve: (\S+)(?: \(bhyve\))?")
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """cpu_percent: of one CPU, so up to 100 for each; rss: resident bytes; elapsed: seconds since its start;
-    command: its title or argv."""
+    """cpu_percent: of one CPU, so up to 100 for each; rss: resident bytes; elapsed: seconds since its start, 0 where
+    the kernel does not say; command: its title or argv."""
 
     pid: int
     cpu_percent: float
@@ -46,11 +46,13 @@ def _processes(text: str) -> list[Process]:
 
 
 def _process(row: dict[str, Any]) -> Process:
-    """libxo writes most numbers as strings, padded as in the table."""
+    """libxo writes most numbers as strings, padded as in the table. Of a process that is swapped out (before FreeBSD
+    15) the time is "-" (elapseds() in bin/ps/print.c)."""
+    elapsed = str(row["elapsed-times"]).strip()
     return Process(
         pid=int(str(row["pid"])),
         cpu_percent=float(str(row["percent-cpu"])),
         rss=int(str(row["rss"])) * 1024,
-        elapsed=int(str(row["elapsed-times"])),
+        elapsed=0 if elapsed == "-" else int(elapsed),
         command=str(row["command"]),
     )
