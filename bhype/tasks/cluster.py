@@ -9,6 +9,7 @@ is bounded: running tasks get a few seconds, then they are interrupted.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 GRACE = 5.0
 HARD = 10.0
 PARENT_SECONDS = 1.0
+ROOM_SECONDS = 0.05
 LONGEST_MESSAGE = 65_536
 
 
@@ -46,7 +48,16 @@ class Hands:
         self._guard = os.getpid()
 
     def put(self, message: Any) -> None:
-        self._in.send(json.dumps(message).encode())
+        """Waits while there is no room: Linux does so by itself, FreeBSD answers ENOBUFS (unix(4), SOCK_DGRAM)."""
+        while True:
+            try:
+                self._in.send(json.dumps(message).encode())
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                time.sleep(ROOM_SECONDS)
+            else:
+                return
 
     def get(self) -> Any:
         """The next message; "STOP" when the guard is gone, which would leave the worker behind for ever."""
