@@ -90,14 +90,22 @@ DEBIAN_TEST = {
 }
 FREEBSD_RUN = {
     "edk2-bhyve": "virtual machines with UEFI",
-    "py311-sqlite3": "the embedded database",
-    "py311-psycopg": "PostgreSQL",
-    "py311-numpy": "fast console input",
-    "py311-cryptography": "websockify, keys of WireGuard",
-    "py311-pydantic2": "the REST API",
-    "py311-uvloop": "quick consoles",
-    "py311-pyyaml": "cloud-init",
+    "grub2-bhyve": "virtual machines that GRUB loads",
+    "swtpm": "TPMs of virtual machines",
+    "qemu-tools": "disk images",
+    "dnsmasq": "DHCP and names on switches",
+    "smartmontools": "health of disks",
     "gnupg": "checking who has signed an image",
+}
+# Modules that need a compiler: their packages are called pyXY-NAME after Python's version.
+FREEBSD_PYTHON = {
+    "sqlite3": "the embedded database",
+    "psycopg": "PostgreSQL",
+    "numpy": "fast console input",
+    "cryptography": "websockify, keys of WireGuard",
+    "pydantic2": "the REST API",
+    "uvloop": "quick consoles",
+    "pyyaml": "cloud-init",
 }
 
 
@@ -145,6 +153,13 @@ def install_packages(wanted: dict[str, str]) -> None:
         for package, why in missing.items():
             if subprocess.run([*install, package], check=False, env=environment, stdout=quiet).returncode:
                 say(f"could not install {package}; without it there is no {why}")
+
+
+def freebsd_packages(interpreter: str) -> dict[str, str]:
+    """What is installed on FreeBSD for a panel that this Python runs."""
+    probe = [interpreter, "-c", "import sys; print('py%d%d' % sys.version_info[:2])"]
+    flavor = subprocess.run(probe, capture_output=True, text=True, check=True).stdout.strip()
+    return FREEBSD_RUN | {f"{flavor}-{name}": why for name, why in FREEBSD_PYTHON.items()}
 
 
 def _debian_has(package: str) -> bool:
@@ -265,7 +280,7 @@ def manage(*words: str) -> None:
 
 
 def setup_run(*size: str) -> None:
-    install_packages(FREEBSD_RUN if ON_FREEBSD else DEBIAN_RUN)
+    install_packages(freebsd_packages(python()) if ON_FREEBSD else DEBIAN_RUN)
     make_venv("requirements.txt")
     # Nobody else's from the first moment; the appliance lets the service user in.
     STATE.mkdir(mode=0o750, parents=True, exist_ok=True)

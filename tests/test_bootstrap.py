@@ -57,6 +57,17 @@ def test_roots_python_can_be_run_by_others():
         assert all(folder.stat().st_mode & stat.S_IXOTH for folder in path.parents)
 
 
+def test_what_pages_tell_to_install_is_installed_on_freebsd():
+    found = bootstrap.freebsd_packages(sys.executable)
+    assert "py{}{}-sqlite3".format(*sys.version_info) in found
+    rooms = ("bhype/vmrun", "bhype/hosts", "bhype/outside", "vms", "network", "storage")
+    sources = (path for room in rooms for path in (BASE_DIR / room).rglob("*.py"))
+    named = {name for path in sources for name in re.findall(r"pkg install ([a-z0-9-]+)", path.read_text())}
+    # The old firmware that boots from a BIOS is for few.
+    assert named - {"uefi-edk2-bhyve-csm"} <= found.keys()
+    assert "edk2-bhyve" in named
+
+
 def test_missing_packages_are_named_with_what_will_not_work(monkeypatch, capsys):
     monkeypatch.setattr(bootstrap, "IS_ROOT", False)
     bootstrap.install_packages({"no-such-package-here": "flying"})

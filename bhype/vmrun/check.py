@@ -19,6 +19,8 @@ from bhype.vmrun.files import folder, local, missing
 from bhype.vmrun.problems import Problem
 
 VARS = "BHYVE_UEFI_VARS.fd"
+# For systems without UEFI; of a package of its own.
+CSM = "BHYVE_UEFI_CSM.fd"
 LAYOUTS = "/usr/share/bhyve/kbdlayout"
 # Since when bhyve's screen may be larger than 1920x1200 (usr.sbin/bhyve/pci_fbuf.c; param.h).
 LARGE_SCREENS = 1401000
@@ -96,7 +98,8 @@ def _firmware(host: Host, config: Config) -> Iterator[Problem]:
             if path is not None and path not in (named for _, named in config.drives):
                 yield from missing(host, "loader", path)
     elif not os.path.isfile(local(host, config.bootrom)):
-        yield Problem("firmware", f"{config.bootrom} is missing.", "Run: pkg install edk2-bhyve")
+        package = "uefi-edk2-bhyve-csm" if config.bootrom.endswith(CSM) else "edk2-bhyve"
+        yield Problem("firmware", f"{config.bootrom} is missing.", f"Run: pkg install {package}")
     elif config.varfile and not os.path.isfile(local(host, config.varfile)):
         if not os.path.isfile(local(host, template(config))):
             mend = f"Copy one there; {template(config)} is missing, too."
