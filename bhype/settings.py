@@ -3,8 +3,9 @@
 BHYPE_STATE   folder for the database, keys, sockets and the lab (.state beside manage.py; /var/db/bhype on FreeBSD)
 BHYPE_ROOT    where FreeBSD's / is seen: "/" on FreeBSD, the lab's root elsewhere
 BHYPE_PORT    port of the panel; BHYPE_BIND its address; BHYPE_HOSTS names it may be reached by, comma-separated
-BHYPE_ALLOW   what VMs may have of this host beyond their datasets: words of "passthru", "raw" (devices and options
-              in bhyve's own words, scripts), and folders whose files they may use, comma-separated
+BHYPE_ALLOW   what VMs may have of this host beyond their datasets, nothing by default: words of "passthru" (reserved
+              PCI devices, the TPM), "raw" (devices and options in bhyve's own words, scripts), and folders whose
+              files they may use, comma-separated
 BHYPE_POOLS   the pools that bHype may adopt, make and change, comma-separated; any where it is empty
 BHYPE_FETCH_ALLOW  networks besides the public internet from which images may be fetched, comma-separated: 10.0.0.0/8
 BHYPE_UPLOAD_GIB  GiB of uploaded files that one person may keep (512)
@@ -99,7 +100,7 @@ CONSOLE_TICKET_SECONDS = 30
 # VMs get ports for VNC from here on; another one where two panels share a machine.
 VNC_FIRST_PORT = _port("BHYPE_VNC_PORT", 5900)
 # Read by the worker of each host: the right vms.root is not enough where the host does not allow it.
-ALLOW = _words("BHYPE_ALLOW", "passthru")
+ALLOW = _words("BHYPE_ALLOW", "")
 # The pools that are bHype's to adopt and change, or none for any; read by the worker of each host.
 POOLS = _words("BHYPE_POOLS", "")
 # Where images may be fetched from besides the public internet; read by the worker of each host.

@@ -298,7 +298,7 @@ def refusal(host: LocalHost, vm: VM, need: Need) -> str:
     if need.word in {RAW, PASSTHRU}:
         if need.word in settings.ALLOW:
             return ""
-        return f'{vm.host.name} does not allow this. Add "{need.word}" to BHYPE_ALLOW on that host.'
+        return f'{vm.host.name} does not allow this. Start bHype there with "{need.word}" in BHYPE_ALLOW.'
     # Links are followed first: a folder that is allowed is no way out of it.
     real = os.path.realpath(host.path(need.word))
     folders = [os.path.realpath(host.path(word)) for word in settings.ALLOW if word.startswith("/")]
@@ -306,7 +306,8 @@ def refusal(host: LocalHost, vm: VM, need: Need) -> str:
         root = os.path.realpath(host.path("/"))
         inside = f"/{os.path.relpath(real, root)}" if _is_below(real, root) else real
         return reserved(inside, homes(vm))
-    return f"{vm.host.name} does not allow {need.word}. Add it, or a folder above it, to BHYPE_ALLOW on that host."
+    mend = "Start bHype there with it, or a folder above it, in BHYPE_ALLOW."
+    return f"{vm.host.name} does not allow {need.word}. {mend}"
 
 
 def problem_of(vm: VM) -> str:

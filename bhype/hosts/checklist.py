@@ -35,6 +35,7 @@ _ABILITIES = {
     "firmware": "UEFI firmware for guests",
     "swtpm": "TPMs for guests (swtpm)",
     "bridge_vlans": "VLANs on bridges (FreeBSD 15)",
+    "passthru": "Gives PCI devices to VMs (BHYPE_ALLOW)",
 }
 
 Check = Callable[[Host], list[Item]]

@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 
 from bhype.freebsd import ifconfig, kld, pciconf, sysctl
@@ -142,6 +143,8 @@ def _observe_features(sweep: Sweep) -> None:
         "modules": not missing,
         "firmware": sweep.host.exists(FIRMWARE),
         "swtpm": sweep.host.exists("/usr/local/bin/swtpm"),
+        # What its administrator allows (BHYPE_ALLOW), for pages: the worker asks for itself.
+        "passthru": "passthru" in settings.ALLOW,
         # Bridges that know VLANs and take no member with an address have this, from FreeBSD 15.0 on.
         "bridge_vlans": bool(sweep.ask(sysctl.read("net.link.bridge.member_ifaddrs"))),
     }

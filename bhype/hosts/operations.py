@@ -67,7 +67,7 @@ def _note(run: Run, row: PciDevice) -> pciconf.PciDevice:
 def reserve_pci(run: Run, params: DeviceParams) -> None:
     """Give a device to ppt(4) until the next boot. May be repeated. Refuses what the host needs for itself."""
     if "passthru" not in settings.ALLOW:
-        raise OperationFailed("This host gives no devices to VMs: add passthru to its BHYPE_ALLOW.")
+        raise OperationFailed(f"This host gives no devices to VMs. {pci.ALLOWING}")
     row, device = _look(run, params)
     if device.is_reserved:
         _note(run, row)

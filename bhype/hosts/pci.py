@@ -18,6 +18,8 @@ STORAGE, NETWORK, DISPLAY, BRIDGE = 0x01, 0x02, 0x03, 0x06
 # loader.conf(5) takes at most that many characters for one variable; there are pptdevs, pptdevs2 and pptdevs3.
 LONGEST = 128
 VARIABLES = ("pptdevs", "pptdevs2", "pptdevs3")
+# What an administrator does at the host where it gives no devices to VMs.
+ALLOWING = 'Start bHype there with "passthru" in BHYPE_ALLOW.'
 
 
 @dataclass(frozen=True, slots=True)

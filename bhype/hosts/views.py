@@ -41,6 +41,7 @@ def pci_devices(request: HttpRequest, host: Host) -> HttpResponse:
         "tab": "pci",
         "slots": pci.slots(host),
         "has_reserved": reserved.exists(),
+        "why_not": "" if host.features.get("passthru") else pci.ALLOWING,
         "loader_lines": list(pci.loader_lines([one.place for one in reserved] or ["1/0/0"])),
         "may_change": user.can("hosts.change"),
         "may_see_vms": user.can("vms.view"),

@@ -109,6 +109,12 @@ def row(host) -> PciDevice:
     )
 
 
+@pytest.fixture(autouse=True)
+def allowing(settings):
+    """A host whose administrator lets VMs have its devices."""
+    settings.ALLOW = ["passthru"]
+
+
 @pytest.fixture
 def nobody():
     """As before any room has entered itself."""
@@ -140,8 +146,11 @@ def test_the_worker_looks_for_itself_whether_the_host_needs_it(row):
     assert machine.ran == []
 
 
-def test_a_host_that_gives_no_devices_reserves_none(row, nobody, settings):
+def test_a_host_that_gives_no_devices_reserves_none_and_says_how_to(row, nobody, settings, as_user, admin):
     settings.ALLOW = ["raw"]
+    page = as_user(admin).get("/hosts/lab/pci/").content.decode()
+    assert "with &quot;passthru&quot; in BHYPE_ALLOW" in page
+    assert "/pci/reserve/" not in page
     machine = Machine(device())
     with pytest.raises(OperationFailed, match="BHYPE_ALLOW"):
         operations.reserve_pci(run(machine), operations.DeviceParams(device_id=row.pk))
@@ -198,6 +207,8 @@ def test_the_page_shows_slots_owners_and_what_can_be_done(as_user, admin, viewer
         host=host, address="pci0:0:0:0", bus=0, slot=0, function=0, identity="8086:3ec2", kept="It is a bridge.",
     )  # fmt: skip
     pci.register(lambda host: {"pci0:3:0:1": pci.Owner("web1", "/vms/web1/")})
+    host.features = {"passthru": True}
+    host.save()
     page = as_user(admin).get("/hosts/lab/pci/").content.decode()
     assert "&lt;I350&gt;" in page
     assert "pptdevs=&quot;3/0/1&quot;" in page

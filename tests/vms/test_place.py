@@ -168,7 +168,7 @@ def test_t10_what_equals_root_needs_the_word_of_the_host(ready, rows, settings):
     for key in IN_OWN_WORDS:
         rows.settings = key
         settings.ALLOW = ["passthru", "/"]
-        with pytest.raises(OperationFailed, match='Add "raw" to BHYPE_ALLOW'):
+        with pytest.raises(OperationFailed, match='with "raw" in BHYPE_ALLOW'):
             place.check(ready.host, rows)
         settings.ALLOW = ["raw"]
         place.check(ready.host, rows)

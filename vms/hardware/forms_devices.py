@@ -9,6 +9,7 @@ from django import forms
 
 from bhype.accounts.models import User
 from bhype.hosts.models import PciDevice
+from bhype.hosts.pci import ALLOWING
 from bhype.vmrun.devices import KINDS
 from network.models import Switch
 from storage.models import Iso
@@ -90,6 +91,12 @@ class DeviceForm(HardwareForm):
 
 class PassthruForm(DeviceForm):
     FIRST = ("src",)
+
+    @property
+    def help(self) -> str:
+        host = self.vm.host
+        why_not = "" if host.features.get("passthru") else f" {host.name} gives no devices to VMs. {ALLOWING}"
+        return super().help + why_not
 
     def setup(self) -> None:
         known = PciDevice.objects.filter(host=self.vm.host, is_reserved=True)
