@@ -24,7 +24,7 @@ from vms.life.api import router as life_router
 from vms.models import VM, Disk, Nic, new_serial
 from vms.wanted import WantedError
 
-from . import pages, pending
+from . import pages, pending, pins
 from .ports import set_guard
 
 router = Router()
@@ -160,10 +160,20 @@ def get_config(request: HttpRequest, name: str) -> Document:
 
 
 @router.put("/{name}/config", response=ConfigOut, summary="Change all of a VM by its vm.json")
-def put_config(request: HttpRequest, name: str, document: Body[Document]) -> Document:
+def put_config(
+    request: HttpRequest,
+    name: str,
+    document: Body[Document],
+    share_cpus: bool = False,  # noqa: FBT001, FBT002 - a query
+) -> Document:
     """What the document lacks goes: disks and ports are detached, not destroyed. With "bhype": {"revision": N} it is
-    refused (409) when somebody else has changed the VM since."""
-    vm, _ = _find(request, name, "vms.change")
+    refused (409) when somebody else has changed the VM since; without ``share_cpus``, also (409, "in_use") when it
+    pins the VM anew to CPUs that other VMs are pinned to."""
+    vm, before = _find(request, name, "vms.change")
+    if not share_cpus and document.get("pinning") != before.get("pinning"):
+        others = pins.taken(vm, signed_in(request))
+        if taken := pins.conflict(before.get("pinning"), document.get("pinning"), others):
+            raise ApiError(409, "in_use", f"Other VMs have these CPUs: {taken}.", "pinning")
     marks = document.get("bhype")
     revision = marks.get("revision") if isinstance(marks, dict) else None
     return _save(request, vm, document, revision=revision if isinstance(revision, int) else None)

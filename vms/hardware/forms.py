@@ -18,6 +18,7 @@ from vms import plan, sizes
 from vms.models import VM
 from vms.wanted import Change
 
+from . import pins
 from .tables import LAYOUTS, Data, Document, DocumentForm, main_keys, nested, text_of
 
 PINS_SHOWN = 64
@@ -118,19 +119,24 @@ class ProcessorForm(_Section):
                 pin,
                 text_of(KEYS["pinning"], {"": pinning.get(str(number), "")}).lstrip("="),
             )
+        self.others = pins.taken(self.vm, self.user)
+        if self.others:
+            help_text = "Otherwise a CPU that another VM has is refused."
+            share = forms.BooleanField(required=False, label="Share CPUs with other VMs", help_text=help_text)
+            self.add("share_cpus", share)
 
     def groups(self) -> list[Group]:
-        pins = self.named("pin")
-        taken = "; ".join(f"CPU {cpu}: {', '.join(names)}" for cpu, names in sorted(pinned(self.vm).items()))
         host = f"The host has {self.vm.host.cpus} CPUs, from 0. " if self.vm.host.cpus else ""
-        others = f"Other VMs have {taken}." if taken else "No other VM has CPUs of its own."
+        others = (
+            f"Other VMs have {pins.told(self.others)}." if self.others else "No other VM has CPUs of its own."
+        )
         return [
             Group("Processor", self.pick("sockets", "cores", "threads"), columns=3),
             Group("Memory", self.pick("mem", "wire_guest_mem")),
             Group("Limits", [*self.named("limits."), *self.pick("nice", "protect")], is_more=True),
             Group(
                 "Pinning",
-                pins,
+                [*self.named("pin"), *self.pick("share_cpus")],
                 is_more=True,
                 columns=3,
                 help=f"Host CPUs as 2-3,6; empty for any. {host}{others}",
@@ -142,17 +148,19 @@ class ProcessorForm(_Section):
         chosen = self.cleaned_data
         found["cpu"] = {key: chosen[key] for key in ("sockets", "cores", "threads")}
         found["mem"] = chosen["mem"] if "mem" in self.changed_data else self.document["mem"]
-        pins = {
-            key: value
-            for key, value in (self.document.get("pinning") or {}).items()
-            if int(key) >= PINS_SHOWN
-        }
-        for number in range(min(self.vm.cpus, PINS_SHOWN)):
-            if text := chosen.get(f"pin{number}"):
-                pins[str(number)] = text.replace(" ", "")
+        before = self.document.get("pinning") or {}
+        pinning = {key: value for key, value in before.items() if int(key) >= PINS_SHOWN}
         # Without the CPUs that the VM has no more.
         count = chosen["sockets"] * chosen["cores"] * chosen["threads"]
-        found["pinning"] = {key: value for key, value in pins.items() if int(key) < count} or None
+        for number in range(min(self.vm.cpus, PINS_SHOWN, count)):
+            if text := chosen.get(f"pin{number}"):
+                pinning[str(number)] = text.replace(" ", "")
+                mine = {str(number): pinning[str(number)]}
+                if not chosen.get("share_cpus") and (taken := pins.conflict(before, mine, self.others)):
+                    self.add_error(
+                        f"pin{number}", f"Other VMs have it: {taken}. Choose another, or share it below."
+                    )
+        found["pinning"] = {key: value for key, value in pinning.items() if int(key) < count} or None
         return found
 
     def live(self, change: Change) -> list[tuple[str, dict[str, Any]]]:
@@ -162,24 +170,6 @@ class ProcessorForm(_Section):
         limits = {key: (change.after.get("limits") or {}).get(key) for key in KEYS["limits"].options}
         more = {key: change.after.get(key) for key in keys[1:]}
         return [("vms.set_limits", {"vm_id": self.vm.pk, "limits": limits, **more})]
-
-
-def pinned(vm: VM) -> dict[int, list[str]]:
-    """The CPUs of the host that other VMs have to themselves, with the names of those VMs."""
-    found: dict[int, list[str]] = {}
-    others = VM.objects.filter(host=vm.host, settings__has_key="pinning").exclude(pk=vm.pk).order_by("name")
-    for name, settings in others.values_list("name", "settings"):
-        for cpu in host_cpus(settings.get("pinning")):
-            found.setdefault(cpu, []).append(name)
-    return found
-
-
-def host_cpus(pinning: Any) -> list[int]:
-    """The host's CPUs in a pinning, each once."""
-    try:
-        return sorted({cpu for _, cpu in KEYS["pinning"].read(pinning)})
-    except (ValueError, TypeError):
-        return []
 
 
 FIRMWARE = "The firmware of the guest, or a program of the host that loads its kernel."

@@ -54,6 +54,18 @@ def test_a_document_is_read_changed_and_written(api):
     assert api("PUT", "/config", config | {"mem": "1G"}).json()["task"] is None
 
 
+def test_a_cpu_that_another_vm_is_pinned_to_is_shared_by_request_only(api, vm):
+    config = api("GET", "/config").json() | {"pinning": {"0": [5, 6]}}
+    pins = {"settings": {"pinning": {"0": [6]}}}
+    VM.objects.create(host=vm.host, pool=vm.pool, name="db1", memory=2**30, vnc_port=5999, **pins)
+    answer = api("PUT", "/config", config)
+    assert (answer.status_code, answer.json()["field"]) == (409, "pinning")
+    assert "CPU 6: another VM" in answer.json()["message"]
+    assert api("PUT", "/config?share_cpus=true", config).status_code == 200
+    config = api("GET", "/config").json() | {"mem": "1G"}
+    assert api("PUT", "/config", config).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [

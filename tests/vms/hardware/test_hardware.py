@@ -148,11 +148,30 @@ def test_limits_and_pins(client, vm):
     assert document()["pinning"] == {"0": "2-3"}
 
 
-def test_pins_of_other_vms_are_shown(client, vm, host, pool):
-    VM.objects.create(
+@pytest.fixture
+def pinned(host, pool) -> VM:
+    """Another VM, pinned to CPU 6."""
+    return VM.objects.create(
         host=host, pool=pool, name="db1", memory=2**30, vnc_port=5999, settings={"pinning": {"0": [6]}}
     )
-    assert "CPU 6: db1" in client.get(f"{URL}processor/").content.decode()
+
+
+def test_a_cpu_that_another_vm_is_pinned_to_is_shared_by_request_only(root, vm, pinned):
+    assert "CPU 6: db1" in root.get(f"{URL}processor/").content.decode()
+    answer = change(root, "processor/", pin0="5-6")
+    assert answer.status_code == 422
+    assert errors(answer)["pin0"] == ["Other VMs have it: CPU 6: db1. Choose another, or share it below."]
+    assert change(root, "processor/", pin0="5-6", share_cpus="on").status_code == 302
+    # What is shared already is not asked for again.
+    assert change(root, "processor/", pin0="5-6", nice="5").status_code == 302
+    vm.refresh_from_db()
+    assert (vm.settings["pinning"], vm.settings["nice"]) == ({"0": "5-6"}, 5)
+
+
+def test_the_names_of_vms_that_somebody_does_not_see_are_not_told(client, vm, pinned):
+    page = client.get(f"{URL}processor/").content.decode()
+    assert "CPU 6: another VM" in page
+    assert "db1" not in page
 
 
 def test_limits_reach_a_guest_that_runs(client, vm):
