@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from bhype.freebsd import names
+from bhype.hosts.models import Host
 from storage.models import Iso
 from vms import plan
 from vms.models import VM, Device
@@ -18,8 +20,9 @@ def with_iso(vm: VM, document: Document, iso: Iso) -> Document:
     """``document`` with a target that has ``iso`` in a drive that the firmware tries before the disks. The guest's
     next reboot goes back to the main part, without it.
 
-    The firmware tries the slots in their order, and first what carries a boot index (bhyve(8)); boot entries that an
-    installed system has left in the UEFI variables come before both.
+    The firmware tries the boot entries in its UEFI variables first, then the slots in their order. A boot index
+    comes before both, where bhyve passes it on (fwcfg, FreeBSD 14) and the firmware reads it (SetBootOrderFromQemu
+    in PlatformBootManagerLibBhyve, edk2-stable202408); an older one ignores it.
     """
     changed = {**document, "emulations": [dict(entry) for entry in document["emulations"]]}
     entries: list[Document] = changed["emulations"]
@@ -30,14 +33,22 @@ def with_iso(vm: VM, document: Document, iso: Iso) -> Document:
         entries.remove(empty)
         drive |= {key: value for key, value in empty.items() if key == "slot"}
     drive.setdefault("slot", _slot(vm))
-    if changed.get("fwcfg") == "qemu" or any("bootindex" in entry for entry in entries):
+    target: Document = {"emulations": [drive], "next_target": "default"}
+    if vm.firmware == VM.Firmware.UEFI and has_order(vm.host):
+        target["fwcfg"] = "qemu"
+    if "fwcfg" in target or changed.get("fwcfg") == "qemu" or any("bootindex" in entry for entry in entries):
         for entry in entries:
             if "bootindex" in entry:
                 entry["bootindex"] = min(255, entry["bootindex"] + 1)
         drive["bootindex"] = 0
-    targets = changed.get("targets") or {}
-    changed["targets"] = {**targets, TARGET: {"emulations": [drive], "next_target": "default"}}
+    changed["targets"] = {**(changed.get("targets") or {}), TARGET: target}
     return changed
+
+
+def has_order(host: Host) -> bool:
+    """Whether the host's bhyve passes a boot order on to the firmware."""
+    major = re.match(r"[0-9]+", host.release)
+    return major is not None and int(major[0]) >= 14
 
 
 def _slot(vm: VM) -> str:

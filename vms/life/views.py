@@ -22,7 +22,7 @@ from vms import pages, plan, sizes
 from vms.models import VM, Disk
 from vms.transfer import exports, lineage
 
-from . import guard
+from . import guard, once
 from .forms import (
     CloneForm,
     DeleteForm,
@@ -103,7 +103,10 @@ def start(request: HttpRequest, vm: VM) -> HttpResponse:
     ):
         return redirect("vms:detail", vm.name)
     context = {"form": form, "vm": vm, "reason": reason, "memory": sizes.human(vm.memory)}
-    context["others"] = sizes.human(guard.committed(vm.host, besides=vm))
+    context |= {
+        "others": sizes.human(guard.committed(vm.host, besides=vm)),
+        "has_order": once.has_order(vm.host),
+    }
     return render(request, "vms/start.html", context, status=_status(form))
 
 

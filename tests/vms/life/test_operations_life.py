@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
 
+from bhype.hosts.models import Host
 from bhype.tasks import ask
 from bhype.tasks.models import Task
 from bhype.vmrun import client
@@ -77,6 +79,18 @@ def test_the_medium_comes_before_the_disks_and_takes_an_empty_drives_place(ready
     assert (order, changed["targets"][once.TARGET]["emulations"][0]["bootindex"]) == ({"virtio-blk": 1}, 0)
 
 
+@pytest.mark.parametrize(
+    ("release", "firmware", "passed"),
+    [("14.3-RELEASE", "uefi", "qemu"), ("13.2-RELEASE-p4", "uefi", None), ("14.3-RELEASE", "csm", None)],
+)
+def test_the_medium_comes_before_boot_entries_where_bhyve_can_say_so(vm, release, firmware, passed):
+    vm.host.release, vm.firmware = release, firmware
+    iso = Iso(pool=vm.pool, name="boot.iso")
+    target = once.with_iso(vm, plan.document(vm), iso)["targets"][once.TARGET]
+    assert target.get("fwcfg") == passed
+    assert target["emulations"][0].get("bootindex") == (0 if passed else None)
+
+
 def test_a_medium_that_is_gone_starts_nothing(ready):
     vm, iso = made(ready)
     key = iso.pk
@@ -94,10 +108,13 @@ def test_a_medium_that_is_gone_starts_nothing(ready):
 @pytest.mark.guest
 def test_it_starts_from_a_medium_once_and_is_changed_while_it_runs(ready):
     vm, iso = made(ready, efi.reset())
+    Host.objects.update(release="14.3-RELEASE")
     run(ready, "vms.start", vm_id=vm.pk, iso_id=iso.pk)
     first = client.read_state(ready.host, "web1")
     assert (first["target"], first["restarts"]) == (once.TARGET, 0)
-    assert "ahci-cd,/tank/bhype/isos/boot.iso" in " ".join(first["command"])
+    command = " ".join(first["command"])
+    assert "ahci-cd,/tank/bhype/isos/boot.iso,bootindex=0" in command
+    assert ",fwcfg=qemu" in command
     # Written anew meanwhile, vm.json knows nothing of the medium; the one that runs is told what it was started with.
     run(ready, "vms.set_link", nic_id=vm.nics.get().pk, link="down")
     run(ready, "vms.set_limits", vm_id=vm.pk, limits={"pcpu": 150})
@@ -109,6 +126,6 @@ def test_it_starts_from_a_medium_once_and_is_changed_while_it_runs(ready):
         assert time.monotonic() < end, state
         time.sleep(0.2)
     assert state["target"] == "default"
-    assert "boot.iso" not in " ".join(state["command"])
+    assert not {"boot.iso", "fwcfg"} & set(re.findall(r"[a-z.]+", " ".join(state["command"])))
     run(ready, "vms.poweroff", vm_id=vm.pk)
     assert ready.taps() == ready.nodes() == set()
