@@ -91,7 +91,7 @@ def _kind(row: Switch) -> Iterator[Problem]:
             "has_vlans",
             "The host has an address on this switch, outside of its VLANs: take it away, or the VLANs.",
         )
-    if row.kind == kinds.NAT and not (row.address or row.address6 or row.adopted):
+    if row.kind == kinds.NAT and not (row.adopted or row.address or row.address6):
         yield "address", "A NAT-ed switch needs an address of the host: its guests leave through it."
 
 
@@ -113,6 +113,11 @@ def _adopted(row: Switch, others: list[Switch], interfaces: dict[str, HostInterf
         yield "adopted", "This host has no such bridge."
     elif found.is_own:
         yield "adopted", "This bridge is bHype's own: it belongs to a switch already."
+    if row.kind == Switch.Kind.NAT:
+        yield (
+            "kind",
+            "NAT goes with addresses that bHype gives: make a NAT-ed switch of its own, or adopt it as bridged.",
+        )
     if row.technology != Switch.Technology.BRIDGE:
         yield "technology", "A bridge is adopted, which is of the technology if_bridge."
     for column in ("uplink", "vlan", "vxlan", "address", "address6", "has_vlans"):
@@ -243,8 +248,9 @@ def _mtu(row: Switch, interfaces: dict[str, HostInterface]) -> Iterator[Problem]
 
 
 def usual_mtu(row: Switch) -> int:
-    """The MTU of a switch of which nobody says it: its uplink's, or what a tunnel leaves of 1500 bytes."""
-    uplink = row.host.interfaces.filter(name=row.uplink).first() if row.uplink else None
+    """The MTU of a switch of which nobody says it: its uplink's or bridge's, or what a tunnel leaves of 1500 bytes."""
+    name = row.uplink or row.adopted
+    uplink = row.host.interfaces.filter(name=name).first() if name else None
     if uplink is not None and uplink.mtu in MTUS:
         return uplink.mtu
     if row.vxlan and row.vxlan_local:

@@ -140,6 +140,7 @@ def ports(switch: Switch, user: User, number: str | None) -> dict[str, Any]:
         "ports": rows,
         "others": [member for member in switch.members if member not in named and not member.isdecimal()],
         "state": state_of(switch),
+        "bridge": switch.host.interfaces.filter(name=switch.adopted).first() if switch.adopted else None,
         "candidates": _candidates(switch),
         "no_way_out": no_way_out([switch]),
         "nat": switch,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bhype.freebsd import ifconfig, ifconfig_switch
 from bhype.freebsd.command import Command
 from bhype.freebsd.ifconfig import Interface, Member
@@ -70,7 +72,8 @@ def _adopted(wanted: Wanted, seen: Seen) -> list[Command]:
     found = seen.get(wanted.interface)
     if found is None or "bridge" not in found.groups:
         raise Conflict(f"The bridge {wanted.interface}, which somebody else has made, is not there.")
-    return _ports(wanted, found, seen)
+    # Its MTU is whatever it is now: a port of another one would be refused, or lose packets.
+    return _ports(replace(wanted, mtu=found.mtu), found, seen)
 
 
 def _vlan_filter(wanted: Wanted, found: Interface | None) -> list[Command]:

@@ -116,7 +116,9 @@ def _ways(switch: Switch) -> Iterable[str]:
         yield f"NAT by the host at {switch.address}" if switch.address else "NAT by the host"
     elif switch.addresses:
         yield f"the host at {', '.join(switch.addresses)}"
-    if switch.is_waiting:
+    if switch.adopted:
+        yield f"the bridge {switch.adopted}, which somebody else has made"
+    elif switch.is_waiting:
         yield "waits for somebody to choose its uplink"
     elif not switch.uplink and not switch.vxlan and not switch.addresses:
         yield "nowhere: its guests reach each other alone"

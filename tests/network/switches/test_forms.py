@@ -119,6 +119,7 @@ def test_it_refuses_names_that_are_none(post, name):
         ({"kind": "private", "has_vlans": "on"}, "has_vlans", "for each VLAN"),
         ({"kind": "bridged", "adopted": "sw-x"}, "adopted", "sw-x"),
         ({"kind": "bridged", "adopted": "bridge0", "uplink": "em1"}, "uplink", "nothing of a bridge"),
+        ({"kind": "nat", "adopted": "bridge0"}, "kind", "NAT goes with addresses"),
     ],
 )  # fmt: skip
 def test_it_says_beside_the_field_what_is_wrong(post, fields, field, why):

@@ -209,11 +209,14 @@ def test_it_tells_of_a_guest_that_has_lost_its_interface(ready, guest):
 def test_an_adopted_bridge_keeps_all_that_it_has(em1, guest):
     em1.commands("/sbin/ifconfig", "bridge", "create", "name", "mine", "descr", "mine")
     em1.commands("/sbin/ifconfig", "mine", "inet", "10.1.0.1/24", "addm", "em1")
+    em1.commands("/sbin/ifconfig", "em1", "mtu", "1400")
+    em1.commands("/sbin/ifconfig", "mine", "mtu", "1400")
     em1.commands("/sbin/ifconfig", "tap1007", "create")
     before = interfaces(em1)["mine"]
     row = make(adopted="mine")
     guest(row)
     assert ensure(em1) == ""
+    assert interfaces(em1)["tap1007"].mtu == 1400  # the bridge's, whatever the row says
     after = interfaces(em1)["mine"]
     assert after.members == ("em1", "tap1007")
     assert (after.addresses, after.description, after.is_up) == (
