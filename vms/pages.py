@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import Count, F, Q, Sum, prefetch_related_objects
+from django.db.models import CharField, Count, F, Prefetch, Q, QuerySet, Sum, Value, prefetch_related_objects
 from django.http import QueryDict
 from django.urls import reverse
 
@@ -19,7 +19,7 @@ from bhype.tasks.models import Task
 from . import plan, sizes
 from .addresses import pages as addresses
 from .hardware import pages as hardware_pages
-from .models import VM, Nic, Tag, VMQuerySet
+from .models import VM, Device, Nic, VMQuerySet
 
 PAGE_SIZE = 50
 # The word of the filter for VMs that are marked so.
@@ -144,9 +144,8 @@ class Row:
 
     @property
     def pending(self) -> int:
-        """How many changes wait for the next start. A revision that is the started one has none."""
-        started = ((self.vm.running or {}).get("bhype") or {}).get("revision")
-        return 0 if started == self.vm.revision else len(hardware_pages.changes_of(self.vm))
+        """How many changes wait for the next start."""
+        return len(hardware_pages.changes_of(self.vm)) if _is_changed(self.vm) else 0
 
     @property
     def refusals(self) -> dict[str, str | None]:
@@ -208,10 +207,19 @@ def rows_of(vms: Iterable[VM], user: User) -> list[Row]:
     tasks = Task.objects.filter(subject__in=[vm.subject for vm in found]).unfinished().order_by("id")
     running = {task.subject: task for task in tasks if task.operation in DOING}
     # Of the few whose changes are counted.
-    prefetch_related_objects(
-        [vm for vm in found if vm.is_on and vm.running], "devices__iso__pool", "nics__switch"
-    )
+    prefetch_related_objects([vm for vm in found if _is_changed(vm)], _devices(), "nics__switch")
     return [Row(vm, user, running.get(vm.subject)) for vm in found]
+
+
+def _is_changed(vm: VM) -> bool:
+    """Whether changes may wait for its next start: it runs, and was written since it was started."""
+    return (
+        vm.is_on and vm.running is not None and (vm.running.get("bhype") or {}).get("revision") != vm.revision
+    )
+
+
+def _devices() -> Prefetch[Any]:
+    return Prefetch("devices", Device.objects.select_related("iso__pool"))
 
 
 def row_of(vm: VM, user: User) -> Row:
@@ -220,7 +228,8 @@ def row_of(vm: VM, user: User) -> Row:
 
 def with_parts(rows: VMQuerySet) -> VMQuerySet:
     """All that a row of the list shows, in a constant number of queries."""
-    return rows.select_related("host", "owner", "pool").prefetch_related("disks", "nics__switch", "tags")
+    nics = Prefetch("nics", Nic.objects.select_related("switch"))
+    return rows.select_related("host", "owner", "pool").prefetch_related("disks", nics, "tags")
 
 
 def shown(vm: VM) -> VM:
@@ -232,7 +241,7 @@ def shown(vm: VM) -> VM:
 
 def with_hardware(rows: VMQuerySet) -> VMQuerySet:
     """All that the pages of one VM show."""
-    return with_parts(rows).prefetch_related("devices__iso__pool")
+    return with_parts(rows).prefetch_related(_devices())
 
 
 @dataclass(frozen=True)
@@ -388,13 +397,27 @@ def listing(user: User, data: QueryDict, *, with_choices: bool = True) -> Listin
         if counts[key] or filters.state == key or key in {"running", "stopped"}
     ]
     found = Listing(filters, rows_of(vms, user), total, pages, chips)
-    found.one_host = len(hosts := list(Host.objects.values_list("name", flat=True))) < 2
+    choices = _choices(
+        user, ("host__name", "owner__username", "tags__name") if with_choices else ("host__name",)
+    )
+    found.one_host = len(choices["host__name"]) < 2
     if with_choices:
-        visible = VM.objects.visible_to(user)
-        found.tags = list(Tag.objects.filter(vms__in=visible).distinct().values_list("name", flat=True))
-        owners = visible.exclude(owner=None).order_by("owner__username")
-        found.owners = list(owners.values_list("owner__username", flat=True).distinct())
-        found.hosts = hosts if user.can("hosts.view") else []
+        found.tags, found.owners = choices["tags__name"], choices["owner__username"]
+        found.hosts = choices["host__name"] if user.can("hosts.view") else []
+    return found
+
+
+def _choices(user: User, columns: tuple[str, ...]) -> dict[str, list[str]]:
+    """What these columns say of the VMs that the user may see, each word once and in order, in one query."""
+
+    def words(column: str) -> QuerySet[VM, tuple[str, str]]:
+        rows = VM.objects.visible_to(user).order_by().filter(**{f"{column}__isnull": False})
+        return rows.values_list(Value(column, CharField()), column)
+
+    first, *others = (words(column) for column in columns)
+    found: dict[str, list[str]] = {column: [] for column in columns}
+    for column, word in sorted(first.union(*others)):
+        found[column].append(word)
     return found
 
 

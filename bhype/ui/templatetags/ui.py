@@ -118,7 +118,7 @@ def bar(percent: float, label: str, colour: str = "") -> SafeString:
     level = colour or ("red" if percent >= 90 else "yellow" if percent >= 75 else "primary")
     width = max(0, min(100, round(percent)))
     return format_html(
-        '<span class="bar" title="{}"><span class="bar-fill bg-{}" style="width:{}%"></span></span>',
+        '<span class="bar" title="{}"><i class="bg-{}" style="width:{}%"></i></span>',
         label, level, width,
     )  # fmt: skip
 
