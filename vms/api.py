@@ -7,15 +7,14 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import Count, Q
-from django.forms import BaseForm
 from django.http import HttpRequest
 from ninja import Query, Router, Schema
 from ninja.responses import Status
 from pydantic import ConfigDict, Field
 
 from bhype.accounts import audit
-from bhype.accounts.access import lookup, signed_in
-from bhype.accounts.errors import ApiError
+from bhype.accounts.access import lookup, require, signed_in
+from bhype.accounts.errors import ApiError, invalid
 from bhype.accounts.models import User
 from bhype.console.api import Opened, open_console
 from bhype.tasks import Refused, ask
@@ -244,15 +243,6 @@ def _find(request: HttpRequest, name: str, right: str = "vms.view") -> VM:
     return _rows().get(pk=found.pk)
 
 
-def _refuse(form: BaseForm) -> ApiError:
-    """The first error of a form that was filled in from JSON."""
-    if getattr(form, "is_stale", False):
-        return ApiError(409, "stale", str(form.non_field_errors()[0]))
-    field, errors = next(iter(form.errors.items()))
-    name = {"disk_size": "disks", "__all__": None}.get(field, field)
-    return ApiError(422, "invalid", str(errors[0]), name)
-
-
 @router.get("", response=VMList, summary="List VMs")
 def list_vms(request: HttpRequest, query: Query[VMQuery]) -> dict[str, Any]:
     if "\0" in query.q + query.tag + query.state:
@@ -279,16 +269,14 @@ def list_vms(request: HttpRequest, query: Query[VMQuery]) -> dict[str, Any]:
 
 @router.post("", response={202: TaskOut}, summary="Create a VM")
 def create_vm(request: HttpRequest, payload: VMIn) -> Status[Task]:
-    user = signed_in(request)
-    if not user.can("vms.create"):
-        raise ApiError(404, "not_found", "There is no such object, or it is not yours.")
+    user = require(request, "vms.create")
     form = VMForm(user=user, initial={"preset": payload.preset} if payload.preset else {})
     data = {name: form.get_initial_for_field(field, name) for name, field in form.fields.items()}
     data |= {"switch": "", "start": payload.start} | dict(_as_form_data(payload, form))
     form = VMForm(data, user=user)
     made = form.save(user) if form.is_valid() else None
     if made is None:
-        raise _refuse(form)
+        raise invalid(form, disk_size="disks")
     vm, task = made
     audit.record(request, "vms.create", f"vm {vm.name}", task=task)
     return Status(202, task)
@@ -365,7 +353,7 @@ def change_vm(request: HttpRequest, name: str, payload: VMChange) -> dict[str, A
     form = EditVMForm(values(vm) | dict(_as_form_data(payload, form)), user=user, vm=vm)
     saved = form.save(user) if form.is_valid() else None
     if saved is None:
-        raise _refuse(form)
+        raise invalid(form, disk_size="disks")
     changed, task = saved
     fields = sorted(payload.model_dump(exclude_unset=True))
     audit.record(request, "vms.change", f"vm {name}", {"fields": fields}, task=task)

@@ -109,6 +109,14 @@ def signed_in(request: HttpRequest) -> User:
     return request.user
 
 
+def require(request: HttpRequest, right: str) -> User:
+    """The user of a request, who holds ``right`` on everything. Raises Http404: what is forbidden looks missing."""
+    user = signed_in(request)
+    if not user.can(right):
+        raise Http404
+    return user
+
+
 def session_digest(request: HttpRequest) -> str:
     """What tickets and the topic ``session:<digest>`` know this sign-in by; never the session key itself.
 

@@ -11,7 +11,7 @@ from ninja import Field, Query, Router, Schema
 from ninja.responses import Status
 
 from . import people
-from .access import lookup, signed_in
+from .access import lookup, require, signed_in
 from .errors import ApiError
 from .models import ApiToken, AuditEntry, User
 from .views_admin import entries
@@ -78,14 +78,6 @@ class EntryOut(Schema):
     task_id: int | None
 
 
-def _manager(request: HttpRequest, right: str = "users.manage") -> User:
-    """The caller, who holds ``right`` here. Raises ApiError 404: what is forbidden is not there."""
-    user = signed_in(request)
-    if not user.can(right):
-        raise ApiError(404, "not_found", "There is no such object, or it is not yours.")
-    return user
-
-
 def _refused(error: people.NotPossible) -> ApiError:
     return ApiError(
         409 if error.code in {"in_use", "last_admin"} else 422, error.code, error.message, error.field
@@ -94,13 +86,13 @@ def _refused(error: people.NotPossible) -> ApiError:
 
 @users.get("", response=list[UserOut])
 def list_users(request: HttpRequest) -> models.QuerySet[User]:
-    _manager(request)
+    require(request, "users.manage")
     return User.objects.all()
 
 
 @users.post("", response={201: UserOut})
 def create_user(request: HttpRequest, payload: UserIn) -> Status[User]:
-    _manager(request)
+    require(request, "users.manage")
     try:
         if payload.source == User.Source.PAM:
             return Status(201, people.invite(request, payload.username, payload.role))
@@ -176,7 +168,7 @@ class AuditQuery(Schema):
 @audit.get("", response=list[EntryOut])
 def list_audit(request: HttpRequest, query: Query[AuditQuery]) -> models.QuerySet[AuditEntry]:
     """Newest first; ``before`` takes the last line's id for the next page."""
-    _manager(request, "audit.view")
+    require(request, "audit.view")
     if "\0" in query.user + query.action + query.object:
         raise ApiError(422, "invalid", "A filter has no NUL.")
     rows = entries(query.user, query.action, query.object, query.before)

@@ -7,11 +7,11 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.shortcuts import get_object_or_404
 from ninja import Router, Schema, Status
 
 from bhype.accounts import audit
-from bhype.accounts.access import lookup, signed_in
-from bhype.accounts.errors import ApiError
+from bhype.accounts.access import lookup, require, signed_in
 from bhype.tasks.api import TaskOut
 from bhype.tasks.models import Task
 from bhype.tasks.registry import Operation
@@ -42,8 +42,7 @@ class HostOut(Schema):
 
 @router.get("", response=list[HostOut], summary="Hosts")
 def list_hosts(request: HttpRequest) -> QuerySet[Host]:
-    if not signed_in(request).can("hosts.view"):
-        raise ApiError(404, "not_found", "There is no such object, or it is not yours.")
+    require(request, "hosts.view")
     return Host.objects.all()
 
 
@@ -101,9 +100,7 @@ def _change_pci(
 ) -> Status[Task]:
     user = signed_in(request)
     host = lookup(user, Host, "hosts.change", name=name)
-    device = host.pci_devices.filter(address=address[:32].replace("\0", "")).first()
-    if device is None:
-        raise ApiError(404, "not_found", "There is no such object, or it is not yours.")
+    device = get_object_or_404(host.pci_devices, address=address[:32].replace("\0", ""))
     task = operation.ask({"device_id": device.pk}, user)
     audit.record(request, operation.name, f"{host.name} {device.address}", task=task)
     return Status(202, task)

@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from django.http import HttpRequest
+from django.shortcuts import get_object_or_404
 from ninja import Router, Schema
 from ninja.responses import Status
 from pydantic import ConfigDict, Field
 
 from bhype.accounts import audit
-from bhype.accounts.access import lookup, signed_in
+from bhype.accounts.access import lookup, require, signed_in
 from bhype.accounts.errors import ApiError
 from network.models import AddressPool, Allocation, Switch
 
@@ -22,7 +23,6 @@ from .ranges import Unfit
 
 router = Router()
 _STRICT = ConfigDict(extra="forbid")
-_MISSING = ApiError(404, "not_found", "There is no such object, or it is not yours.")
 
 
 class PoolIn(Schema):
@@ -113,8 +113,7 @@ def _shown(line: Line) -> dict[str, Any]:
 
 @router.get("/addresses", response=list[AddressOut], summary="Who has which address, on all switches")
 def list_addresses(request: HttpRequest, q: str = "") -> list[dict[str, Any]]:
-    if not signed_in(request).can("network.view"):
-        raise _MISSING
+    require(request, "network.view")
     lines = read(Switch.objects.select_related("host")).lines
     return [_shown(line) for line in lines if line.matches(q)]
 
@@ -158,10 +157,7 @@ def remove_pool(request: HttpRequest, name: str, pool_id: int) -> Status[None]:
 
 
 def _pool(request: HttpRequest, name: str, pool_id: int) -> AddressPool:
-    pool = _switch(request, name, "network.change").pools.filter(pk=pool_id).first()
-    if pool is None:
-        raise _MISSING
-    return pool
+    return get_object_or_404(_switch(request, name, "network.change").pools, pk=pool_id)
 
 
 def _save(request: HttpRequest, pool: AddressPool, verb: str) -> AddressPool:
@@ -202,9 +198,7 @@ def give_address(request: HttpRequest, name: str, payload: AllocationIn) -> Stat
 )
 def release_address(request: HttpRequest, name: str, allocation_id: int) -> Status[None]:
     rows = _switch(request, name, "network.change").allocations.select_related("switch")
-    row = rows.filter(pk=allocation_id).first()
-    if row is None:
-        raise _MISSING
+    row = get_object_or_404(rows, pk=allocation_id)
     release([row])
     audit.record(request, "network.address_release", f"switch {name}", {"addresses": row.address})
     return Status(204, None)

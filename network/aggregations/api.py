@@ -10,8 +10,8 @@ from ninja import Router, Schema, Status
 from pydantic import ConfigDict
 
 from bhype.accounts import audit
-from bhype.accounts.access import lookup, signed_in
-from bhype.accounts.errors import ApiError
+from bhype.accounts.access import lookup, require, signed_in
+from bhype.accounts.errors import ApiError, invalid
 from bhype.hosts.models import Host
 from bhype.tasks.api import TaskOut
 from bhype.tasks.models import Task
@@ -49,15 +49,13 @@ def _find(request: HttpRequest, name: str) -> Aggregation:
 
 @router.get("", response=list[AggregationOut], summary="Aggregations of network cards")
 def list_aggregations(request: HttpRequest) -> list[Aggregation]:
-    if not signed_in(request).can("network.view"):
-        raise ApiError(404, "not_found", "There is no such object, or it is not yours.")
+    require(request, "network.view")
     return list(Host.objects.this().aggregations.all())
 
 
 @router.post("", response={202: MadeOut}, summary="Make an aggregation")
 def create_aggregation(request: HttpRequest, payload: AggregationIn) -> Status[Any]:
-    if not signed_in(request).can("network.change"):
-        raise ApiError(404, "not_found", "There is no such object, or it is not yours.")
+    require(request, "network.change")
     return _saved(request, AggregationForm(payload.model_dump(), host=Host.objects.this()))
 
 
@@ -69,8 +67,7 @@ def change_aggregation(request: HttpRequest, aggregation: str, payload: Aggregat
 
 def _saved(request: HttpRequest, form: AggregationForm) -> Status[Any]:
     if not form.is_valid():
-        field, errors = next(iter(form.errors.items()))
-        raise ApiError(422, "invalid", str(errors[0]), None if field == "__all__" else field)
+        raise invalid(form)
     try:
         row, task = form.save(signed_in(request))
     except ValidationError as error:

@@ -10,11 +10,11 @@ from ninja.responses import Status
 from pydantic import ConfigDict, Field
 
 from bhype.accounts import audit
-from bhype.accounts.access import lookup, signed_in
-from bhype.accounts.errors import ApiError
+from bhype.accounts.access import lookup, require, signed_in
+from bhype.accounts.errors import ApiError, invalid
 from bhype.hosts.models import Host
 from network.firewall import pages as firewall
-from network.firewall.api import fields_of, refuse, require
+from network.firewall.api import fields_of
 from network.firewall.views import changed
 from network.firewall.wording import naming
 from network.models import Alias
@@ -68,9 +68,7 @@ def _save(request: HttpRequest, payload: AliasIn, alias: Alias | None) -> dict[s
     form = AliasForm(fields_of(values), host=host, names=names, world=world, alias=alias)
     saved = form.save() if form.is_valid() else None
     if saved is None:
-        if form.is_stale:
-            raise ApiError(409, "conflict", "Somebody has changed it at the same moment.")
-        raise refuse(form.errors, {})
+        raise invalid(form)
     detail = {"kind": saved.kind, "entries": saved.entries}
     audit.record(request, f"aliases.{'change' if alias else 'add'}", f"alias {saved.name}", detail)
     changed("aliases")
@@ -79,7 +77,7 @@ def _save(request: HttpRequest, payload: AliasIn, alias: Alias | None) -> dict[s
 
 @router.get("/aliases", response=list[AliasOut], summary="Aliases of hosts, networks and ports")
 def list_aliases(request: HttpRequest) -> list[dict[str, Any]]:
-    user = require(request)
+    user = require(request, "network.view")
     return [_out(line) for line in pages.lines(Host.objects.this(), user)]
 
 

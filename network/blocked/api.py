@@ -8,8 +8,8 @@ from typing import Any, Literal
 from django.http import HttpRequest
 from ninja import Query, Router, Schema
 
+from bhype.accounts.access import require
 from bhype.hosts.models import Host
-from network.firewall.api import require
 
 from . import pages
 
@@ -42,7 +42,7 @@ class PacketOut(Schema):
     "/firewall/packets", response=list[PacketOut], summary="The newest packets that rules have logged"
 )
 def list_packets(request: HttpRequest, query: Query[FilterIn]) -> list[dict[str, Any]]:
-    user = require(request)
+    user = require(request, "network.view")
     filters = pages.Filters(query.q.strip()[:100], query.action)
     columns = [name for name in PacketOut.model_fields if name != "rule"]
     return [

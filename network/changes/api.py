@@ -10,10 +10,9 @@ from ninja import Router, Schema
 from ninja.responses import Status
 
 from bhype.accounts import audit
-from bhype.accounts.access import lookup, signed_in
-from bhype.accounts.errors import ApiError
+from bhype.accounts.access import lookup, require, signed_in
 from bhype.hosts.models import Host
-from bhype.tasks import Refused, ask
+from bhype.tasks import ask
 from bhype.tasks.api import TaskOut
 from bhype.tasks.models import Task
 from network.models import HostChange
@@ -41,8 +40,7 @@ class ChangeOut(Schema):
 
 @router.get("/changes", response=list[ChangeOut], summary="Changes of the host that wait, and the last ones")
 def list_changes(request: HttpRequest) -> list[HostChange]:
-    if not signed_in(request).can("network.view"):
-        raise ApiError(404, "not_found", "There is no such object, or it is not yours.")
+    require(request, "network.view")
     return list(HostChange.objects.filter(host=Host.objects.this()))
 
 
@@ -63,9 +61,6 @@ def _decide(request: HttpRequest, pk: int, wanted: str) -> Status[Task]:
     row = lookup(user, HostChange, "network.change", pk=pk)
     kind = kinds.find(row.name)
     operation = kind.confirm if wanted == "confirm" else kind.revert
-    try:
-        task = ask(operation, {"name": row.name, "note": row.note}, user)
-    except Refused as refused:
-        raise ApiError(refused.status, refused.code, str(refused), refused.field) from refused
+    task = ask(operation, {"name": row.name, "note": row.note}, user)
     audit.record(request, f"network.{wanted}", f"change {row.name}", {"note": row.note}, task)
     return Status(202, task)

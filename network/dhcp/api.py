@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any
 
-from django.forms import Form
 from django.http import HttpRequest, QueryDict
 from ninja import Query, Router, Schema
 from ninja.responses import Status
 from pydantic import ConfigDict, Field
 
 from bhype.accounts import audit
-from bhype.accounts.access import lookup, signed_in
-from bhype.accounts.errors import ApiError
+from bhype.accounts.access import lookup, require, signed_in
+from bhype.accounts.errors import ApiError, invalid
 from bhype.live import publish
 from bhype.tasks import ask
 from bhype.tasks.api import TaskOut
@@ -112,16 +111,6 @@ def _switch(request: HttpRequest, name: str, right: str = VIEW) -> Switch:
     return lookup(signed_in(request), Switch, right, name=name)
 
 
-def _viewer(request: HttpRequest) -> None:
-    if not signed_in(request).can(VIEW):
-        raise ApiError(404, "not_found", "There is no such object, or it is not yours.")
-
-
-def _refuse(form: Form) -> NoReturn:
-    field, errors = next(iter(form.errors.items()))
-    raise ApiError(422, "invalid", str(errors[0]), None if field == "__all__" else field)
-
-
 def _apply(request: HttpRequest, what: str, action: str, detail: dict[str, Any] | None = None) -> Task:
     task = ask(OPERATION, {}, signed_in(request))
     audit.record(request, action, what, detail, task=task)
@@ -157,11 +146,11 @@ def change_dhcp(request: HttpRequest, name: str, payload: DhcpIn) -> dict[str, A
     length = int(values["lease_seconds"])
     form = SettingsForm(data, switch=switch, more_leases=(length,))
     if not form.is_valid():
-        _refuse(form)
+        raise invalid(form)
     try:
         form.save()
     except forms.Stale as error:
-        raise ApiError(409, "conflict", "Somebody has changed this switch meanwhile.", "revision") from error
+        raise ApiError(409, "stale", "Somebody has changed this switch meanwhile.", "revision") from error
     _apply(request, f"switch {switch.name}", "network.dhcp", given)
     return _dhcp(switch)
 
@@ -174,7 +163,7 @@ def apply_dhcp(request: HttpRequest, name: str) -> Status[Task]:
 
 @router.get("/leases", response=list[LeaseOut], summary="Leases of all switches")
 def list_leases(request: HttpRequest, filters: Query[LeaseFilters]) -> list[dict[str, Any]]:
-    _viewer(request)
+    require(request, VIEW)
     rows = Lease.objects.filter(switch__name=filters.switch) if filters.switch else Lease.objects.all()
     begin = (filters.page - 1) * filters.size
     keys = pages.search(rows, filters.q, filters.sort)[begin : begin + filters.size]
@@ -238,7 +227,7 @@ def change_record(request: HttpRequest, pk: int, payload: RecordIn) -> DnsRecord
 def _save(request: HttpRequest, form: RecordForm) -> DnsRecord:
     saved = form.save() if form.is_valid() else None
     if saved is None:
-        _refuse(form)
+        raise invalid(form)
     _apply(request, f"switch {form.switch.name}", "network.record", {"record": str(saved)})
     return saved
 

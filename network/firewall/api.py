@@ -12,8 +12,8 @@ from ninja.responses import Status
 from pydantic import ConfigDict, Field
 
 from bhype.accounts import audit
-from bhype.accounts.access import lookup, signed_in
-from bhype.accounts.errors import ApiError
+from bhype.accounts.access import lookup, require, signed_in
+from bhype.accounts.errors import invalid
 from bhype.accounts.models import User
 from bhype.hosts.models import Host
 from network.models import Rule, Switch
@@ -97,14 +97,6 @@ class AnswerOut(Schema):
     sentence: str
 
 
-def require(request: HttpRequest, right: str = "network.view") -> User:
-    """Whoever asks, if they hold the right. Raises ApiError 404: what is forbidden looks like what is missing."""
-    user = signed_in(request)
-    if not user.can(right):
-        raise ApiError(404, "not_found", "There is no such object, or it is not yours.")
-    return user
-
-
 def fields_of(values: Mapping[str, Any]) -> QueryDict:
     """A document as a form gets it."""
     data = QueryDict(mutable=True)
@@ -115,12 +107,6 @@ def fields_of(values: Mapping[str, Any]) -> QueryDict:
         elif value is not None:
             data[name] = str(value)
     return data
-
-
-def refuse(errors: Mapping[str, Any], names: Mapping[str, str]) -> ApiError:
-    """The first error of a form; names: what its fields are called here."""
-    field, messages = next(iter(errors.items()))
-    return ApiError(422, "invalid", str(messages[0]), None if field == "__all__" else names.get(field, field))
 
 
 def endpoint_fields(name: str, word: str, choices: Any) -> dict[str, str]:
@@ -150,9 +136,7 @@ def _save(request: HttpRequest, payload: RuleIn, rule: Rule | None) -> Rule:
     form = RuleForm(fields_of(values), host=host, names=names, world=world, rule=rule)
     saved = form.save(payload.before) if form.is_valid() else None
     if saved is None:
-        if form.is_stale:
-            raise ApiError(409, "conflict", "Somebody has changed it at the same moment.")
-        raise refuse(form.errors, {"peer_address": "peer"})
+        raise invalid(form, peer_address="peer")
     audit.record(
         request, f"rules.{'change' if rule else 'add'}", f"rule {saved.pk}", {"rule": names.rule(saved)}
     )
@@ -167,7 +151,7 @@ def _find(request: HttpRequest, pk: int, right: str = "network.change") -> Rule:
 @router.get("/rules", response=list[RuleOut], summary="The rules of the draft, in their order")
 def list_rules(request: HttpRequest, subject: str = "") -> list[dict[str, Any]]:
     """subject: only those about this one."""
-    user, host = require(request), Host.objects.this()
+    user, host = require(request, "network.view"), Host.objects.this()
     lines = pages.lists(host, user, [subject] if subject else None, ()).rules
     names = naming(host, endpoints_of(line.row for line in lines), user)
     return [_out(line.row, line.place, names) for line in lines]
@@ -218,7 +202,7 @@ def set_policy(request: HttpRequest, name: str, payload: PolicyIn) -> Switch:
     switch = lookup(signed_in(request), Switch, "network.change", name=name)
     form = PolicyForm(fields_of(payload.model_dump()), instance=switch)
     if not form.is_valid():
-        raise refuse(form.errors, {})
+        raise invalid(form)
     views.set_policy(request, switch, form)
     switch.refresh_from_db()
     return switch
@@ -226,7 +210,7 @@ def set_policy(request: HttpRequest, name: str, payload: PolicyIn) -> Switch:
 
 @router.get("/firewall/test", response=list[AnswerOut], summary="Would this packet pass?")
 def test_packet(request: HttpRequest, query: Query[PacketIn]) -> list[dict[str, Any]]:
-    user, host = require(request), Host.objects.this()
+    user, host = require(request, "network.view"), Host.objects.this()
     names = naming(host, None, user)
     offered = tester.PacketForm(names=names)
     values: dict[str, Any] = {"protocol": query.protocol, "port": query.port or None}
@@ -234,7 +218,7 @@ def test_packet(request: HttpRequest, query: Query[PacketIn]) -> list[dict[str, 
         values |= endpoint_fields(end, getattr(query, end), offered[end].field.choices)  # type: ignore[attr-defined]
     form = tester.PacketForm(fields_of(values), names=names)
     if not form.is_valid():
-        raise refuse(form.errors, {"source_address": "source", "target_address": "target"})
+        raise invalid(form, source_address="source", target_address="target")
     return [
         {
             "rules": label, "source": one.packet.source, "target": one.packet.target, "passes": one.verdict.passes,

@@ -8,20 +8,21 @@ from typing import Any
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.shortcuts import get_object_or_404
 from ninja import Router, Schema
 from ninja.responses import Status
 from pydantic import ConfigDict, Field
 
 from bhype.accounts import audit
+from bhype.accounts.access import require
 from bhype.accounts.errors import ApiError
 from bhype.hosts.models import Host
-from bhype.tasks import Refused, ask
+from bhype.tasks import ask
 from bhype.tasks.api import TaskOut
 from bhype.tasks.models import Task
 from network.models import PfConf, Ruleset
 
 from . import document, pages, views
-from .api import require
 
 router = Router()
 
@@ -101,19 +102,15 @@ class AddIn(Schema):
 
 
 def asked(request: HttpRequest, action: str, thing: str, operation: str, **params: Any) -> Status[Task]:
-    """Ask for an operation, on the record. Raises ApiError when it is refused."""
-    user = require(request, "network.change")
-    try:
-        task = ask(operation, params, user)
-    except Refused as refused:
-        raise ApiError(refused.status, refused.code, str(refused), refused.field) from refused
+    """Ask for an operation, on the record. Raises Refused."""
+    task = ask(operation, params, require(request, "network.change"))
     audit.record(request, action, thing, params, task)
     return Status(202, task)
 
 
 @router.get("/firewall", response=DraftOut, summary="The draft of the rules beside what is in force")
 def get_draft(request: HttpRequest) -> dict[str, Any]:
-    user, host = require(request), Host.objects.this()
+    user, host = require(request, "network.view"), Host.objects.this()
     draft = pages.draft(host, user, audit.address_of(request))
     return {
         "in_force": draft.applied.number if draft.applied else None,
@@ -166,7 +163,7 @@ def discard_draft(request: HttpRequest) -> Status[None]:
 
 @router.get("/firewall/rulesets", response=list[RulesetOut], summary="The newest hundred rule sets")
 def list_rulesets(request: HttpRequest) -> QuerySet[Ruleset]:
-    require(request)
+    require(request, "network.view")
     return (
         Ruleset.objects.filter(host=Host.objects.this())
         .select_related("user")
@@ -175,17 +172,13 @@ def list_rulesets(request: HttpRequest) -> QuerySet[Ruleset]:
 
 
 def _find(number: int) -> Ruleset:
-    row = (
-        Ruleset.objects.select_related("user", "host").filter(host=Host.objects.this(), number=number).first()
-    )
-    if row is None:
-        raise ApiError(404, "not_found", "There is no such object, or it is not yours.")
-    return row
+    rows = Ruleset.objects.select_related("user", "host")
+    return get_object_or_404(rows, host=Host.objects.this(), number=number)
 
 
 @router.get("/firewall/rulesets/{int:number}", response=RulesetFull, summary="One rule set with its text")
 def get_ruleset(request: HttpRequest, number: int) -> Ruleset:
-    require(request)
+    require(request, "network.view")
     return _find(number)
 
 
@@ -198,7 +191,7 @@ def restore_ruleset(request: HttpRequest, number: int) -> Status[Task]:
 
 @router.get("/firewall/pf-conf", response=PfConfOut, summary="What the host's own pf.conf lacks")
 def get_pf_conf(request: HttpRequest) -> PfConf:
-    require(request)
+    require(request, "network.view")
     row = PfConf.objects.filter(host=Host.objects.this()).first()
     if row is None:
         raise ApiError(404, "not_found", "The observer has not read the file yet.")

@@ -10,11 +10,11 @@ from ninja.responses import Status
 from pydantic import ConfigDict, Field
 
 from bhype.accounts import audit
-from bhype.accounts.access import lookup, signed_in
-from bhype.accounts.errors import ApiError
+from bhype.accounts.access import lookup, require, signed_in
+from bhype.accounts.errors import invalid
 from bhype.hosts.models import Host
 from network.firewall import pages
-from network.firewall.api import endpoint_fields, fields_of, refuse, require
+from network.firewall.api import endpoint_fields, fields_of
 from network.firewall.views import changed
 from network.firewall.wording import Naming, naming, span
 from network.models import Forward
@@ -82,9 +82,7 @@ def _save(request: HttpRequest, payload: ForwardIn, forward: Forward | None) -> 
     form = ForwardForm(fields_of(values), host=host, names=names, world=world, forward=forward)
     saved = form.save() if form.is_valid() else None
     if saved is None:
-        if form.is_stale:
-            raise ApiError(409, "conflict", "Somebody has changed it at the same moment.")
-        raise refuse(form.errors, _NAMES)
+        raise invalid(form, **_NAMES)
     detail = {"forward": names.forward(saved)}
     audit.record(request, f"forwards.{'change' if forward else 'add'}", f"forward {saved.pk}", detail)
     changed()
@@ -93,7 +91,7 @@ def _save(request: HttpRequest, payload: ForwardIn, forward: Forward | None) -> 
 
 @router.get("/forwards", response=list[ForwardOut], summary="The port forwards of the draft")
 def list_forwards(request: HttpRequest) -> list[dict[str, Any]]:
-    user, host = require(request), Host.objects.this()
+    user, host = require(request, "network.view"), Host.objects.this()
     rows = list(Forward.objects.filter(host=host))
     names = naming(host, {word for row in rows for word in (row.subject, row.source)}, user)
     return [_out(row, names) for row in rows]

@@ -12,8 +12,8 @@ from ninja import Router, Schema, Status
 from pydantic import ConfigDict, Field
 
 from bhype.accounts import audit
-from bhype.accounts.access import lookup, signed_in
-from bhype.accounts.errors import ApiError
+from bhype.accounts.access import lookup, require, signed_in
+from bhype.accounts.errors import ApiError, invalid
 from bhype.hosts.models import Host
 from bhype.tasks import ask
 from bhype.tasks.api import TaskOut
@@ -167,21 +167,16 @@ def _find(request: HttpRequest, name: str, right: str = "network.view") -> Switc
     return lookup(signed_in(request), Switch, right, name=name)
 
 
-def _require(request: HttpRequest, right: str) -> None:
-    if not signed_in(request).can(right):
-        raise ApiError(404, "not_found", "There is no such object, or it is not yours.")
-
-
 @router.get("", response=list[SwitchOut], summary="Switches")
 def list_switches(request: HttpRequest) -> QuerySet[Switch]:
-    _require(request, "network.view")
+    require(request, "network.view")
     return Switch.objects.select_related("host")
 
 
 @router.post("", response={202: ChangedOut}, summary="Make a switch")
 def create_switch(request: HttpRequest, payload: SwitchIn) -> Status[Any]:
     """Its name is enough: a NAT-ed switch with a free network, DHCP, names and a way out."""
-    _require(request, "network.change")
+    require(request, "network.change")
     data = payload.model_dump()
     form = SwitchForm(data, host=Host.objects.this(), kind=payload.kind, adopted=payload.adopted)
     return _saved(request, form, "network.create_switch")
@@ -210,7 +205,7 @@ def change_switch(request: HttpRequest, name: str, payload: SwitchPatch) -> Stat
 
 def _saved(request: HttpRequest, form: SwitchForm, action: str) -> Status[Any]:
     if not form.is_valid():
-        raise _invalid(form)
+        raise invalid(form)
     try:
         row, task = form.save(signed_in(request))
     except ValidationError as error:
@@ -218,11 +213,6 @@ def _saved(request: HttpRequest, form: SwitchForm, action: str) -> Status[Any]:
         raise ApiError(409 if stale else 422, "stale" if stale else "invalid", str(error.message)) from error
     audit.record(request, action, f"switch {row.name}", task=task)
     return Status(202, {"switch": row, "task": task})
-
-
-def _invalid(form: SwitchForm) -> ApiError:
-    field, errors = next(iter(form.errors.items()))
-    return ApiError(422, "invalid", str(errors[0]), None if field == "__all__" else field)
 
 
 @router.delete("/{name}", response={202: TaskOut}, summary="Take a switch away")
@@ -263,5 +253,5 @@ def move_host_address(request: HttpRequest, name: str, payload: MoveIn) -> Statu
     "", response=list[InterfaceOut], summary="The host's interfaces, those of guests left out"
 )
 def list_interfaces(request: HttpRequest) -> QuerySet[HostInterface]:
-    _require(request, "network.view")
+    require(request, "network.view")
     return HostInterface.objects.filter(host=Host.objects.this())

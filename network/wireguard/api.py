@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any
 
 from django.db.models import QuerySet
-from django.forms import Form
 from django.http import HttpRequest
 from ninja import Router, Schema
 from ninja.responses import Status
 from pydantic import ConfigDict, Field
 
-from bhype.accounts.access import lookup, signed_in
-from bhype.accounts.errors import ApiError
+from bhype.accounts.access import lookup, require, signed_in
+from bhype.accounts.errors import ApiError, invalid
 from bhype.hosts.models import Host
 from bhype.tasks.api import TaskOut
 from bhype.tasks.models import Task
@@ -105,18 +104,6 @@ class FileOut(Schema):
     file: str
 
 
-def _refuse(form: Form) -> NoReturn:
-    field, errors = next(iter(form.errors.items()))
-    is_stale = getattr(form, "is_stale", False)
-    code, status = ("conflict", 409) if is_stale else ("invalid", 422)
-    raise ApiError(status, code, str(errors[0]), None if field == "__all__" else field)
-
-
-def _viewer(request: HttpRequest, right: str = "network.view") -> None:
-    if not signed_in(request).can(right):
-        raise ApiError(404, "not_found", "There is no such object, or it is not yours.")
-
-
 def _mesh(request: HttpRequest, name: str, right: str = "network.change") -> Mesh:
     return lookup(signed_in(request), Mesh, right, name=name)
 
@@ -145,7 +132,7 @@ def _loaded() -> QuerySet[Mesh]:
 
 @router.get("/meshes", response=list[MeshOut], summary="WireGuard meshes")
 def list_meshes(request: HttpRequest) -> list[dict[str, Any]]:
-    _viewer(request)
+    require(request, "network.view")
     return [_out(mesh) for mesh in _loaded()]
 
 
@@ -156,11 +143,11 @@ def get_mesh(request: HttpRequest, name: str) -> dict[str, Any]:
 
 @router.post("/meshes", response={201: MeshOut}, summary="Make a mesh")
 def create_mesh(request: HttpRequest, body: MeshIn) -> Status[dict[str, Any]]:
-    _viewer(request, "network.change")
+    require(request, "network.change")
     form = MeshForm(body.model_dump())
     mesh = form.save() if form.is_valid() else None
     if mesh is None:
-        _refuse(form)
+        raise invalid(form)
     changes.apply(request, "wireguard.create", f"mesh {mesh.name}", body.model_dump())
     return Status(201, _out(mesh))
 
@@ -171,7 +158,7 @@ def change_mesh(request: HttpRequest, name: str, body: MeshChange) -> dict[str, 
     given = body.model_dump(exclude_none=True)
     form = MeshForm({"port": mesh.port, "mtu": mesh.mtu, "keepalive": mesh.keepalive} | given, mesh=mesh)
     if not form.is_valid() or form.save() is None:
-        _refuse(form)
+        raise invalid(form)
     changes.apply(request, "wireguard.change", f"mesh {name}", given)
     return _out(_loaded().get(pk=mesh.pk))
 
@@ -201,7 +188,7 @@ def add_peer(request: HttpRequest, name: str, body: PeerIn) -> Status[dict[str, 
     form = PeerForm(_words(body) | {"host": str(host.pk) if host else ""}, mesh=mesh)
     peer = form.save() if form.is_valid() else None
     if peer is None:
-        _refuse(form)
+        raise invalid(form)
     changes.apply(request, "wireguard.add", f"mesh {name}", {"peer": peer.name})
     return Status(201, _out(_loaded().get(pk=mesh.pk)))
 
@@ -222,7 +209,7 @@ def change_peer(request: HttpRequest, name: str, number: int, body: PeerChange) 
     peer = _peer(request, name, number)
     form = PeerForm(_words(body, peer), mesh=peer.mesh, peer=peer)
     if not form.is_valid() or form.save() is None:
-        _refuse(form)
+        raise invalid(form)
     changes.apply(request, "wireguard.change_peer", f"mesh {name}", {"peer": peer.name})
     return _out(_loaded().get(pk=peer.mesh_id))
 

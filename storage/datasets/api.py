@@ -10,7 +10,7 @@ from ninja import Query, Router, Schema
 from ninja.responses import Status
 from pydantic import ConfigDict, Field
 
-from bhype.accounts.access import lookup, signed_in
+from bhype.accounts.access import lookup, require, signed_in
 from bhype.accounts.errors import ApiError
 from bhype.freebsd import names
 from bhype.tasks.api import TaskOut
@@ -118,11 +118,6 @@ class ChangeKeyIn(Schema):
     new_passphrase: str = Field(max_length=512)
 
 
-def _viewer(request: HttpRequest) -> None:
-    if not signed_in(request).can("storage.view"):
-        raise ApiError(404, "not_found", "There is no such object, or it is not yours.")
-
-
 def _find(request: HttpRequest, pk: int, right: str = "storage.change") -> Dataset:
     found = lookup(signed_in(request), Dataset, right, pk=pk)
     return Dataset.objects.select_related("pool__host").get(pk=found.pk)
@@ -152,7 +147,7 @@ def _sealed(text: str, field: str) -> str:
 
 @router.get("", response=list[DatasetOut], summary="Datasets of bHype, and who has them")
 def list_datasets(request: HttpRequest, query: Query[DatasetQuery]) -> list[dict[str, Any]]:
-    _viewer(request)
+    require(request, "storage.view")
     filters = pages.Filters(q=query.q, pool=query.pool, kind=query.kind, show=query.show)
     rows = filters.rows()[query.offset : query.offset + query.limit]
     return [_out(use) for use in uses.uses(rows)]
@@ -235,5 +230,5 @@ def change_key(request: HttpRequest, id: int, payload: ChangeKeyIn) -> Status[Ta
 
 @orphans.get("", response=list[DatasetOut], summary="Datasets that nobody has any more")
 def list_orphans(request: HttpRequest) -> list[dict[str, Any]]:
-    _viewer(request)
+    require(request, "storage.view")
     return [_out(use) for use in uses.left()]

@@ -12,9 +12,8 @@ from ninja.responses import Status
 from pydantic import ConfigDict, Field
 
 from bhype.accounts import audit
-from bhype.accounts.access import lookup, signed_in
-from bhype.accounts.errors import ApiError
-from bhype.accounts.models import User
+from bhype.accounts.access import lookup, require, signed_in
+from bhype.accounts.errors import ApiError, invalid
 from bhype.tasks import ask
 from bhype.tasks.api import TaskOut
 from bhype.tasks.models import Task
@@ -134,20 +133,6 @@ class EntryOut(EntryIn):
     is_own: bool
 
 
-def _may(request: HttpRequest, right: str) -> User:
-    user = signed_in(request)
-    if not user.can(right):
-        raise ApiError(404, "not_found", "There is no such object, or it is not yours.")
-    return user
-
-
-def _refusal(*forms: Any) -> ApiError:
-    for form in forms:
-        for field, errors in form.errors.items():
-            return ApiError(422, "invalid", str(errors[0]), None if field == "__all__" else field)
-    return ApiError(422, "invalid", "The request is not valid.")
-
-
 def _data(payload: SourceIn) -> dict[str, Any]:
     """As the forms have it."""
     data = payload.dict()
@@ -167,7 +152,7 @@ def _data(payload: SourceIn) -> dict[str, Any]:
 
 @isos.get("", response=list[IsoOut], summary="Install media")
 def list_isos(request: HttpRequest, query: Query[Paging]) -> list[dict[str, Any]]:
-    user = _may(request, "storage.view")
+    user = require(request, "storage.view")
     rows = Iso.objects.select_related("pool").prefetch_related("drives__vm")[
         query.offset : query.offset + query.limit
     ]
@@ -190,11 +175,11 @@ def list_isos(request: HttpRequest, query: Query[Paging]) -> list[dict[str, Any]
 
 @isos.post("", response={202: TaskOut}, summary="Fetch an install medium")
 def fetch_iso(request: HttpRequest, payload: SourceIn) -> Status[Task]:
-    user = _may(request, "storage.change")
+    user = require(request, "storage.change")
     form = FetchIsoForm(_data(payload))
     task = form.save(user) if form.is_valid() else None
     if task is None:
-        raise _refusal(form)
+        raise invalid(form)
     audit.record(request, "storage.fetch_iso", task.title, task=task)
     return Status(202, task)
 
@@ -206,7 +191,7 @@ def rename_iso(request: HttpRequest, iso: int, payload: RenameIn) -> Status[Task
     form = RenameIsoForm(payload.dict(), iso=row)
     task = form.save(user) if form.is_valid() else None
     if task is None:
-        raise _refusal(form)
+        raise invalid(form)
     audit.record(request, "storage.rename_iso", f"medium {row.name}", task=task)
     return Status(202, task)
 
@@ -224,7 +209,7 @@ def delete_iso(request: HttpRequest, iso: int) -> Status[Task]:
 
 @images.get("", response=list[ImageOut], summary="Images")
 def list_images(request: HttpRequest) -> list[dict[str, Any]]:
-    user = _may(request, "storage.view")
+    user = require(request, "storage.view")
     return [_image_out(row) for row in pages.images(user)["rows"]]
 
 
@@ -239,12 +224,12 @@ def _image_out(row: pages.ImageRow) -> dict[str, Any]:
 
 @images.post("", response={202: TaskOut}, summary="Fetch an image")
 def fetch_image(request: HttpRequest, payload: ImageIn) -> Status[Task]:
-    user = _may(request, "storage.change")
+    user = require(request, "storage.change")
     data = _data(payload)
     form, facts = FetchImageForm(data), FactsForm(data)
     made = form.save(user, facts.facts()) if form.is_valid() and facts.is_valid() else None
     if made is None:
-        raise _refusal(form, facts)
+        raise invalid(form if form.errors else facts)
     image, task = made
     audit.record(request, "storage.fetch_image", f"image {image.name}", task=task)
     return Status(202, task)
@@ -263,7 +248,7 @@ def edit_image(request: HttpRequest, image: int, payload: FactsIn) -> dict[str, 
     before = {field: getattr(row, field) for field in FactsIn.model_fields}
     form = FactsForm(before | payload.dict(exclude_unset=True), instance=row)
     if not form.is_valid():
-        raise _refusal(form)
+        raise invalid(form)
     pages.write_facts(row, form.facts())
     audit.record(request, "storage.edit_image", f"image {row.name}")
     return _image_out(pages.image(user, row)["row"])
@@ -291,14 +276,14 @@ def delete_image(request: HttpRequest, image: int) -> Status[Task]:
 
 @entries.get("", response=list[EntryOut], summary="The catalogue of images")
 def list_entries(request: HttpRequest) -> Any:
-    user = _may(request, "storage.view")
+    user = require(request, "storage.view")
     rows = CatalogueEntry.objects.all()
     return rows if user.can("storage.change") else rows.filter(is_enabled=True)
 
 
 @entries.post("", response={201: EntryOut}, summary="Add an entry to the catalogue")
 def add_entry(request: HttpRequest, payload: EntryIn) -> Status[CatalogueEntry]:
-    _may(request, "storage.change")
+    require(request, "storage.change")
     return Status(201, _save(request, EntryForm(payload.dict())))
 
 
@@ -310,7 +295,7 @@ def change_entry(request: HttpRequest, entry: int, payload: EntryIn) -> Catalogu
 
 def _save(request: HttpRequest, form: EntryForm) -> CatalogueEntry:
     if not form.is_valid():
-        raise _refusal(form)
+        raise invalid(form)
     saved = form.save()
     audit.record(request, "storage.edit_catalogue", f"catalogue {saved.os}")
     return saved

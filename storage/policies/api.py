@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 
 from bhype.accounts import audit
 from bhype.accounts.access import lookup, signed_in
-from bhype.accounts.errors import ApiError
+from bhype.accounts.errors import ApiError, invalid
 from bhype.hosts.models import Host
 from bhype.tasks.api import TaskOut
 from bhype.tasks.models import Task
@@ -127,8 +127,7 @@ def _save(request: HttpRequest, payload: PolicyIn, policy: SnapshotPolicy | None
     form = PolicyForm(data, host=policy.host if policy else Host.objects.this(), policy=policy)
     saved = form.save(signed_in(request)) if form.is_valid() else None
     if saved is None:
-        field, errors = next(iter(form.errors.items()))
-        raise ApiError(422, "invalid", str(errors[0]), None if field == "__all__" else field)
+        raise invalid(form)
     audit.record(request, "policies.change" if policy else "policies.add", f"policy {saved.name}")
     return saved
 

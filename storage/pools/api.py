@@ -13,9 +13,8 @@ from ninja import Query, Router, Schema
 from ninja.responses import Status
 from pydantic import Field
 
-from bhype.accounts.access import lookup, signed_in
+from bhype.accounts.access import lookup, require, signed_in
 from bhype.accounts.errors import ApiError
-from bhype.accounts.models import User
 from bhype.hosts.models import Host
 from bhype.tasks.api import TaskOut
 from bhype.tasks.models import Task
@@ -63,13 +62,6 @@ def out(card: pages.Card) -> dict[str, Any]:
     }
 
 
-def _viewer(request: HttpRequest, right: str = "storage.view") -> User:
-    user = signed_in(request)
-    if not user.can(right):
-        raise ApiError(404, "not_found", "There is no such object, or it is not yours.")
-    return user
-
-
 def _asked(request: HttpRequest, operation: str, params: Mapping[str, Any], what: str) -> Status[Task]:
     return by_api(request, what, operation, **params)
 
@@ -87,7 +79,7 @@ def _do(
 
 @router.get("/pools", response=list[PoolOut], summary="ZFS pools, those that are not well first")
 def list_pools(request: HttpRequest) -> list[dict[str, Any]]:
-    _viewer(request)
+    require(request, "storage.view")
     return [out(card) for card in pages.cards()]
 
 
@@ -131,7 +123,7 @@ class ArcOut(Schema):
 
 @router.get("/arc", response=list[ArcOut], summary="What the ARC of this host was")
 def list_arc(request: HttpRequest, query: Query[RangeIn]) -> Any:
-    _viewer(request)
+    require(request, "storage.view")
     return pages.since(Host.objects.this().arc_samples.all(), query.range)
 
 
@@ -162,7 +154,7 @@ class LayoutOut(Schema):
     "/pool-layouts", response=list[LayoutOut], summary="How disks could be arranged, and what that gives"
 )
 def list_layouts(request: HttpRequest, query: Query[LayoutsIn]) -> list[dict[str, Any]]:
-    _viewer(request, "storage.change")
+    require(request, "storage.change")
     rows = _free(query.data)
     disks = [plain(row) for row in rows]
     return [
@@ -214,7 +206,7 @@ class PoolIn(GroupsIn):
 
 @router.post("/pools", response={202: TaskOut}, summary="Make a pool of free disks")
 def create_pool(request: HttpRequest, body: PoolIn) -> Status[Task]:
-    _viewer(request, "storage.change")
+    require(request, "storage.change")
     if problem := pool_name_problem(body.name):
         raise ApiError(422, "invalid", problem, "name")
     ashift = layouts.ashift_of([plain(row) for row in body.checked()])
@@ -234,13 +226,13 @@ def pool_name_problem(name: str) -> str:
 @router.get("/importable-pools", response=list[dict[str, Any]], summary="Pools that were found on the disks")
 def list_importable(request: HttpRequest) -> list[dict[str, Any]]:
     """As POST /importable-pools/look has last found them."""
-    task = pages.found_pools(_viewer(request, "storage.change"))
+    task = pages.found_pools(require(request, "storage.change"))
     return list((task.result or {}).get("pools", [])) if task else []
 
 
 @router.post("/importable-pools/look", response={202: TaskOut}, summary="Look for pools on the disks")
 def look_for_pools(request: HttpRequest) -> Status[Task]:
-    _viewer(request, "storage.change")
+    require(request, "storage.change")
     return _asked(request, "storage.find_pools", {}, f"host {Host.objects.this().name}")
 
 
@@ -256,7 +248,7 @@ class ImportIn(Schema):
 
 @router.post("/importable-pools/import", response={202: TaskOut}, summary="Import a pool")
 def import_pool(request: HttpRequest, body: ImportIn) -> Status[Task]:
-    _viewer(request, "storage.change")
+    require(request, "storage.change")
     return _asked(request, "storage.import_pool", body.model_dump(), f"pool {body.name}")
 
 
@@ -391,7 +383,7 @@ class DiskOut(Schema):
 
 @router.get("/disks", response=list[DiskOut], summary="Physical disks")
 def list_disks(request: HttpRequest) -> QuerySet[PhysicalDisk]:
-    _viewer(request)
+    require(request, "storage.view")
     return PhysicalDisk.objects.select_related("host")
 
 

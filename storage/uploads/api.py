@@ -6,11 +6,10 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from ninja import Router, Schema
 
 from bhype.accounts.access import signed_in
-from bhype.accounts.errors import ApiError
 from storage.models import Upload
 
 from . import tus_http
@@ -36,7 +35,7 @@ class UploadOut(Schema):
 def list_uploads(request: HttpRequest) -> QuerySet[Upload]:
     user = signed_in(request)
     if not tus_http.may_send(user):
-        raise ApiError(404, "not_found", "There is no such object, or it is not yours.")
+        raise Http404
     return Upload.objects.filter(user=user)
 
 

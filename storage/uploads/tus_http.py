@@ -20,6 +20,7 @@ from django.utils.http import http_date
 from bhype.accounts import audit
 from bhype.accounts.models import User
 from bhype.tasks import Refused, ask
+from bhype.tasks.errors import not_found
 from storage.library import adding, checksums
 from storage.library.forms import FactsForm
 from storage.models import Image, Iso, Upload
@@ -116,7 +117,7 @@ def _options(user: User, purpose: str, told: dict[str, str]) -> dict[str, Any]:
     if purpose == "file":
         return {}
     if not user.can("storage.change"):
-        raise Refused("not_found", "There is no such object, or it is not yours.", status=404)
+        raise not_found()
     pool, filename = adding.pool_for_library(), told.get("filename", "")
     if purpose == "iso":
         name = told.get("name") or adding.medium_name_of(filename)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
 from ninja import Router, Schema
 from ninja.responses import Status
 from pydantic import ConfigDict, Field
 
 from bhype.accounts import audit
-from bhype.accounts.access import lookup, signed_in
-from bhype.accounts.errors import ApiError
+from bhype.accounts.access import lookup, require, signed_in
+from bhype.accounts.errors import ApiError, invalid
 from bhype.accounts.models import SshKey, User
 from bhype.tasks.api import TaskOut
 from bhype.tasks.models import Task
@@ -19,7 +19,7 @@ from network.models import Switch
 from vms import plan, wanted
 from vms.models import VM, Template
 from vms.os_templates import rows as template_rows
-from vms.os_templates.api import MISSING, Size, key_of, refusal
+from vms.os_templates.api import Size, key_of
 
 from . import orders
 from .forms import DeployForm
@@ -93,16 +93,14 @@ class IdentityIn(Schema):
 
 @router.post("/deploy", response={202: DeploymentOut}, summary="Deploy VMs of a template")
 def deploy_vms(request: HttpRequest, payload: DeployIn) -> Status[dict[str, Any]]:
-    user = signed_in(request)
-    if not user.can("vms.create"):
-        raise MISSING
+    user = require(request, "vms.create")
     template = template_rows.find(user, payload.template)
     if template is None:
         raise ApiError(422, "invalid", "There is no such template, or it is not published.", "template")
     form = DeployForm(_deploy_data(payload, template, user), user=user)
     saved = form.save() if form.is_valid() else None
     if saved is None:
-        raise refusal(form)
+        raise invalid(form)
     key, outcomes = saved
     for outcome in outcomes:
         if outcome.vm:
@@ -156,7 +154,7 @@ def get_batch(request: HttpRequest, key: str) -> list[Task]:
     user = signed_in(request)
     tasks = orders.tasks_of(key, user) if user.can("vms.create") and "\0" not in key else []
     if not tasks:
-        raise MISSING
+        raise Http404
     return tasks
 
 
@@ -172,7 +170,7 @@ def reset_identity(request: HttpRequest, name: str, payload: IdentityIn | None =
     form = IdentityForm(said.model_dump() | {"ssh_keys": "\n".join(said.ssh_keys)}, vm=vm)
     task = form.save(user) if form.is_valid() else None
     if task is None:
-        raise refusal(form)
+        raise invalid(form)
     audit.record(
         request, "vms.reset_identity", f"vm {name}", {"fields": sorted(said.model_fields_set)}, task=task
     )

@@ -11,8 +11,8 @@ from ninja.responses import Status
 from pydantic import ConfigDict, Field
 
 from bhype.accounts import audit
-from bhype.accounts.access import lookup, signed_in
-from bhype.accounts.errors import ApiError
+from bhype.accounts.access import lookup, require, signed_in
+from bhype.accounts.errors import ApiError, invalid
 from bhype.hosts.models import Host
 from bhype.tasks.api import TaskOut
 from bhype.tasks.errors import not_found
@@ -121,14 +121,11 @@ def rename_vm(request: HttpRequest, name: str, payload: RenameIn) -> Status[Task
 
 @router.post("/{name}/clone", response={202: TaskOut}, summary="Clone")
 def clone_vm(request: HttpRequest, name: str, payload: CloneIn) -> Status[Task]:
-    vm, user = _find(request, name), signed_in(request)
-    if not user.can("vms.create"):
-        raise not_found()
+    vm, user = _find(request, name), require(request, "vms.create")
     form = CloneForm(payload.model_dump(), vm=vm, user=user)
     made = form.save() if form.is_valid() else None
     if made is None:
-        field, errors = next(iter(form.errors.items()))
-        raise ApiError(422, "invalid", str(errors[0]), None if field == "__all__" else field)
+        raise invalid(form)
     audit.record(request, "vms.clone", f"vm {name}", {"name": made[0].name}, task=made[1])
     return Status(202, made[1])
 
@@ -145,8 +142,7 @@ def change_life(request: HttpRequest, name: str, payload: LifeChange) -> VM:
     now = {field: getattr(vm, field) for field in LifeForm.Meta.fields}
     form = LifeForm(now | said, instance=vm)
     if not form.is_valid():
-        field, errors = next(iter(form.errors.items()))
-        raise ApiError(422, "invalid", str(errors[0]), field)
+        raise invalid(form)
     form.write()
     audit.record(request, "vms.change", f"vm {name}", {"fields": sorted(said)})
     return VM.objects.get(pk=vm.pk)

@@ -7,16 +7,14 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.forms import BaseForm
 from django.http import HttpRequest
 from ninja import Router, Schema
 from ninja.responses import Status
 from pydantic import ConfigDict, Field
 
 from bhype.accounts import audit
-from bhype.accounts.access import lookup, signed_in
-from bhype.accounts.errors import ApiError
-from bhype.accounts.models import User
+from bhype.accounts.access import lookup, require, signed_in
+from bhype.accounts.errors import ApiError, invalid
 from bhype.hosts.models import Host
 from bhype.live import publish
 from bhype.tasks import ask
@@ -33,7 +31,6 @@ from .forms import FromImageForm, FromVmForm, PresetForm, TemplateForm
 
 router, preset_router = Router(), Router()
 Size = int | str
-MISSING = ApiError(404, "not_found", "There is no such object, or it is not yours.")
 _STRICT = ConfigDict(extra="forbid")
 
 
@@ -155,19 +152,6 @@ class PresetIn(Schema):
     notes: str = ""
 
 
-def refusal(form: BaseForm) -> ApiError:
-    field, errors = next(iter(form.errors.items()))
-    name = {"__all__": None, "cloud_init_kind": "cloud_init"}.get(field, field)
-    return ApiError(422, "invalid", str(errors[0]), name)
-
-
-def _may_change(request: HttpRequest) -> User:
-    user = signed_in(request)
-    if not user.can("templates.change"):
-        raise MISSING
-    return user
-
-
 def _template(request: HttpRequest, key: int, right: str = "vms.create") -> Template:
     found = lookup(signed_in(request), Template, right, pk=key)
     return Template.objects.select_related("pool", "host", "preset").get(pk=found.pk)
@@ -194,7 +178,7 @@ def list_templates(request: HttpRequest) -> list[dict[str, Any]]:
 
 @router.post("", response={202: TaskOut}, summary="Make a template of an image or of a VM")
 def create_template(request: HttpRequest, payload: TemplateIn) -> Status[Task]:
-    user = _may_change(request)
+    user = require(request, "templates.change")
     if bool(payload.image) == bool(payload.vm):
         raise ApiError(422, "invalid", "Say one of image and vm.", "image")
     data = payload.model_dump(exclude={"image", "vm"}) | {
@@ -212,7 +196,7 @@ def create_template(request: HttpRequest, payload: TemplateIn) -> Status[Task]:
         form = FromImageForm(data | {"preset": key_of(OsPreset.objects, "preset", "name", payload.preset)})
     made = form.save(user) if form.is_valid() else None
     if made is None:
-        raise refusal(form)
+        raise invalid(form, cloud_init_kind="cloud_init")
     audit.record(request, "templates.add", str(made[0]), task=made[1])
     return Status(202, made[1])
 
@@ -241,7 +225,7 @@ def change_template(request: HttpRequest, template_id: int, payload: TemplateCha
     }
     form = TemplateForm(data | {"memory": str(data["memory"])}, instance=row)
     if not form.is_valid():
-        raise refusal(form)
+        raise invalid(form, cloud_init_kind="cloud_init")
     form.save()
     audit.record(request, "templates.change", str(row), {"fields": sorted(said)})
     return TemplateOut.of(_template(request, template_id))
@@ -261,20 +245,19 @@ def delete_template(request: HttpRequest, template_id: int, payload: DeleteIn | 
 
 @preset_router.get("", response=list[PresetOut], summary="List OS presets")
 def list_presets(request: HttpRequest) -> list[OsPreset]:
-    if not signed_in(request).can("vms.create"):
-        raise MISSING
+    require(request, "vms.create")
     return list(OsPreset.objects.all())
 
 
 @preset_router.put("/{preset}", response=PresetOut, summary="Make or change an OS preset")
 def put_preset(request: HttpRequest, preset: str, payload: PresetIn) -> OsPreset:
-    _may_change(request)
+    require(request, "templates.change")
     row = OsPreset.objects.filter(name=preset).first() if "\0" not in preset else None
     data = payload.model_dump() | {"name": preset, "document": json.dumps(payload.document)}
     data |= {key: str(data[key]) for key in ("memory", "disk_size")}
     form = PresetForm(data, instance=row)
     if not form.is_valid():
-        raise refusal(form)
+        raise invalid(form, cloud_init_kind="cloud_init")
     made = form.save()
     audit.record(request, "presets.change" if row else "presets.add", made.name)
     return made
@@ -283,7 +266,7 @@ def put_preset(request: HttpRequest, preset: str, payload: PresetIn) -> OsPreset
 @preset_router.delete("/{preset}", response=dict[str, bool], summary="Remove or reset an OS preset")
 def delete_preset(request: HttpRequest, preset: str) -> dict[str, bool]:
     """A shipped one is as it was shipped again; an admin's own is removed."""
-    row = lookup(_may_change(request), OsPreset, "templates.change", name=preset)
+    row = lookup(require(request, "templates.change"), OsPreset, "templates.change", name=preset)
     is_shipped = row.name in presets.shipped()
     with transaction.atomic():
         if is_shipped:

@@ -11,7 +11,7 @@ from ninja.responses import Status
 from pydantic import ConfigDict, Field
 
 from bhype.accounts import audit
-from bhype.accounts.access import lookup, signed_in
+from bhype.accounts.access import lookup, require, signed_in
 from bhype.accounts.errors import ApiError
 from bhype.foreign import FORMATS, Imported, Unreadable, detect, libvirt, read
 from bhype.foreign.imported import TEXT_MAX
@@ -26,7 +26,6 @@ from . import importing
 from .forms_import import ImportForm
 
 router = Router()
-MISSING = ApiError(404, "not_found", "There is no such object, or it is not yours.")
 
 
 class ImportIn(Schema):
@@ -74,9 +73,7 @@ class ExportOut(Schema):
     "/import", response={200: PreviewOut, 202: TaskOut}, summary="Make a VM of a foreign description"
 )
 def import_vm(request: HttpRequest, payload: ImportIn) -> Status[Task] | dict[str, Any]:
-    user = signed_in(request)
-    if not user.can("vms.create"):
-        raise MISSING
+    user = require(request, "vms.create")
     format, imported = _read(payload)
     form = ImportForm(
         _data(payload, imported, ImportForm(imported=imported, user=user)), imported=imported, user=user

@@ -17,6 +17,7 @@ from bhype.accounts.models import User
 from bhype.freebsd import zfs
 from bhype.host import CommandFailed
 from bhype.tasks import OperationFailed, Refused, Run, ask
+from bhype.tasks.errors import not_found
 from bhype.tasks.models import Task
 from bhype.vmrun.devices import KINDS, NETWORK_GROUP
 from storage.models import Snapshot
@@ -149,7 +150,7 @@ def make(
     """
     source = wanted.load(source.pk)
     if user is not None and not user.can("vms.change", owner_id=source.owner_id):
-        raise Refused("not_found", "There is no such object, or it is not yours.", status=404)
+        raise not_found()
     if problem := problem_of(source):
         raise Refused("conflict", problem, status=409)
     copy = VM(host=source.host, pool=source.pool, owner=owner or user or source.owner, name=name)
