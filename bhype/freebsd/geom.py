@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from bhype.freebsd import zpool_layout
+from bhype.freebsd import names, zpool_layout
 from bhype.freebsd.command import Command, ParseError, Query
 
 GEOM = "/sbin/geom"
@@ -107,6 +107,11 @@ def _tables(text: str) -> list[Table]:
 def size(disk: str) -> Query[int]:
     """The size of one disk in bytes (diskinfo(8)); fails when it is not there."""
     return Query(Command((DISKINFO, f"/dev/{zpool_layout.disk(disk)}")), _size)
+
+
+def volume_size(dataset: str) -> Query[int]:
+    """The size of a volume of ZFS in bytes, as its device has it; fails when that is not there."""
+    return Query(Command((DISKINFO, f"/dev/zvol/{names.dataset(dataset)}")), _size)
 
 
 def _size(text: str) -> int:

@@ -1,10 +1,10 @@
 """qemu-img(1), from the port emulators/qemu-tools: what a disk image is, and converting it.
 
-A disk image is somebody's file and qemu-img runs as root, so nothing is left for it to guess: `sniff` decides the
-format from the bytes, refuses whatever names another file (a backing file, an external data file, the extents of a
-VMDK descriptor: qemu-img would open them), and that format is then given with -f. limits(1) bounds memory, CPU time
-and the size of files. Sources: docs/interop/qcow2.txt, block/vmdk.c, block/vpc.c, block/vdi.c and block/vhdx.c of
-QEMU; qemu-img(1).
+A disk image is somebody's file, so nothing is left for qemu-img to guess: `sniff` decides the format from the bytes,
+refuses whatever names another file (a backing file, an external data file, the extents of a VMDK descriptor: qemu-img
+would open them), and that format is then given. An image that came from outside is read as nobody (bhype.outside.disk);
+what is written out is a disk taken as it is (-f raw), by root, within limits(1). Sources: docs/interop/qcow2.txt,
+block/vmdk.c, block/vpc.c, block/vdi.c, block/vhdx.c and qapi/sockets.json of QEMU; qemu-img(1).
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ from __future__ import annotations
 import json
 import re
 import struct
-from dataclasses import dataclass
 
 from bhype.freebsd import names
-from bhype.freebsd.command import Command, ParseError, Query
+from bhype.freebsd.command import Command, ParseError
 
 PROGRAM = "/usr/local/bin/qemu-img"
 LIMITS = "/usr/bin/limits"
 # qcow2's tables of a disk of many TiB take some hundred MiB.
 MEMORY = "2048m"
-INFO_SECONDS, CONVERT_SECONDS = 60, 12 * 3600
-INFO_TIMEOUT, CONVERT_TIMEOUT = 120.0, 24 * 3600.0
+CONVERT_SECONDS, CONVERT_TIMEOUT = 12 * 3600, 24 * 3600.0
 # What `sniff` looks at: the beginning with a VMDK's descriptor (sector 1, at most 20 KiB in what tools write), and
 # the last sector, a VHD's footer.
 HEAD, TAIL = 1 << 20, 512
@@ -36,15 +34,6 @@ _SAFE = re.compile(r"/[A-Za-z0-9_.@+= /-]*")
 
 class BadImage(ValueError):
     """A disk image that bHype does not take. The message is a sentence for the person who brought it."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageInfo:
-    """kind: QEMU's name of the format; size: bytes of the disk in it; allocated: bytes of the file."""
-
-    kind: str
-    size: int
-    allocated: int
 
 
 def sniff(head: bytes, tail: bytes) -> str:
@@ -132,16 +121,17 @@ def _vmdk(head: bytes) -> str:
     return "vmdk"
 
 
-def info(path: str, kind: str) -> Query[ImageInfo]:
-    """What the image is, as qemu-img understands it. ``kind`` comes from `sniff`."""
-    words = (PROGRAM, "info", "-U", "-f", _kind(kind), "--output=json", _path(path))
-    return Query(Command(_limited(words, INFO_SECONDS), timeout=INFO_TIMEOUT), lambda text: _info(text, kind))
+def info(kind: str, source: int) -> tuple[str, ...]:
+    """The arguments that ask what the image at the other end of the inherited socket ``source`` is, which speaks NBD.
+    ``kind`` comes from `sniff`."""
+    return ("info", "--image-opts", "--output=json", _served(kind, source))
 
 
-def _info(text: str, kind: str) -> ImageInfo:
+def read_info(text: str, kind: str) -> int:
+    """The size of the disk in the image, in bytes. Raises BadImage, and ParseError."""
     try:
         found = json.loads(text)
-        known = found["format"], int(found["virtual-size"]), int(found.get("actual-size", 0))
+        size, known = int(found["virtual-size"]), found["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise ParseError(f"not what qemu-img tells of an image: {text[:200]!r}") from error
     special = found.get("format-specific") or {}
@@ -156,17 +146,23 @@ def _info(text: str, kind: str) -> ImageInfo:
         raise BadImage("It keeps its data in another file, or is corrupt.")
     if isinstance(data, dict) and len(data.get("extents") or [0]) != 1:
         raise BadImage("It is a VMDK in several files.")
-    if known[0] != kind:
-        raise BadImage(f"It is {known[0]}, not {kind}.")
-    if known[1] <= 0:
+    if known != kind:
+        raise BadImage(f"It is {known}, not {kind}.")
+    if size <= 0:
         raise BadImage("There is no disk in it.")
-    return ImageInfo(*known)
+    return size
 
 
-def convert_in(path: str, kind: str, target: str) -> Command:
-    """Write the image to the disk ``target``, which is there and large enough: a volume's device or a file."""
-    words = (PROGRAM, "convert", "-p", "-n", "-f", _kind(kind), "-O", "raw", _path(path), _path(target))
-    return Command(_limited(words, CONVERT_SECONDS), timeout=CONVERT_TIMEOUT)
+def convert_in(kind: str, source: int, target: int, *, is_zero: bool) -> tuple[str, ...]:
+    """The arguments that write the image behind the socket ``source`` to the disk behind ``target``, which is large
+    enough. is_zero: that disk reads as zeros."""
+    zero = ("--target-is-zero",) if is_zero else ()
+    told = ("convert", "-p", "-n", *zero, "--image-opts", "--target-image-opts")
+    return (*told, _served(kind, source), _served("raw", target))
+
+
+def _served(kind: str, end: int) -> str:
+    return f"driver={_kind(kind)},file.driver=nbd,file.server.type=fd,file.server.str={end}"
 
 
 def convert_out(source: str, path: str, kind: str, *, stream_optimized: bool = False) -> Command:
@@ -175,17 +171,14 @@ def convert_out(source: str, path: str, kind: str, *, stream_optimized: bool = F
         raise names.BadName(f"{kind!r} is not a format of disk images that bHype writes.")
     options = ("-o", STREAM_OPTIMIZED) if stream_optimized else ()
     words = (PROGRAM, "convert", "-p", "-f", "raw", "-O", kind, *options, _path(source), _path(path))
-    return Command(_limited(words, CONVERT_SECONDS), timeout=CONVERT_TIMEOUT)
+    limits = (LIMITS, "-c", "0k", "-v", MEMORY, "-t", f"{CONVERT_SECONDS}s")
+    return Command((*limits, *words), timeout=CONVERT_TIMEOUT)
 
 
 def progress(piece: str) -> float | None:
     """The last percentage in a piece of what ``qemu-img convert -p`` prints, None when there is none."""
     found = _PROGRESS.findall(piece)
     return min(100.0, float(found[-1])) if found else None
-
-
-def _limited(words: tuple[str, ...], seconds: int) -> tuple[str, ...]:
-    return (LIMITS, "-c", "0k", "-v", MEMORY, "-t", f"{seconds}s", *words)
 
 
 def _kind(kind: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from bhype.lab import core, disks
-from bhype.lab.openzfs import spec
+from bhype.lab.openzfs import files, spec
 
 USAGE = "usage: diskinfo [-cipsStvw] disk ..."
 
@@ -27,6 +27,8 @@ def _one(word: str, letters: set[str]) -> int:
     if not os.path.exists(core.root(path)):
         core.warn(f"diskinfo: {word}: No such file or directory")
         return 1
+    if path.startswith("/dev/zvol/"):
+        files.own(core.root(path))  # bHype asks before a program of its own writes to it
     name = disks.of(path)
     disk = core.peek("disks").get(name, {"sector": 512, "stripe": 0, "driver": "", "rpm": 0, "serial": ""})
     if "s" in letters:

@@ -2,8 +2,8 @@
 
 Each is ``python bhype/outside PROGRAM``, gets its request as one JSON object on standard input, opens the files named
 there, and then gives up being root (`cage`) before it reads a byte from outside. It tells its progress as JSON objects
-that begin with a carriage return, and its answer as the last line; an answer with "error" is a sentence for people.
-Standard library only.
+that begin with a carriage return, and its answer as the last line; an answer with "error" is a sentence for people,
+with "is_host" where this host and not the outside is to blame. Standard library only.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ FAILED = 3
 
 
 def command(program: str, request: Mapping[str, Any], *, timeout: float) -> Command:
-    """The command that runs ``program`` ("fetch", "unpack", "signature"). Its paths are this process's, not the
-    host's. It ends with FAILED and an answer with "error" where the outside is to blame."""
+    """The command that runs ``program``, one of `programs`. Its paths are this process's, not the host's. It ends with
+    FAILED and an answer with "error" where it refuses."""
     folder = os.path.dirname(os.path.abspath(__file__))
     return Command(
         (sys.executable, "-S", "-E", folder, program),

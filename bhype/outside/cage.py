@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes  # noqa: F401 - before this process becomes nobody, who may not read it
 import json
 import os
 import pwd
@@ -11,6 +12,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from bhype.host import leash
 
 USER = "nobody"
 MEMORY = 1 << 30
@@ -23,6 +26,10 @@ class Refused(Exception):
     """What came from outside is not taken. A sentence for people."""
 
 
+class Unable(Refused):
+    """This host could not do it; what came from outside is not to blame."""
+
+
 def main(words: list[str]) -> int:
     """Run the program with this name; its exit status."""
     from bhype.outside import FAILED, programs
@@ -32,7 +39,7 @@ def main(words: list[str]) -> int:
     try:
         answer, status = program(request), 0
     except Refused as refused:
-        answer, status = {"error": str(refused)}, FAILED
+        answer, status = {"error": str(refused), "is_host": isinstance(refused, Unable)}, FAILED
     except MemoryError:
         answer, status = {"error": "It takes more memory than it may have."}, FAILED
     sys.stdout.write("\r" + json.dumps(answer) + "\n")
@@ -48,10 +55,14 @@ def enter(*, seconds: int, memory: int = MEMORY, size: int | None = None) -> Non
     if size is not None:
         _limit(resource.RLIMIT_FSIZE, size)
     if os.geteuid() == 0:
-        nobody = pwd.getpwnam(USER)
+        parent, nobody = os.getppid(), pwd.getpwnam(USER)
         os.setgroups([])
         os.setgid(nobody.pw_gid)
         os.setuid(nobody.pw_uid)
+        # The kernel forgets it with the identity (Linux: PR_SET_PDEATHSIG(2const)).
+        leash.hold()
+        if os.getppid() != parent:
+            raise ProcessLookupError("Whoever asked has ended.")
     with contextlib.suppress(OSError):
         os.chdir("/")
 

@@ -15,6 +15,10 @@ def find(name: str) -> Program:
         from bhype.outside.unpack import main as unpack
 
         return unpack
+    if name in {"examine", "write"}:
+        from bhype.outside import disk
+
+        return disk.examine if name == "examine" else disk.write
     if name == "signature":
         from bhype.outside.signature import main as signature
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any, Protocol
 
 from bhype.outside import cage
-from bhype.outside.cage import Refused
+from bhype.outside.cage import Refused, Unable
 
 BLOCK = 1 << 20
 ROOM_STEP = 64 << 20
@@ -105,7 +105,7 @@ class Sink:
                     count = os.pwrite(self._target, rest, place)
                     rest, place = rest[count:], place + count
             except OSError as error:
-                raise Refused(f"It cannot be written: {error.strerror}.") from error
+                raise Unable(f"It cannot be written: {error.strerror}.") from error
         self._size += len(piece)
 
     def _read(self) -> int:
@@ -114,7 +114,7 @@ class Sink:
     def _check_room(self) -> None:
         room = os.fstatvfs(self._target)
         if room.f_bavail * room.f_frsize < self._spare:
-            raise Refused("The pool has not enough room for what comes out of it.")
+            raise Unable("The pool has not enough room for what comes out of it.")
 
     def close(self) -> int:
         os.ftruncate(self._target, self._size)
@@ -217,7 +217,7 @@ def _copy(member: IO[bytes], out: Sink) -> None:
 def _zstd(source: int, out: Sink) -> None:
     program = next((place for place in ZSTD if os.access(place, os.X_OK)), "")
     if not program:
-        raise Refused("zstd(1) is not on this host.")
+        raise Unable("zstd(1) is not on this host.")
     inner, outer = os.pipe()
     null = os.open(os.devnull, os.O_RDWR)
     actions = [

@@ -114,6 +114,8 @@ def arrival(run: Run, pool: Pool, source: SourceParams, key: str) -> Iterator[Ar
         arrived = arrive(run, pool, source, key, space)
         try:
             yield unpacked(run, arrived, space)
+        except fetching.Unable:
+            raise
         except OperationFailed:
             # It is not what it should be; fetched again it would not be either.
             fetching.forget(run, pool, key)

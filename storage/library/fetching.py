@@ -36,6 +36,10 @@ TRIES = 5
 TEXT_LIMIT = 4 << 20
 
 
+class Unable(OperationFailed):
+    """This host could not do it; the file that came is not to blame."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """path: on the host; url: where it was after all redirects; name: the last part of that."""
@@ -140,16 +144,19 @@ def ask(
     timeout: float,
     heard: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """The answer of a program of `bhype.outside`. Raises OperationFailed when it refuses what came from outside."""
+    """The answer of a program of `bhype.outside`. Raises OperationFailed when it refuses what came from outside, and
+    Unable when it could not do its work."""
     try:
         result = run.host.run(outside.command(program, request, timeout=timeout), heard=heard)
     except CommandFailed as error:
         lines = [line for line in error.result.stderr.splitlines() if line.strip()]
         why = lines[-1] if lines else f"status {error.result.code}"
-        raise OperationFailed(f"The program that does it has ended: {why}") from error
+        raise Unable(f"The program that does it has ended: {why}") from error
     answer = outside.answer(result.stdout)
-    if "error" in answer or not answer:
-        raise OperationFailed(str(answer.get("error") or "The program that does it gave no answer."))
+    if not answer:
+        raise Unable("The program that does it gave no answer.")
+    if "error" in answer:
+        raise (Unable if answer.get("is_host") else OperationFailed)(str(answer["error"]))
     return answer
 
 

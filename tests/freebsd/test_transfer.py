@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bhype.freebsd import names, qemu_img, zfs, zstream
+from bhype.freebsd import geom, names, qemu_img, zfs, zstream
 from bhype.freebsd.command import Command, ParseError, Query
 from bhype.freebsd.qemu_img import BadImage
 
@@ -36,14 +36,7 @@ LIMITED = "/usr/bin/limits -c 0k -v 2048m -t 43200s /usr/local/bin/qemu-img conv
             "/sbin/zfs receive -o org.bhype:id=1 -x mountpoint -u tank/b",
         ),
         (zstream.dump("/tmp/a b"), "/usr/bin/zstream dump '/tmp/a b'"),
-        (
-            qemu_img.info("/tmp/x", "qcow2"),
-            "/usr/bin/limits -c 0k -v 2048m -t 60s /usr/local/bin/qemu-img info -U -f qcow2 --output=json /tmp/x",
-        ),
-        (
-            qemu_img.convert_in("/tmp/x", "vpc", "/dev/zvol/t/d"),
-            f"{LIMITED} -n -f vpc -O raw /tmp/x /dev/zvol/t/d",
-        ),
+        (geom.volume_size("t/d"), "/usr/sbin/diskinfo /dev/zvol/t/d"),
         (
             qemu_img.convert_out("/dev/zvol/t/d", "/tmp/x", "vhdx"),
             f"{LIMITED} -f raw -O vhdx /dev/zvol/t/d /tmp/x",
@@ -62,8 +55,7 @@ def test_commands_are_built(command, expected):
 def test_no_text_becomes_an_option_or_a_protocol(text):
     builders = [
         lambda: zfs.send(text), lambda: zfs.receive(text), lambda: zfs.promote(text), lambda: zfs.mount(text),
-        lambda: zstream.dump(text), lambda: qemu_img.info(text, "raw"), lambda: qemu_img.info("/x", text),
-        lambda: qemu_img.convert_in("/x", "raw", text), lambda: qemu_img.convert_out("/x", text, "raw"),
+        lambda: zstream.dump(text), lambda: geom.volume_size(text), lambda: qemu_img.convert_out("/x", text, "raw"),
         lambda: qemu_img.convert_out("/x", "/y", text),
     ]  # fmt: skip
     for build in builders:
@@ -80,7 +72,7 @@ def test_no_text_becomes_an_option_or_a_protocol(text):
 )
 def test_qemu_takes_paths_and_nothing_else(path):
     with pytest.raises(names.BadName):
-        qemu_img.convert_in(path, "raw", "/x")
+        qemu_img.convert_out(path, "/x", "raw")
 
 
 def test_sizes_of_streams_are_read():
@@ -89,7 +81,7 @@ def test_sizes_of_streams_are_read():
     assert parse("incremental\ts1\ttank/a@s2\t624\nsize\t624\n") == 624
     for text in ("", "full\tx\t1\n", "size\tx\n"):
         with pytest.raises(ParseError):
-            parse(text)
+            qemu_img.read_info(text, "vmdk")
 
 
 def begin(name, to, base=0, kind=2, package=1, flags=0) -> str:
@@ -240,8 +232,7 @@ def test_any_bytes_are_a_format_or_refused(magic, head, tail):
 
 def test_what_qemu_img_tells_is_read_or_refused():
     fine = {"format": "vmdk", "virtual-size": 1024, "actual-size": 512}
-    parse = qemu_img.info("/x", "vmdk").parse
-    assert parse(json.dumps(fine)) == qemu_img.ImageInfo("vmdk", 1024, 512)
+    assert qemu_img.read_info(json.dumps(fine), "vmdk") == 1024
     bad = [
         {"backing-filename": "/etc/passwd"}, {"full-backing-filename": "x"}, {"encrypted": True}, {"format": "raw"},
         {"virtual-size": 0}, {"format-specific": {"data": {"data-file": "x"}}},
@@ -249,10 +240,23 @@ def test_what_qemu_img_tells_is_read_or_refused():
     ]  # fmt: skip
     for more in bad:
         with pytest.raises(BadImage):
-            parse(json.dumps({**fine, **more}))
+            qemu_img.read_info(json.dumps({**fine, **more}), "vmdk")
     for text in ("", "[]", "{}", "null", '{"format": "vmdk", "virtual-size": "x"}'):
         with pytest.raises(ParseError):
-            parse(text)
+            qemu_img.read_info(text, "vmdk")
+
+
+def test_qemu_img_is_given_what_was_opened_for_it():
+    image, disk = (f"file.driver=nbd,file.server.type=fd,file.server.str={end}" for end in (5, 7))
+    assert qemu_img.info("qcow2", 5) == ("info", "--image-opts", "--output=json", f"driver=qcow2,{image}")
+    assert qemu_img.convert_in("vpc", 5, 7, is_zero=True) == (
+        *("convert", "-p", "-n", "--target-is-zero", "--image-opts", "--target-image-opts"),
+        *(f"driver=vpc,{image}", f"driver=raw,{disk}"),
+    )
+    assert "--target-is-zero" not in qemu_img.convert_in("vpc", 5, 7, is_zero=False)
+    for kind in ("", "raw,file.filename=/etc/passwd", "qcow"):
+        with pytest.raises(names.BadName):
+            qemu_img.info(kind, 5)
 
 
 def test_progress_is_read_from_pieces():

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import subprocess
 import tarfile
 from collections.abc import Sequence
+from pathlib import Path
 
 VIRTUALBOX = """<?xml version="1.0"?>
 <Envelope ovf:version="1.0" xml:lang="en-US" xmlns="http://schemas.dmtf.org/ovf/envelope/1"
@@ -231,3 +234,15 @@ def ova(description: str, disks: dict[str, bytes], name: str = "box", manifest: 
         )
         members.insert(1, (f"{name}.mf", hashes.encode()))
     return tar(members)
+
+
+def broken_image(path: Path) -> None:
+    """A compressed qcow2 image that shows only when it is read that a part of it is broken."""
+    raw = path.with_suffix(".tmp")
+    raw.write_bytes(os.urandom(300_000).hex().encode())
+    words = ["qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", raw, path]
+    subprocess.run(words, check=True)
+    raw.unlink()
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size - 100_000)
+        file.write(bytes(90_000))

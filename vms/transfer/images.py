@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 
-from bhype.freebsd import qemu_img, zfs
-from bhype.freebsd.qemu_img import ImageInfo
+from bhype.freebsd import geom, qemu_img, zfs
 from bhype.tasks import OperationFailed, Run
-from storage.library.images import convert, examine, rounded
+from storage.library import images
+from storage.library.images import ImageInfo, examine, rounded
 from vms import plan
 from vms.models import Disk
 
-__all__ = ["convert", "examine", "grow", "read", "rounded", "write"]
+__all__ = ["ImageInfo", "examine", "grow", "read", "rounded", "write"]
 
 
 def grow(run: Run, disk: Disk, size: int) -> None:
@@ -37,8 +37,11 @@ def write(run: Run, disk: Disk, path: str, info: ImageInfo, span: tuple[float, f
     grow(run, disk, info.size)
     if not run.host.exists(disk.path):
         raise OperationFailed(f"{disk.path} is not there.")
-    told = f"Writing the image to disk {disk.index}"
-    convert(run, qemu_img.convert_in(path, info.kind, disk.path), told, span)
+    is_volume = disk.backing == Disk.Backing.VOLUME
+    size = run.host.query(geom.volume_size(disk.dataset)) if is_volume else run.host.size(disk.path)
+    if size < info.size:
+        raise OperationFailed(f"{disk.path} has {size} bytes, too few for the {info.size} in the image.")
+    images.write(run, path, info, disk.path, told=f"Writing the image to disk {disk.index}", span=span)
 
 
 def read(run: Run, disk: Disk, path: str, kind: str, *, stream_optimized: bool = False) -> None:
@@ -46,4 +49,4 @@ def read(run: Run, disk: Disk, path: str, kind: str, *, stream_optimized: bool =
     if not run.host.exists(disk.path):
         raise OperationFailed(f"{disk.path} is not there.")
     command = qemu_img.convert_out(disk.path, path, kind, stream_optimized=stream_optimized)
-    convert(run, command, f"Reading disk {disk.index}")
+    images.convert_out(run, command, f"Reading disk {disk.index}")

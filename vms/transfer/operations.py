@@ -342,7 +342,7 @@ def _unpack(run: Run, vm: VM, file: str) -> None:
                 images.write(run, row, f"{space}/disk{number}", info, span)
 
 
-def _examine_disks(run: Run, space: str, package: object, machine: ova.Machine) -> list[qemu_img.ImageInfo]:
+def _examine_disks(run: Run, space: str, package: object, machine: ova.Machine) -> list[images.ImageInfo]:
     """Extract the package's disks into the workspace, checking their hashes and what they are."""
     found = []
     for number, disk in enumerate(machine.disks):

@@ -30,7 +30,7 @@ SHARED = 16 * 1024**2
 
 
 def clone(source: str, target: str) -> None:
-    """As `copy`, but a large volume is only linked: bhyve and qemu-img call `own` before they write.
+    """As `copy`, but a large volume is only linked: bhyve, qemu-img and diskinfo call `own`.
 
     Whoever else writes to a clone's device in the lab has to do that, too.
     """

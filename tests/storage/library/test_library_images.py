@@ -18,6 +18,7 @@ from storage.library import adding, arriving, images, operations_images
 from storage.models import Image, Pool
 from tests.conftest import make_user
 from tests.storage.web import serving
+from tests.vms.packages import broken_image
 
 MIB = 2**20
 SIGNED = Path(__file__).with_name("signed")
@@ -148,7 +149,6 @@ def test_a_wrong_signature_leaves_nothing(ready, admin, image, web):
             {"command": "zfs create", "do": "full"},
             "out of space",
         ),
-        ({"command": "qemu-img convert", "do": "kill"}, "signal 9"),
         (
             {"command": "zfs snapshot", "do": "fail", "text": "cannot create snapshot: out of space"},
             "out of space",
@@ -173,6 +173,29 @@ def test_a_failure_on_the_way_leaves_nothing_half_made(ready, admin, image, web,
     assert len(web.asked) == asked, "what had been fetched was fetched again"
     image.refresh_from_db()
     assert image.state == "ready"
+
+
+def test_what_was_fetched_stays_when_the_host_is_to_blame(ready, admin, image, web, monkeypatch):
+    web.files["/disk.raw.gz"] = gzip.compress(disk())
+    with monkeypatch.context() as patch:
+        patch.setattr(arriving, "SPARE", 1 << 60)
+        task = run(ready, "storage.fetch_image", admin, image_id=image.pk, url=web.url("/disk.raw.gz"))
+    assert (task.status, "not enough room" in task.error) == ("failed", True), task.error
+    ready.run_tasks()
+    asked = len(web.asked)
+    image.refresh_from_db()
+    adding.again(admin, image)
+    assert [each.status for each in ready.run_tasks()] == ["succeeded"]
+    assert len(web.asked) == asked, "what had been fetched was fetched again"
+
+
+def test_an_image_that_breaks_while_it_is_read_becomes_none(ready, admin, image, web, tmp_path):
+    broken_image(tmp_path / "disk.qcow2")
+    web.files["/disk.qcow2"] = (tmp_path / "disk.qcow2").read_bytes()
+    task = run(ready, "storage.fetch_image", admin, image_id=image.pk, url=web.url("/disk.qcow2"))
+    assert (task.status, "cannot read it" in task.error) == ("failed", True), task.error
+    ready.run_tasks()
+    assert leftovers(ready) == []
 
 
 class Killed(BaseException):
