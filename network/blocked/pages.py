@@ -80,7 +80,7 @@ def _port(text: str) -> list[int]:
 def _line(row: BlockedPacket, known: Known) -> Line:
     rule, url = _rule(row.label, known)
     source, target = _end(row.source, row.source_port, known), _end(row.target, row.target_port, known)
-    return Line(row, source, target, rule, url, _allow(row, known.by_address))
+    return Line(row, source, target, rule, url, _allow(row, known))
 
 
 def _end(address: str, port: int | None, known: Known) -> str:
@@ -108,18 +108,23 @@ def _rule(label: str, known: Known) -> tuple[str, str]:
     return ("what bHype does by itself" if label else "a rule of pf.conf"), ""
 
 
-def _allow(row: BlockedPacket, by_address: dict[str, Guest]) -> str:
+def _allow(row: BlockedPacket, known: Known) -> str:
     """The address of a new rule that would let such packets pass; empty where no guest has a part in it."""
-    target, source = by_address.get(row.target), by_address.get(row.source)
+    target, source = known.by_address.get(row.target), known.by_address.get(row.source)
     if row.action == "pass" or (target is None and source is None):
         return ""
-    guest, other, address = (target, source, row.source) if target else (source, None, row.target)
+    # What comes in on a switch is what its guest sends, and what goes out there is what it is sent: docs/firewall.md.
+    is_to = target is not None and (row.direction == "out" or source is None)
+    guest, other, address = (target, source, row.source) if is_to else (source, target, row.target)
     assert guest is not None  # noqa: S101 - one of the two is
     peer = {"peer": other.endpoint} if other else {"peer": "address", "peer_address": address}
+    # Behind the rule that has dropped it the new one would never be met.
+    number = row.label.removeprefix("bhype:rule:")
+    before = {"before": number} if number.isdecimal() and int(number) in known.places else {}
     protocol = row.protocol.removesuffix("6") if row.protocol in {"tcp", "udp", "icmp", "icmp6"} else ""
-    known = {
-        "action": "pass", "direction": "in" if target else "out", "subject": guest.endpoint, "protocol": protocol,
+    asked = {
+        "action": "pass", "direction": "in" if is_to else "out", "subject": guest.endpoint, "protocol": protocol,
         "ports": str(row.target_port) if row.target_port and protocol in {"tcp", "udp"} else "", "is_enabled": "on",
-        **peer, "next": reverse("network:blocked"),
+        **peer, **before, "next": reverse("network:blocked"),
     }  # fmt: skip
-    return f"{reverse('network:rule_new')}?{urlencode(known)}"
+    return f"{reverse('network:rule_new')}?{urlencode(asked)}"

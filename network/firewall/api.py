@@ -133,8 +133,8 @@ def _save(request: HttpRequest, payload: RuleIn, rule: Rule | None) -> Rule:
     offered = RuleForm(host=host, names=names, world=world, rule=rule)
     values = payload.model_dump(exclude={"before"})
     values |= endpoint_fields("peer", payload.peer, offered["peer"].field.choices)  # type: ignore[attr-defined]
-    form = RuleForm(fields_of(values), host=host, names=names, world=world, rule=rule)
-    saved = form.save(payload.before) if form.is_valid() else None
+    form = RuleForm(fields_of(values), host=host, names=names, world=world, rule=rule, before=payload.before)
+    saved = form.save() if form.is_valid() else None
     if saved is None:
         raise invalid(form, peer_address="peer")
     audit.record(

@@ -158,6 +158,9 @@ def _covers_peer(outer: str, inner: str, names: Names) -> bool:
     if "address" == one.kind == two.kind:
         a, b = ip_network(one.value), ip_network(two.value)
         return a.version == b.version and b.subnet_of(a)  # type: ignore[arg-type]
+    if (one.kind, two.kind) == ("internet", "address"):
+        b, inside = ip_network(two.value), [ip_network(word) for word in names.inside()]
+        return not any(each.version == b.version and each.overlaps(b) for each in inside)
     return False
 
 

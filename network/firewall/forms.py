@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from django import forms
@@ -57,10 +58,11 @@ class RuleForm(forms.Form):
 
     def __init__(
         self, data: Any = None, *, host: Host, names: Naming, world: World, rule: Rule | None = None,
-        initial: dict[str, Any] | None = None,
+        initial: dict[str, Any] | None = None, before: int | None = None,
     ) -> None:  # fmt: skip
+        """before: the number of the rule before which a new one comes; None for behind all."""
         super().__init__(data, initial=_initial(rule, names) if rule else initial)
-        self.host, self.names, self.world, self.instance = host, names, world, rule
+        self.host, self.names, self.world, self.instance, self.before = host, names, world, rule, before
         self.is_stale = False
         self.warnings: list[Problem] = []
         subject, peer = self.fields["subject"], self.fields["peer"]
@@ -98,7 +100,11 @@ class RuleForm(forms.Form):
 
     def _check(self) -> None:
         """What is wrong among the other rules."""
-        for problem in checks.rule(self.row(), document.of(self.host), self.world):
+        row, now = self.row(), document.of(self.host)
+        place = next((at for at, one in enumerate(now.rules) if one.id == self.before), None)
+        if self.instance is None and place is not None:
+            now = replace(now, rules=(*now.rules[:place], row, *now.rules[place:]))
+        for problem in checks.rule(row, now, self.world):
             if problem.is_warning:
                 self.warnings.append(problem)
             else:
@@ -111,12 +117,12 @@ class RuleForm(forms.Form):
         columns = {name: self.cleaned_data[name] for name in COLUMNS}
         return RuleRow(id=self.instance.pk if self.instance else 0, **columns)
 
-    def save(self, before: int | None = None) -> Rule | None:
+    def save(self) -> Rule | None:
         """Write the rule; None when somebody else has changed it since it was looked at."""
         values = {name: self.cleaned_data[name] for name in COLUMNS}
         if self.instance is None:
             rule = Rule(host=self.host, **values)
-            order.insert(rule, before)
+            order.insert(rule, self.before)
             return rule
         with transaction.atomic():
             mine = Rule.objects.filter(pk=self.instance.pk, revision=self.instance.revision)

@@ -58,9 +58,9 @@ def draft(request: HttpRequest) -> HttpResponse:
 def _form(
     request: HttpRequest, rule: Rule | None, data: Any, initial: dict[str, Any] | None = None
 ) -> RuleForm:
-    host = rule.host if rule else Host.objects.this()
-    names = naming(host, None, signed_in(request))
-    return RuleForm(data, host=host, names=names, world=pages.world_now(host), rule=rule, initial=initial)
+    host, before = rule.host if rule else Host.objects.this(), _number(request, "before")
+    names, world = naming(host, None, signed_in(request)), pages.world_now(host)
+    return RuleForm(data, host=host, names=names, world=world, rule=rule, initial=initial, before=before)
 
 
 def _number(request: HttpRequest, name: str) -> int | None:
@@ -72,7 +72,7 @@ def _number(request: HttpRequest, name: str) -> int | None:
 def create(request: HttpRequest) -> HttpResponse:
     """A new rule; the address may say what is known of it already, and before which one it comes."""
     if request.method == "POST":
-        return _save(request, _form(request, None, request.POST), _number(request, "before"))
+        return _save(request, _form(request, None, request.POST))
     known = {name: request.GET[name][:200] for name in (*COLUMNS, "peer_address") if name in request.GET}
     return _show(request, _form(request, None, None, {"action": "pass", "is_enabled": True, **known}))
 
@@ -84,8 +84,8 @@ def edit(request: HttpRequest, rule: Rule) -> HttpResponse:
     return _show(request, _form(request, rule, None))
 
 
-def _save(request: HttpRequest, form: RuleForm, before: int | None = None) -> HttpResponse:
-    rule = form.save(before) if form.is_valid() else None
+def _save(request: HttpRequest, form: RuleForm) -> HttpResponse:
+    rule = form.save() if form.is_valid() else None
     if rule is None:
         return _show(request, form)
     verb = "change" if form.instance else "add"

@@ -13,6 +13,7 @@ from network.blocked import observe
 from network.blocked.listening import MOST_LINES, Listener
 from network.models import Allocation, BlockedPacket, Firewall, Rule
 from tests.commit.conftest import until
+from vms.models import VM, Nic
 
 LINE = (
     "1763712000.250000 rule 2.rules.1/0(match): block in on sw-nat: {source} > {target}: Flags [S], length 0"
@@ -83,7 +84,29 @@ def test_the_page_tells_names_and_offers_a_rule(host, web1, as_user, admin, view
     assert client.post(out.allow, {**known.dict(), "family": "", "note": ""}).status_code == 302
     made = Rule.objects.get(action="pass")
     assert (made.peer, made.ports, made.protocol) == ("192.0.2.9", "25", "tcp")
+    # Behind the rule that drops such packets it would never be met.
+    assert list(Rule.objects.all()) == [made, rule]
     assert "Allow this" not in as_user(viewer).get("/network/firewall/blocked/").content.decode()
+
+
+def test_of_a_packet_between_guests_the_side_is_allowed_that_dropped_it(host, web1, switch, as_user, admin):
+    other = VM.objects.create(
+        host=host, pool=VM.objects.get().pool, name="db1", cpus=1, memory=2**30, vnc_port=5999
+    )
+    nic = Nic.objects.create(vm=other, index=0, switch=switch, mac="58:9c:fc:00:00:55")
+    Allocation.objects.create(switch=switch, address="10.77.0.20", kind="lease", port=f"nic:{nic.pk}")
+    keep(host, "10.77.0.10.5000", "10.77.0.20.25")
+    BlockedPacket.objects.create(
+        host=host, at=NOW, action="block", direction="out", interface="sw-nat", protocol="tcp",
+        source="10.77.0.10", target="10.77.0.20", target_port=25,
+    )  # fmt: skip
+    into, sent = as_user(admin).get("/network/firewall/blocked/").context["lines"]
+    for line, direction, subject, peer in (
+        (sent, "out", web1, f"vm:{other.uuid}"),
+        (into, "in", f"vm:{other.uuid}", web1),
+    ):
+        known = QueryDict(line.allow.partition("?")[2])
+        assert (known["direction"], known["subject"], known["peer"]) == (direction, subject, peer)
 
 
 @pytest.mark.parametrize(
