@@ -10,7 +10,7 @@ from django.http import QueryDict
 
 from bhype.accounts.models import User
 
-from . import pages
+from . import listing
 from .forms import TagsField
 from .life.bulk import LABELS, LIMIT
 from .models import VM, VMQuerySet
@@ -66,8 +66,8 @@ class BulkForm(forms.Form):
     def vms(self) -> VMQuerySet:
         """The VMs that are meant and that the user may see; at most LIMIT."""
         if self.cleaned_data["all"]:
-            filters = pages.Filters.read(QueryDict(self.cleaned_data["query"].lstrip("?")))
-            rows = pages.matching(self.user, filters)
+            filters = listing.Filters.read(QueryDict(self.cleaned_data["query"].lstrip("?")))
+            rows = listing.matching(self.user, filters)
         else:
             rows = VM.objects.visible_to(self.user).filter(pk__in=self.cleaned_data["vm"])
         return rows.select_related("host", "owner")[:LIMIT]

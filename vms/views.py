@@ -24,6 +24,7 @@ from . import pages, plan
 from .forms import EditVMForm, VMForm
 from .keys import locking
 from .life import bulk as many
+from .listing import SORT_CHOICES, listing
 from .models import VM, OsPreset
 from .small_forms import BulkForm, NotesForm
 from .snapshots import pages as snapshots_pages
@@ -50,8 +51,8 @@ def _loaded(vm: VM) -> VM:
 @allow("self")
 def index(request: HttpRequest) -> HttpResponse:
     user, is_table = signed_in(request), _wants(request, "vm-table")
-    listing = pages.listing(user, request.GET, with_choices=not is_table)
-    context = {"listing": listing, "sort_choices": pages.SORT_CHOICES, "may_create": user.can("vms.create")}
+    found = listing(user, request.GET, with_choices=not is_table)
+    context = {"listing": found, "sort_choices": SORT_CHOICES, "may_create": user.can("vms.create")}
     context["may_see_host"] = user.can("hosts.view")
     return render(request, "vms/_table.html" if is_table else "vms/list.html", context)
 

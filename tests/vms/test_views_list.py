@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from bhype.accounts.models import AuditEntry
 from bhype.hosts.models import Host
 from bhype.tasks.models import Task
-from vms import pages
+from vms.listing import Filters, listing
 from vms.models import VM, Disk, Nic, Tag
 
 GIB = 2**30
@@ -176,16 +176,16 @@ def test_the_filters_offer_what_the_visible_vms_have(as_user, admin, alice, oper
     )  # fmt: skip
     other.tags.create(name="prod")
     vm.tags.create(name="web")
-    listing = pages.listing(admin, QueryDict())
-    assert (listing.tags, listing.owners, listing.hosts) == (
+    found = listing(admin, QueryDict())
+    assert (found.tags, found.owners, found.hosts) == (
         ["prod", "web"],
         ["alice", "operator"],
         ["far", "lab"],
     )
-    assert not listing.one_host
-    listing = pages.listing(alice, QueryDict())
-    assert (listing.tags, listing.owners, listing.hosts) == (["web"], ["alice"], [])
-    assert listing.one_host
+    assert not found.one_host
+    found = listing(alice, QueryDict())
+    assert (found.tags, found.owners, found.hosts) == (["web"], ["alice"], [])
+    assert found.one_host
 
 
 def test_text_of_people_and_guests_is_escaped(as_user, admin, vm):
@@ -333,5 +333,5 @@ def test_bulk_works_without_javascript(as_user, operator, vm):
 
 
 def test_unknown_filters_select_no_state():
-    assert pages.Filters(state="levitating").states() == ()
-    assert pages.Filters(state="crashed").states() == ("crashed",)
+    assert Filters(state="levitating").states() == ()
+    assert Filters(state="crashed").states() == ("crashed",)
