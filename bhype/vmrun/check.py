@@ -16,11 +16,10 @@ from bhype.host import CommandError, Host
 from bhype.vmrun import check_devices
 from bhype.vmrun.config import Config
 from bhype.vmrun.files import folder, local, missing
+from bhype.vmrun.keys import CSM_ROM, DEFAULT_ROM
 from bhype.vmrun.problems import Problem
 
 VARS = "BHYVE_UEFI_VARS.fd"
-# For systems without UEFI; of a package of its own.
-CSM = "BHYVE_UEFI_CSM.fd"
 LAYOUTS = "/usr/share/bhyve/kbdlayout"
 # Since when bhyve's screen may be larger than 1920x1200 (usr.sbin/bhyve/pci_fbuf.c; param.h).
 LARGE_SCREENS = 1401000
@@ -98,8 +97,10 @@ def _firmware(host: Host, config: Config) -> Iterator[Problem]:
             if path is not None and path not in (named for _, named in config.drives):
                 yield from missing(host, "loader", path)
     elif not os.path.isfile(local(host, config.bootrom)):
-        package = "uefi-edk2-bhyve-csm" if config.bootrom.endswith(CSM) else "edk2-bhyve"
-        yield Problem("firmware", f"{config.bootrom} is missing.", f"Run: pkg install {package}")
+        package = "uefi-edk2-bhyve-csm" if config.bootrom.endswith(CSM_ROM) else "edk2-bhyve"
+        is_packaged = os.path.dirname(config.bootrom) == os.path.dirname(DEFAULT_ROM)
+        mend = f"Run: pkg install {package}" if is_packaged else "Give the path of a firmware."
+        yield Problem("firmware", f"{config.bootrom} is missing.", mend)
     elif config.varfile and not os.path.isfile(local(host, config.varfile)):
         if not os.path.isfile(local(host, template(config))):
             mend = f"Copy one there; {template(config)} is missing, too."

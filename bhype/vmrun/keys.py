@@ -12,6 +12,8 @@ from bhype.vmrun.options import MISSING, Option, Values, by_key
 
 DEFAULT_ROM = "/usr/local/share/uefi-firmware/BHYVE_UEFI.fd"
 _FIRMWARE = "/usr/local/share/uefi-firmware/"
+# For systems without UEFI: of a package of its own, which is not kept up with bhyve.
+CSM_ROM = "BHYVE_UEFI_CSM.fd"
 
 PROCESSOR, MEMORY, FIRMWARE, SCREEN = "processor", "memory", "firmware", "screen"
 SERIAL, HOST, LIMITS, LIFE = "serial", "host", "limits", "life"

@@ -9,9 +9,12 @@ from itertools import product
 from bhype.freebsd.bhyve import Address, Machine, Slot
 from bhype.vmrun.config import Config, Graphic
 from bhype.vmrun.devices import Device
+from bhype.vmrun.keys import CSM_ROM
 from bhype.vmrun.problems import Problem, Unfit
 from bhype.vmrun.rundir import EMPTY, RUN_DIR, SECRETS
 
+# Lets bhyve itself give the devices' registers their places.
+ENABLE_BARS = "pci.enable_bars"
 # In the VM's run directory: where its own swtpm listens.
 TPM_SOCKET = "tpm.sock"
 
@@ -73,6 +76,9 @@ def _variables(config: Config) -> Iterator[tuple[str, str]]:
     """The words of -o. Without a boot ROM there is no other place for its interface."""
     if config.loader is not None and config.fwcfg != "bhyve":
         yield "lpc.fwcfg", config.fwcfg
+    if config.loader is None and config.bootrom.endswith(CSM_ROM) and ENABLE_BARS not in dict(config.options):
+        # Since FreeBSD 15 that is the boot ROM's to do, and this one does not; others than 15 do not read it.
+        yield ENABLE_BARS, "true"
     yield from config.options
 
 

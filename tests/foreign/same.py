@@ -32,6 +32,8 @@ def variables(argv: list[str]) -> set[str]:
             del found[key]
         elif kinds.get(node) == "fbuf" and name == "tcp":
             found[f"{node}.rfb"] = found.pop(key)
+    # What FreeBSD 15 needs with the old firmware, and the tools have not learnt.
+    found.pop("pci.enable_bars", None)
     for name in ("lpc.fwcfg", "x86.mptable", "virtio_msix"):
         if found.get(name) in {"bhyve", "true"}:
             del found[name]

@@ -178,6 +178,16 @@ def test_slots_that_are_named_are_kept_and_the_others_go_around_them():
     assert devices({**rnd, "slot": 5}, {**rnd, "slot": "6:1"}) == ["0:5:0,virtio-rnd", "0:6:1,virtio-rnd"]
 
 
+def test_the_old_firmware_gets_its_devices_enabled_by_bhyve():
+    """FreeBSD 15 leaves that to the boot ROM."""
+    document = {**SMALL, "bootrom": "/usr/local/share/uefi-firmware/BHYVE_UEFI_CSM.fd"}
+    assert machine(parse(document)).variables == (("pci.enable_bars", "true"),)
+    own = {**document, "options": {"pci.enable_bars": "false"}}
+    assert machine(parse(own)).variables == (("pci.enable_bars", "false"),)
+    assert machine(parse({**document, "loader": {"type": "bhyveload", "disk": "/a.img"}})).variables == ()
+    assert machine(parse(SMALL)).variables == ()
+
+
 def test_the_host_bridge_makes_room():
     assert "-s 0:1:0,hostbridge" in line({**SMALL, "emulations": [{"device": "virtio-rnd", "slot": "0:0:0"}]})
 
