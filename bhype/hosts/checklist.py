@@ -55,7 +55,7 @@ def items(host: Host) -> list[Item]:
         Item(
             "The observer sees the host",
             host.is_online,
-            "Start the observer: service bhype_observer start, or make run.",
+            "Start the panel, and with it the observer: make run.",
         ),
         Item(
             "The kernel can run virtual machines",
