@@ -25,6 +25,12 @@
     return status === 0 || [409, 423, 460].includes(status) || status >= 500;
   };
 
+  const sending = new Set();
+  const isBusy = (area) => area.querySelector("[data-pause]:not([hidden]), [data-resume]:not([hidden])");
+  window.addEventListener("beforeunload", (event) => {
+    if (sending.size) event.preventDefault();
+  });
+
   const row = (area, name) => {
     const item = area.querySelector("template").content.firstElementChild.cloneNode(true);
     item.querySelector("[data-name]").textContent = name;
@@ -85,9 +91,11 @@
         bar(1);
         tell("Arrived.");
         part("pause").hidden = part("resume").hidden = part("end").hidden = true;
+        sending.delete(upload);
         area.dispatchEvent(new CustomEvent("arrived", { bubbles: true }));
-        if (area.dataset.purpose === "file") window.location.reload();
-        else if (area.dataset.after && !area.querySelector("[data-pause]:not([hidden]), [data-resume]:not([hidden])")) window.location.assign(area.dataset.after);
+        // Leaving the page would cut off what is still on its way.
+        if (!isBusy(area) && area.dataset.purpose === "file") window.location.reload();
+        else if (!isBusy(area) && area.dataset.after) window.location.assign(area.dataset.after);
         else setTimeout(() => item.remove(), 4000);
       },
       onError: (error) => {
@@ -96,6 +104,7 @@
       },
     });
     const stopped = (is) => {
+      sending[is ? "delete" : "add"](upload);
       part("pause").hidden = is;
       part("resume").hidden = !is;
       first = null;
@@ -113,11 +122,13 @@
       part("pause").focus();
     });
     part("end").addEventListener("click", () => {
+      sending.delete(upload);
       upload.abort(true).catch(() => undefined).finally(() => item.remove());
     });
     upload.findPreviousUploads().then((found) => {
       if (found.length) upload.resumeFromPreviousUpload(found[0]);
       tell(found.length ? "Going on…" : "Beginning…");
+      sending.add(upload);
       upload.start();
     });
   };

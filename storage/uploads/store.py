@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +30,7 @@ LIMIT = 512 * GIB
 # What stays free in the pool, whatever is sent.
 SPARE = 4 * GIB
 PART = ".part"
+NAME_MAX = 121
 # Of one person: each is a row and a file, however small.
 MOST_AT_ONCE = 100
 
@@ -76,6 +78,17 @@ def folder(pool: Pool, user: User) -> Path:
 def is_name(user: User, name: str) -> bool:
     """Whether a file of a person may have this name."""
     return "/" not in name and transfers.is_file(f"{user.pk}/{name}") and not name.endswith(PART)
+
+
+def names_like(name: str) -> Iterator[str]:
+    """The name itself, then name-2.img, name-3.img ..."""
+    yield name
+    stem, dot, ending = name.rpartition(".")
+    if not stem:
+        stem, dot, ending = name, "", ""
+    for number in count(2):
+        tail = f"-{number}{dot}{ending}"
+        yield stem[: NAME_MAX - len(tail)] + tail
 
 
 def ready_folder(pool: Pool, user: User) -> Path:

@@ -149,14 +149,21 @@ def write(
         complete(upload, finished)
         return upload.size
     with _locked(upload) as file:
-        upload.refresh_from_db()
+        # It may have been given up in another window, now or while the piece comes.
+        gone = TusError(410, "The upload was given up.")
+        try:
+            upload.refresh_from_db()
+        except Upload.DoesNotExist as error:
+            raise gone from error
         there = min(upload.received, os.fstat(file).st_size)
         if start != there:
             raise TusError(409, f"{there} bytes are there, and the piece begins at {start}.", there)
         there = _add(upload, file, body, start, promised)
         upload.received, upload.changed_at = there, timezone.now()
         with transaction.atomic():
-            upload.save(update_fields=["received", "changed_at"])
+            rows = Upload.objects.filter(pk=upload.pk)
+            if not rows.update(received=upload.received, changed_at=upload.changed_at):
+                raise gone
             _announce(upload)
     if there == upload.size:
         complete(upload, finished)
@@ -221,13 +228,28 @@ def complete(upload: Upload, finished: Callable[[Upload], None]) -> None:
     if part.exists():
         with _locked(upload) as file:
             os.fsync(file)
-            part.rename(part.with_name(upload.name))
+            _give_name(upload, part)
     with transaction.atomic():
         now = timezone.now()
         if Upload.objects.filter(pk=upload.pk, finished_at=None).update(finished_at=now):
             upload.finished_at = now
             finished(upload)
             _announce(upload)
+
+
+def _give_name(upload: Upload, part: Path) -> None:
+    """The upload's own name, or the next that is free: a task may be waiting for another file of that name."""
+    for name in store.names_like(upload.name):
+        try:
+            os.link(part, part.with_name(name))
+        except FileExistsError:
+            if not part.samefile(part.with_name(name)):
+                continue
+        if name != upload.name:
+            upload.name = name
+            Upload.objects.filter(pk=upload.pk).update(name=name)
+        part.unlink()
+        return
 
 
 def end(upload: Upload) -> None:

@@ -191,6 +191,42 @@ def test_an_upload_is_given_up(person, sender):
     assert sender.call("HEAD", address).status_code == 404
 
 
+def test_an_upload_that_is_given_up_in_another_window_meanwhile(person, sender, monkeypatch):
+    address = sender.begin("a.img", 5)["Location"]
+    plain = tus._add
+
+    def slow(*words):
+        there = plain(*words)
+        tus.end(Upload.objects.get())
+        return there
+
+    monkeypatch.setattr(tus, "_add", slow)
+    assert sender.piece(address, 0, b"12345").status_code == 410
+    assert not here(person) and not Upload.objects.exists()
+
+
+def test_no_upload_takes_the_place_of_another_file(person, sender):
+    long = "x" * 117 + ".img"
+    for name in ("a.img", "a.img", "a.img", "plain", "plain", long, long):
+        sender.send(name, name.encode() + os.urandom(3))
+    assert here(person).keys() == {
+        "a.img", "a-2.img", "a-3.img", "plain", "plain-2", long, "x" * 115 + "-2.img",
+    }  # fmt: skip
+    assert {upload.name for upload in Upload.objects.all()} == here(person).keys()
+
+
+def test_a_crash_while_a_file_gets_its_name(person, sender):
+    address = sender.begin("a.iso", 10)["Location"]
+    part = tus._part(Upload.objects.get())
+    part.with_name("a.iso").write_bytes(b"another")
+    part.write_bytes(b"0123456789")
+    os.link(part, part.with_name("a-2.iso"))
+    Upload.objects.update(received=10)
+    assert sender.call("HEAD", address)["Upload-Offset"] == "10"
+    assert here(person) == {"a.iso": 7, "a-2.iso": 10}
+    assert Upload.objects.get().name == "a-2.iso"
+
+
 def test_a_person_has_a_quota(person, sender, settings):
     settings.UPLOAD_QUOTA = 100
     assert sender.begin("a.img", 60).status_code == 201
