@@ -89,10 +89,6 @@ def change(name: str, passphrase: str) -> Command:
     return _change(passphrase, "change-key", *_KEY, names.dataset(name))
 
 
-def mount(name: str) -> Command:
-    return zfs.mount(name)
-
-
 def unmount(name: str) -> Command:
     """Take a filesystem away from its folder; refused while a file in it is open."""
     return _change(None, "unmount", names.dataset(name))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from bhype.freebsd import zfs_keys
+from bhype.freebsd import zfs, zfs_keys
 from bhype.freebsd.command import Command
 from bhype.freebsd.zfs_keys import KeyInfo
 from bhype.host import CommandFailed, LocalHost
@@ -132,7 +132,7 @@ def _mount(run: Run, found: list[KeyInfo]) -> None:
     """Mount those that are not there, each at its own place: a pool of another host may say otherwise."""
     for info in found:
         if info.kind == "filesystem" and info.mountpoint == f"/{info.name}" and not info.is_mounted:
-            _run(run, zfs_keys.mount(info.name))
+            _run(run, zfs.mount(info.name))
 
 
 def _run(run: Run, command: Command) -> None:
