@@ -14,6 +14,8 @@ from bhype.vmrun.rundir import RunDir
 Answer = dict[str, Any]
 LINE = 4096
 CLIENTS = 32
+# Bytes of an answer that its reader need not have taken yet.
+ROOM = 1 << 18
 
 
 class Control:
@@ -42,6 +44,8 @@ class Control:
         except OSError:
             return
         client.setblocking(False)  # noqa: FBT003
+        # FreeBSD gives 8 KiB (net.local.stream.sendspace), and bhyve's command line alone may be as long.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
         if len(self._clients) >= CLIENTS:
             # Somebody asks and hangs; the one that has hung longest makes room.
             self._drop(self._clients[0])
@@ -75,7 +79,7 @@ class Control:
         else:
             answer = self._handle(request)
         try:
-            # An answer is far smaller than a socket's buffer; who lets it fill up is not waited for.
+            # An answer is far smaller than ROOM; who lets it fill up is not waited for.
             client.sendall(json.dumps(answer).encode() + b"\n")
         except OSError:
             self._drop(client)
