@@ -23,6 +23,8 @@ VARS = "BHYVE_UEFI_VARS.fd"
 LAYOUTS = "/usr/share/bhyve/kbdlayout"
 # Since when bhyve's screen may be larger than 1920x1200 (usr.sbin/bhyve/pci_fbuf.c; param.h).
 LARGE_SCREENS = 1401000
+# Since when bhyve has -f, QEMU's firmware interface and TPMs: before, it refuses its command line.
+FIRMWARE_ITEMS = 1400000
 
 
 def check(
@@ -80,6 +82,11 @@ def _kernel(host: Host, config: Config, machine: Machine) -> Iterator[Problem]:
     if beyond:
         has = f"There is no CPU {', '.join(map(str, beyond))}: the host has {cpus}, from 0 on."
         yield Problem("pinning", has, "Choose others.")
+    has_interface = config.fwcfg == "qemu" and not config.fw_cfg
+    wanted = {"fwcfg": has_interface, "fw_cfg": config.fw_cfg, "tpm": config.tpm}
+    for key in wanted if release is not None and release < FIRMWARE_ITEMS else ():
+        if wanted[key]:
+            yield Problem(key, "bhyve has that since FreeBSD 14.0.", "Take it out, or upgrade the host.")
     graphic = config.graphic
     is_large = graphic and ((graphic.width or 0) > 1920 or (graphic.height or 0) > 1200)
     if graphic and is_large and release is not None and release < LARGE_SCREENS:

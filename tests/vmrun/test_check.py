@@ -82,7 +82,11 @@ def test_what_a_device_lacks_is_named_under_its_slot(lab, device, said):
         ({"mem": "999G"}, "memory: The VM wants 1022976 MiB, the host has 8192 MiB. Give it less memory."),
         ({"cpu": 9}, "cpu: The VM wants 9 CPUs, the host allows 4. Give it fewer CPUs."),
         ({"pinning": {"0": [3, 4, 9]}}, "pinning: There is no CPU 4, 9: the host has 4, from 0 on. Choose others."),
-        ({"bootrom": "/none.fd"}, "firmware: /none.fd is missing. Run: pkg install edk2-bhyve"),
+        ({"bootrom": "/none.fd"}, "firmware: /none.fd is missing. Give the path of a firmware."),
+        (
+            {"bootrom": "/usr/local/share/uefi-firmware/NONE.fd"},
+            "firmware: /usr/local/share/uefi-firmware/NONE.fd is missing. Run: pkg install edk2-bhyve",
+        ),
         ({"varfile": "/none/vars.fd"}, "firmware: The folder of /none/vars.fd is missing. Make it."),
         ({"keyboard": "xx_none"},
          "keyboard: /usr/share/bhyve/kbdlayout/xx_none is missing. Choose one of /usr/share/bhyve/kbdlayout."),
@@ -136,7 +140,7 @@ def test_a_port_in_use_is_named(lab, key):
         assert problems(lab, **{key: wish}) == [said]
 
 
-def test_a_screen_larger_than_the_release_allows_is_named(lab):
+def test_what_the_release_has_not_is_named(lab):
     script = Path(lab.host.path("/sbin/sysctl"))
     graphic = {"host": "127.0.0.1", "port": free_port(), "width": 2560, "height": 1440}
     assert problems(lab, graphic=graphic) == []
@@ -148,6 +152,11 @@ def test_a_screen_larger_than_the_release_allows_is_named(lab):
         assert problems(lab, graphic=graphic) == [
             "graphic: 2560x1440 is more than the 1920x1200 of this release. Choose a smaller size."
         ]
+        said = "bhyve has that since FreeBSD 14.0. Take it out, or upgrade the host."
+        for key, value in {"fwcfg": "qemu", "fw_cfg": [{"name": "opt/a", "string": "b"}]}.items():
+            assert problems(lab, **{key: value}) == [f"{key}: {said}"]
+        tpm = {"type": "swtpm", "state": "/vms/tpm"}
+        assert f"tpm: {said}" in problems(lab, tpm=tpm)
     finally:
         aside.replace(script)
 
