@@ -120,7 +120,7 @@ def _warnings(
         if count := counted[key]:
             said.append(f"It {words.format(count)}.")
     if wear is not None and wear >= 90:
-        said.append(f"{wear} % of its life is used up.")
+        said.append(f"{wear}% of its life is used up.")
     if status & TEST_FAILED:
         said.append("A test that it ran on itself has failed.")
     return said

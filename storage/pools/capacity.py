@@ -32,7 +32,7 @@ def sentence(name: str, percent: float) -> str:
     """What to say of a pool's level; "" below all."""
     reached = level(percent)
     return (
-        f"The pool {name} is {percent:.0f} % full (level {reached}). {dict(LEVELS)[reached]}"
+        f"The pool {name} is {percent:.0f}% full (level {reached}). {dict(LEVELS)[reached]}"
         if reached
         else ""
     )

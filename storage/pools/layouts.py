@@ -310,7 +310,7 @@ def _warnings(chosen: Figures, groups: Sequence[Group], disks: Sequence[Disk]) -
     volume = chosen.for_volumes / chosen.usable if chosen.usable else 1
     if volume < 0.85:
         said.append(
-            f"Disks of VMs take up to {round(100 * (1 / volume - 1))} % more than their size here: "
+            f"Disks of VMs take up to {round(100 * (1 / volume - 1))}% more than their size here: "
             "RAID-Z pads small blocks. Mirrors do not."
         )
     data = [by_name[name] for group in groups if group.role == "data" for name in group.disks]

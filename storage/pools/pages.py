@@ -310,7 +310,7 @@ def per_second(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    return f"{value:.0f} %"
+    return f"{value:.0f}%"
 
 
 def found_pools(user: User) -> Task | None:

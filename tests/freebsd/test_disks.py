@@ -185,7 +185,7 @@ def test_a_well_disk_is_read():
             {"nvme_smart_health_information_log": {"percentage_used": 97, "critical_warning": 4}},
             "critical warning",
         ),
-        ({"nvme_smart_health_information_log": {"percentage_used": 97}}, "97 % of its life"),
+        ({"nvme_smart_health_information_log": {"percentage_used": 97}}, "97% of its life"),
     ],
 )
 def test_a_failing_disk_is_told(values, said):

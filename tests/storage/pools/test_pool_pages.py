@@ -77,7 +77,7 @@ def test_an_unhealthy_pool_comes_first_with_what_to_do(browser, sick, host):
     assert page.index(f'id="pool-{sick.pk}"') < page.index(">alpha</a>")
     assert "/dev/da2 is gone. Connect it again and put it online, or replace it." in page
     assert "da1 has had 7 errors." in page
-    assert "90 % reached" in page and "Scrub: 26.0 %" in page and "00:55:10 to go" in page
+    assert "90% reached" in page and "Scrub: 26.0%" in page and "00:55:10 to go" in page
     assert "1 mirror of 2 disks, 1 log disk, 1 spare" in page
 
 
@@ -284,7 +284,7 @@ def test_usage_is_drawn_and_forecast(browser, pool, django_assert_max_num_querie
     type(pool).objects.update(allocated=60 * GIB)
     with django_assert_max_num_queries(14):
         page = text(browser.get("/storage/pools/tank/usage/?range=week"))
-    assert page.count("<polyline") >= 5 and "full in about" in page and "90 %" in page
+    assert page.count("<polyline") >= 5 and "full in about" in page and "90%" in page
     assert "full in about 40 days" in page
     assert "full in about 40 days" in text(browser.get("/storage/"))
     assert browser.get("/storage/pools/tank/usage/?range=never").status_code == 200
