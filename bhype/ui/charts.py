@@ -115,9 +115,9 @@ def sparks(*lines: Sequence[float]) -> tuple[str, ...]:
 
 
 def nice(value: float, base: int = 10) -> float:
-    """The next round number that is not below ``value``; 1 at least."""
-    if value <= 1:
-        return 1.0
+    """The next round number that is not below ``value``; 2 at least, so that the middle of an axis is a number."""
+    if value <= 2:
+        return 2.0
     if base == 2:
         return float(2 ** math.ceil(math.log2(value)))
     power = 10.0 ** math.floor(math.log10(value))

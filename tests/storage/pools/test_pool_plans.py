@@ -332,4 +332,4 @@ def test_every_point_lies_in_the_chart(found):
 @given(st.floats(0, 1e18), st.sampled_from([2, 10]))
 def test_axes_end_at_round_numbers(value, base):
     top = charts.nice(value, base)
-    assert top >= value * (1 - 1e-6) and (value <= 1 or top <= value * 2.5 + 1)
+    assert top >= value * (1 - 1e-6) and (value <= 2 or top <= value * 2.5 + 1)
