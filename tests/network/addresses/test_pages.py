@@ -178,7 +178,7 @@ def test_search_finds_addresses(as_user, viewer, stranger, switch):
 
 def test_viewers_look_and_change_nothing(as_user, viewer, stranger, switch, static):
     client = as_user(viewer)
-    assert "Change" not in text(client.get(f"{BASE}/addresses/"))
+    assert "Edit" not in text(client.get(f"{BASE}/addresses/"))
     for path in ("pools/add/", "pools/usual/", "addresses/give/", "addresses/act/", f"pools/{static.pk}/"):
         assert client.post(f"{BASE}/{path}", {"release": "stale"}).status_code == 404
     assert as_user(stranger).get(f"{BASE}/addresses/").status_code == 404
