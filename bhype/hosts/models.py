@@ -44,6 +44,11 @@ class Host(models.Model):
     def is_online(self) -> bool:
         return self.seen_at is not None and timezone.now() - self.seen_at < timedelta(seconds=30)
 
+    @property
+    def memory_used(self) -> int:
+        """Bytes."""
+        return self.memory - self.memory_free
+
 
 def this_host(_params: object) -> Host:
     """The target of operations that are about the host that they run on."""

@@ -297,17 +297,18 @@
     toast({ text: "Copied", level: "info" });
   });
 
-  // --- Times that stay true ---
+  // --- Times that stay true: <time> with a title says how far off it is, any other is a stamp. ---
   const units = [[31536000, "year"], [2592000, "month"], [604800, "week"], [86400, "day"], [3600, "hour"], [60, "minute"]];
   const since = (stamp) => {
-    const seconds = Math.max(0, (Date.now() - new Date(stamp)) / 1000);
+    const seconds = (Date.now() - new Date(stamp)) / 1000;
     for (const [size, name] of units) {
-      const count = Math.floor(seconds / size);
-      if (count >= 1) return `${count} ${name}${count > 1 ? "s" : ""} ago`;
+      const count = Math.floor(Math.abs(seconds) / size);
+      const words = `${count} ${name}${count > 1 ? "s" : ""}`;
+      if (count >= 1) return seconds < 0 ? `in ${words}` : `${words} ago`;
     }
     return "just now";
   };
-  setInterval(() => $$("time[datetime]").forEach((time) => (time.textContent = since(time.dateTime))), 30000);
+  setInterval(() => $$("time[title]").forEach((time) => (time.textContent = since(time.dateTime))), 30000);
 
   // A table wider than its place can be scrolled by keys.
   const reachable = (root) => $$(".table-responsive", root).forEach((box) => {
@@ -319,6 +320,8 @@
   });
   guard(document);
   reachable(document);
+  // On a narrow screen the tabs scroll: the one of this page is in sight.
+  $$(".tabs .active").forEach((tab) => (tab.parentElement.scrollLeft = tab.offsetLeft - tab.parentElement.offsetLeft - (tab.parentElement.clientWidth - tab.offsetWidth) / 2));
   $$("form .is-invalid")[0]?.focus();
   window.bhype = { toast, ask, icon, openDialog };
 })();
