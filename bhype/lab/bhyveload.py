@@ -28,7 +28,7 @@ def main(argv: list[str]) -> int:
         core.fail(f"bhyveload: {problem} -- {error.letter}\n{USAGE}", 1)
     memory, disks, loader = 256 << 20, [], ""
     for letter, value in options:
-        if letter == "c" and value != "stdio" and not _is_console(value):
+        if letter == "c" and value != "stdio" and not is_console(value):
             core.fail(f"bhyveload: Could not open '{value}'", EX_USAGE)
         elif letter == "d":
             if not os.access(real(value), os.R_OK) or os.path.isdir(real(value)):
@@ -59,7 +59,8 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _is_console(path: str) -> bool:
+def is_console(path: str) -> bool:
+    """Whether a loader can open it."""
     if re.fullmatch(r"/dev/nmdm[^/]+[AB]", path):
         return bhyve_host.is_loaded("nmdm")
     return os.path.exists(real(path))

@@ -52,8 +52,10 @@ def main(argv: list[str]) -> int:
         # At the prompt: what is piped in, or somebody at the terminal.
         text = "" if sys.stdin.isatty() else sys.stdin.read()
     script.run(text)
-    for line in script.said:
-        print(line)
+    # Its -c is a device: without it the terminal is used, with another name there is none (console.c).
+    if "c" not in given or bhyveload.is_console(given["c"]):
+        for line in script.said:
+            print(line)
     return _load(name, memory, script, devices, root)
 
 

@@ -106,6 +106,13 @@ def grub(host, text, *argv, root="host"):
     return host("grub-bhyve", "-m", "/vm/device.map", "-M", "64M", "-r", root, *argv, "vm1")
 
 
+def test_grub_has_no_terminal_called_stdio(host, vm):
+    text = "linux /vm/none\nboot\n"
+    assert "error: " in grub(host, text).out
+    assert "error: " in grub(host, text, "-c", "/dev/nmdm-vm1.1A").out
+    assert grub(host, text, "-c", "stdio").out == ""
+
+
 def test_grub_puts_the_kernel_of_its_default_entry_into_the_vm(host, vm):
     for name in ("one", "two", "initrd"):
         host.path(f"/vm/{name}").write_text(f"content of {name}")
