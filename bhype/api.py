@@ -31,6 +31,7 @@ from vms.cloud_init.api import library as snippets_router
 from vms.cloud_init.api import router as cloud_init_router
 from vms.deploy.api import router as deploy_router
 from vms.hardware.api import router as hardware_router
+from vms.hardware.api_edited import router as edited_router
 from vms.keys.api import router as key_router
 from vms.life.api import boot as boot_router
 from vms.life.api import router as life_router
@@ -40,6 +41,7 @@ from vms.os_templates.api import router as templates_router
 from vms.snapshots.api import router as vm_snapshots_router
 from vms.traffic.api import router as vm_traffic_router
 from vms.transfer.api_export import router as export_router
+from vms.transfer.api_files import router as import_files_router
 from vms.transfer.api_import import router as import_router
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -75,8 +77,10 @@ api = PanelAPI(
 )
 api.add_router("/vms", deploy_router, tags=["vms"])
 api.add_router("/vms", import_router, tags=["vms"])
+api.add_router("/vms", import_files_router, tags=["vms"])
 api.add_router("/vms", vms_router, tags=["vms"])
 api.add_router("/vms", hardware_router, tags=["vms"])
+api.add_router("/vms", edited_router, tags=["vms"])
 api.add_router("/vms", life_router, tags=["vms"])
 api.add_router("/vms", export_router, tags=["vms"])
 api.add_router("/vms", vm_snapshots_router, tags=["vms"])

@@ -25,6 +25,8 @@ from . import plan, wanted
 from .models import VM
 
 TEXT_MAX = wanted.DOCUMENT_MAX
+# The two answers, by whether the edit is taken over.
+WORDS = {True: "taken over", False: "written again"}
 Document = dict[str, Any]
 
 

@@ -131,3 +131,25 @@ def test_a_worker_that_died_while_writing_leaves_no_edit(ready, made):
     assert not edited.notice(ready.host, row(made))
     ask("vms.configure", {"vm_id": made.pk}, None)
     assert finish(ready).status == "succeeded"
+
+
+def test_an_edit_is_answered_by_the_api(ready, made, maker, as_user):  # noqa: F811
+    url, client = f"/api/v1/vms/{made.name}/edited", as_user(maker)
+
+    def answer(**body: object):
+        return client.post(url, body, content_type="application/json", HTTP_ORIGIN="http://testserver")
+
+    assert client.get(url).json() is None
+    assert answer(take=True).status_code == 409
+    edit(ready, made, mem="512M")
+    edited.notice(ready.host, row(made))
+    assert client.get(url).json()["document"]["mem"] == "512M"
+    assert answer(take=True).status_code == 202
+    assert finish(ready).status == "succeeded"
+    assert (row(made).memory >> 20, row(made).edited) == (512, None)
+    edit(ready, made, mem="1K")
+    edited.notice(ready.host, row(made))
+    assert (answer(take=True).status_code, answer(take=True).json()["field"]) == (422, "mem")
+    assert answer(take=False).status_code == 202
+    assert finish(ready).status == "succeeded"
+    assert json.loads(path(ready, made).read_text())["mem"] == "512M"

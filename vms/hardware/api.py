@@ -208,9 +208,11 @@ def list_devices(request: HttpRequest, name: str) -> list[Document]:
 
 @router.post("/{name}/devices", response=ConfigOut, summary="Add a device")
 def add_device(request: HttpRequest, name: str, device: Body[Document]) -> Document:
-    """As in vm.json; without ``slot`` it gets a free one."""
+    """As in vm.json; without ``slot`` it gets a free one. With a passed-through device, memory is wired."""
     vm, document = _find(request, name, "vms.change")
     document["emulations"].append(device)
+    if device.get("device") == "passthru":
+        document["wire_guest_mem"] = True
     return _save(request, vm, document)
 
 

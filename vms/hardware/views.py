@@ -308,7 +308,7 @@ def answer_edit(request: HttpRequest, vm: VM) -> HttpResponse:
             request,
             "vms.change",
             f"vm {vm.name}",
-            {"vm.json": "taken over" if take else "written again"},
+            {"vm.json": edited.WORDS[take]},
             task=task,
         )
         messages.success(request, "Taken over." if take else "bHype's own vm.json is written again.")

@@ -54,6 +54,11 @@ def test_a_document_is_read_changed_and_written(api):
     assert api("PUT", "/config", config | {"mem": "1G"}).json()["task"] is None
 
 
+def test_a_passed_through_device_has_memory_wired(root):
+    assert root("POST", "/devices", {"device": "passthru", "src": "1:0:0"}).status_code == 200
+    assert document()["wire_guest_mem"] is True
+
+
 def test_a_cpu_that_another_vm_is_pinned_to_is_shared_by_request_only(api, vm):
     config = api("GET", "/config").json() | {"pinning": {"0": [5, 6]}}
     pins = {"settings": {"pinning": {"0": [6]}}}

@@ -272,3 +272,32 @@ def test_only_who_may_what_equals_root_sees_what_is_found(theirs, as_user, root)
     client = as_user(root)
     assert client.get(f"/vms/_import/found/{task}/nobody/").status_code == 404
     assert client.get("/vms/_import/found/999999/web9/").status_code == 404
+
+
+def test_by_the_api_vms_are_found_taken_and_given_back(theirs, as_user, root):
+    def call(user, method: str, path: str, body: object = None):
+        url, more = f"/api/v1/vms/{path}", {"HTTP_ORIGIN": "http://testserver"}
+        data = "" if body is None else json.dumps(body)
+        return as_user(user).generic(method, url, data, content_type="application/json", **more)
+
+    operator = make_user("somebody", "operator")
+    for method, path in (("GET", "import/found"), ("POST", "import/found"), ("POST", "import/found/web9")):
+        assert call(operator, method, path, {}).status_code == 404
+    assert call(root, "GET", "import/found").json() == {"looked_at": None, "vms": []}
+    assert call(root, "POST", "import/found").status_code == 202
+    run(theirs)
+    found = call(root, "GET", "import/found").json()["vms"]
+    assert [(one["format"], one["name"]) for one in found] == [("hoster-core", "shop1"), ("vm-bhyve", "web9")]
+    assert call(root, "POST", "import/found/nobody", {}).status_code == 404
+    answer = call(root, "POST", "import/found/web9", {"switch": "none"})
+    assert (answer.status_code, answer.json()["field"]) == (422, "switch")
+    answer = call(root, "POST", "import/found/web9", {"switch": "nat", "name": "web10"})
+    assert answer.status_code == 202, answer.content
+    run(theirs)
+    vm = VM.objects.get()
+    assert (vm.name, vm.state, vm.nics.get().switch.name) == ("web10", "stopped", "nat")
+    assert call(operator, "POST", "web10/give-back").status_code == 404
+    assert call(root, "POST", "web10/give-back").status_code == 202
+    run(theirs)
+    assert not VM.objects.exists()
+    assert theirs.host.exists("/tank/vm/web9/web9.conf")
