@@ -145,6 +145,8 @@ def _values(vm: VM, payload: CloudInitIn) -> dict[str, Any]:
         raise ApiError(422, "invalid", "This is not a setting; a password goes into password.", "settings")
     if values.get("device") not in {None, *plan.SEED_DEVICES}:
         raise ApiError(422, "invalid", f"It is one of {', '.join(plan.SEED_DEVICES)}.", "settings.device")
+    if payload.password and values.get("installer") == Snippet.Kind.AUTOUNATTEND:
+        raise ApiError(422, "invalid", changes.NO_HASH, "password")
     if payload.password:
         values["password_hash"] = cloudinit.hash_password(payload.password)
     elif payload.password is None and vm.cloud_init.get("password_hash"):

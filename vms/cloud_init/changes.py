@@ -23,6 +23,10 @@ from . import seeds
 
 Values = dict[str, Any]
 INSTALLERS = {str(value): label for value, label in Snippet.Kind.choices if value in cloudinit.HOWTO}
+NO_HASH = (
+    "Windows takes no hash, and nothing else is kept of a password: leave it empty. The user signs in on the screen "
+    "without one, and is asked for a new one at once."
+)
 _BUSY = {VM.State.CREATING: "created", VM.State.DELETING: "deleted"}
 
 
@@ -144,10 +148,13 @@ def summary(vm: VM) -> list[tuple[str, str]]:
         or Image.CloudInit(values.get("kind") or "cloud-init").label
     )
     keys, scripts = len(values.get("ssh_keys") or ()), len(values.get("scripts") or ())
+    sign_in = "set" if values.get("password_hash") else "none: nobody signs in by password"
+    if values.get("installer") == Snippet.Kind.AUTOUNATTEND:
+        sign_in = "none: it is asked for at the first sign-in"
     rows = [
         ("For", kind),
         ("User", values.get("user") or "the one that the image has"),
-        ("Password", "set" if values.get("password_hash") else "none: nobody signs in by password"),
+        ("Password", sign_in),
         ("SSH keys", str(keys) if keys else "none"),
         ("Host name", values.get("fqdn") or values.get("hostname") or cloudinit.host_name(vm.name)),
         ("Addresses", "; ".join(ports)),

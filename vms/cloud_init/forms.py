@@ -18,7 +18,7 @@ from storage.models import Image
 from vms import plan
 from vms.models import Snippet
 
-from .changes import INSTALLERS
+from .changes import INSTALLERS, NO_HASH
 
 Data = Mapping[str, Any] | None
 Values = dict[str, Any]
@@ -107,7 +107,7 @@ class CloudInitForm(forms.Form):
     )
     installer = forms.ChoiceField(
         choices=[("", "cloud-init in the guest"), *INSTALLERS.items()], required=False, label="The seed is for",
-        help_text="An installer gets these settings as its answers, on a CD.",
+        help_text="An installer gets these settings as its answers, on a CD. Windows' makes a user without a password.",
     )  # fmt: skip
     answers = forms.ModelChoiceField(
         Snippet.objects.none(), required=False, label="Answers", empty_label="built in",
@@ -265,9 +265,10 @@ class CloudInitForm(forms.Form):
             raise Invalid(
                 [Problem("answers", f"{row.name} is for another installer: {row.get_kind_display()}.")]
             )
-        if settings.installer != "autounattend" and not (
-            settings.user and (data.get("password") or self.current.get("password_hash"))
-        ):
+        if settings.installer == Snippet.Kind.AUTOUNATTEND:
+            if data.get("password"):
+                raise Invalid([Problem("password_hash", NO_HASH)])
+        elif not (settings.user and (data.get("password") or self.current.get("password_hash"))):
             raise Invalid([Problem("user", "An installer makes the user: give a name and a password.")])
         cloudinit.answers(settings, "new", "new", row.text if row else "")
 

@@ -264,6 +264,7 @@ def post(client, vm, **values):
         ({"net0_mode": "static", "net0_addresses": "10.0.0.5/24", "net0_gateways": "10.0.1.1"}, "id_net0_gateways"),
         ({"net0_mode": "dhcp", "net0_nameservers": "x"}, "id_net0_nameservers"), ({"packages": "-y"}, "id_packages"),
         ({"installer": "preseed"}, "id_user"), ({"timezone": "x y"}, "id_timezone"),
+        ({"installer": "autounattend", "user": "alice", "password": "secret"}, "id_password"),
     ],
 )  # fmt: skip
 def test_a_mistake_stands_beside_its_field(vm, as_user, alice, values, field):
@@ -343,6 +344,16 @@ def test_an_installer_gets_its_answers_on_a_cd(vm, as_user, alice):
     assert entry_of(found)["device"] == "ahci-cd" and seeds.medium(found)[0] == "OEMDRV"
     page = as_user(alice).get("/vms/web1/cloud-init/").content.decode()
     assert "ks.cfg" in page and "Anaconda" in page and found.cloud_init["password_hash"] not in page
+
+
+def test_windows_is_told_to_ask_for_a_password(vm, as_user, alice):
+    assert post(as_user(alice), vm, installer="autounattend", user="alice").status_code == 302
+    page = as_user(alice).get("/vms/web1/cloud-init/").content.decode()
+    assert "it is asked for at the first sign-in" in page
+    said = {"settings": {"user": "alice", "installer": "autounattend"}, "password": "x"}
+    answer = api(as_user(alice), "PUT", "/vms/web1/cloud-init", said)
+    assert (answer.status_code, answer.json()["field"]) == (422, "password")
+    assert "takes no hash" in answer.json()["message"]
 
 
 # The API.
