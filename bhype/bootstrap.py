@@ -313,9 +313,10 @@ def main(words: list[str]) -> None:
         # The demo's host is a server, whatever this machine is: what its VMs do not touch costs nothing.
         server = ["--cpus", "16", "--memory", str(128 * 2**30), "--size", str(4 * 2**40)]
         setup_run(*(server if verb == "demo" else []))
+        # Guests that start before are joined by sockets, and stay so.
+        wire_lab()
         if verb == "demo":
             manage("demo")
-        wire_lab()
         replace_by("-m", "bhype.appliance")
     elif verb == "setup":
         setup_run()
