@@ -12,6 +12,7 @@ from bhype.accounts.models import User
 from bhype.hosts.models import Host
 from network.models import Switch
 from storage.models import Pool
+from tests.run import WITH_BROWSER
 from vms.models import VM, Disk, Nic
 
 GIB = 2**30
@@ -23,13 +24,20 @@ hypothesis.settings.load_profile("explore" if os.environ.get("BHYPE_EXPLORE") el
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses the database, and what drives a lab: the run on PostgreSQL chooses by that."""
+    """Mark what uses the database, what drives a lab and what takes long: the parts of a run choose by that."""
     for item in items:
+        if item.nodeid.startswith(("tests/long/", "tests/openzfs/")):
+            item.add_marker("long")
         fixtures = set(getattr(item, "fixturenames", ()))
         if fixtures & {"db", "transactional_db"} or item.get_closest_marker("django_db"):
             item.add_marker("database")
         if fixtures & {"lab", "ready"}:
             item.add_marker("lab")
+        is_found = item.nodeid.startswith(tuple(f"{folder}/" for folder in WITH_BROWSER))
+        if item.get_closest_marker("browser") and not is_found:
+            raise pytest.UsageError(
+                f"{item.nodeid} is never run: tests with a browser belong to {WITH_BROWSER}"
+            )
 
 
 @pytest.fixture(autouse=True)

@@ -18,12 +18,16 @@ from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
+# A test process that dies ends the run: a successor would wait for its work for ever.
+PYTEST = [sys.executable, "-m", "pytest", "-q", "--max-worker-restart", "0"]
 CHECKS = [
     ["ruff", "format", "--check", "."],
     ["ruff", "check", "."],
     ["mypy", "."],
     ["lint-imports"],
 ]
+# Where tests with a browser lie; tests/conftest.py refuses one that lies elsewhere, for it would not be run.
+WITH_BROWSER = ["tests/e2e", "tests/live"]
 # What talks to the database in a way that could differ between SQLite and PostgreSQL. What commands of the host make
 # of it is the same on both: tests that drive a lab are left out, all of the worker's own are in.
 ON_POSTGRESQL = [
@@ -37,12 +41,16 @@ ON_POSTGRESQL = [
 ]
 
 
-def run(argv: list[str], **environment: str) -> int:
+def run(argv: list[str], *, brief: bool = False, **environment: str) -> int:
+    """The exit status of a program. brief: only the last line of what it prints is shown, unless it fails."""
     began = time.monotonic()
     print(f"\n== {' '.join(Path(word).name if word.startswith('/') else word for word in argv)}", flush=True)
-    code = subprocess.run(argv, cwd=BASE_DIR, env=os.environ | environment, check=False).returncode
-    print(f"== status {code} after {time.monotonic() - began:.0f} s", flush=True)
-    return code
+    kept = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True} if brief else {}
+    done = subprocess.run(argv, cwd=BASE_DIR, env=os.environ | environment, check=False, **kept)
+    if brief:
+        print("\n".join(done.stdout.splitlines()[0 if done.returncode else -1 :]))
+    print(f"== status {done.returncode} after {time.monotonic() - began:.0f} s", flush=True)
+    return int(done.returncode)
 
 
 def tool(*words: str) -> list[str]:
@@ -56,6 +64,8 @@ def checks() -> int:
             run([sys.executable, "manage.py", "makemigrations", "--check", "--dry-run"], BHYPE_STATE=state)
         )
         failed.append(run([sys.executable, "manage.py", "check"], BHYPE_STATE=state))
+    # Every test of every part is read: a stale import shows now, not in twenty minutes.
+    failed.append(run([*PYTEST, "--collect-only"], brief=True))
     return int(any(failed))
 
 
@@ -101,8 +111,7 @@ def postgresql() -> Iterator[str]:
 
 
 def pytest(*words: str, **environment: str) -> int:
-    # A test process that dies ends the run: a successor would wait for its work for ever.
-    return run([sys.executable, "-m", "pytest", "-q", "--max-worker-restart", "0", *words], **environment)
+    return run([*PYTEST, *words], **environment)
 
 
 def test() -> int:
@@ -111,16 +120,16 @@ def test() -> int:
         failed |= pytest(
             *ON_POSTGRESQL,
             "-m",
-            "database and not lab and not guest and not browser",
+            "database and not lab and not guest and not browser and not long",
             "-n",
             "2",
             DATABASE_URL=url,
         )
     # Playwright keeps an event loop in its thread, so browser tests have a process of their own.
-    failed |= pytest("-m", "browser")
+    failed |= pytest("-m", "browser", *WITH_BROWSER)
     # Last, so that its summary is the last line. One process more than there are cores in CI: many tests wait for a
     # guest or for a time.
-    return pytest("-m", "not browser", "-n", "3", "--dist", "loadgroup") | failed
+    return pytest("-m", "not browser and not long", "-n", "3", "--dist", "loadgroup") | failed
 
 
 def main(verb: str) -> int:
@@ -129,8 +138,8 @@ def main(verb: str) -> int:
     if verb == "test":
         return test()
     if verb == "test-long":
-        # What takes minutes: real OpenZFS and a real cloud image, side by side.
-        return pytest("-n", "2", "--dist", "loadfile", "tests/openzfs", "tests/long", BHYPE_LONG="1")
+        # What takes minutes: real OpenZFS, a real cloud image, real packets; two files side by side.
+        return pytest("-m", "long", "-n", "2", "--dist", "loadfile")
     if verb == "explore":
         # The same tests with new random examples, and more lives of VMs.
         explore = ["tests/freebsd", "tests/lab", "tests/vmrun", "tests/tasks", "tests/live", "tests/vms"]
