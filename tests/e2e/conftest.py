@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.e2e.panel import BASE_DIR, Panel
 
 ARTIFACTS = BASE_DIR / "tests" / "artifacts"
+# Until what a page does must be seen. Two slow cores have guests, databases and other tests to run meanwhile.
+PATIENCE = 45_000
+expect.set_options(timeout=PATIENCE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -90,7 +93,7 @@ def browser() -> Iterator[Browser]:
 def page(browser, panel) -> Iterator[Page]:
     """A fresh window at 1440 px. Fails the test on an error in the page's scripts."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, base_url=panel.url)
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -111,7 +114,7 @@ def window(browser, panel, session):
             viewport={"width": width, "height": 900}, base_url=panel.url, color_scheme=scheme, bypass_csp=True
         )
         context.add_cookies([{"name": "bhype_session", "value": session, "url": panel.url}])
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))

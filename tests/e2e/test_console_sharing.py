@@ -209,7 +209,7 @@ def test_two_share_a_serial_line_and_a_third_only_watches(guest, window, shot):
 def writing(page: Page) -> Page:
     """With control, once whoever had the line open before has been seen to leave."""
     serial(page)
-    expect(page.locator("body[data-writes='1']")).to_have_count(1, timeout=10_000)
+    expect(page.locator("body[data-writes='1']")).to_have_count(1)
     page.locator("#serial").click()
     return page
 
@@ -222,7 +222,7 @@ def test_the_log_is_shown_searched_and_followed(guest, window, shot):
     log.goto(f"/console/vm/{NAME}/log/")
     expect(log.locator("#log")).to_contain_text("ready")
     page.keyboard.type("it-follows.")
-    expect(log.locator("#log")).to_contain_text("it-follows.", timeout=10_000)
+    expect(log.locator("#log")).to_contain_text("it-follows.")
     shot(log, "console-log")
     log.get_by_label("Find in the whole log").fill("NEEDLE")
     log.keyboard.press("Enter")

@@ -42,7 +42,7 @@ def secret(panel, session) -> str:
 
 def succeeded(page: Page) -> None:
     """Wait for the task whose page is open."""
-    expect(page.locator("#task-status .status", has_text="Succeeded")).to_be_visible(timeout=30_000)
+    expect(page.locator("#task-status .status", has_text="Succeeded")).to_be_visible()
 
 
 def test_a_dataset_is_made_changed_locked_unlocked_and_destroyed(panel, window, shot):
@@ -81,7 +81,7 @@ def test_a_dataset_is_made_changed_locked_unlocked_and_destroyed(panel, window, 
     shot(page, "datasets-locked")
     page.get_by_label("Passphrase").fill(OTHER)
     page.get_by_role("button", name="Unlock").click()
-    expect(page.get_by_text("The passphrase is wrong.").first).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("The passphrase is wrong.").first).to_be_visible()
     page.goto(f"{HOME}/safe/")
     page.get_by_label("Passphrase").fill(WORDS)
     page.get_by_role("button", name="Unlock").click()
@@ -94,7 +94,7 @@ def test_a_dataset_is_made_changed_locked_unlocked_and_destroyed(panel, window, 
     page.get_by_role("link", name="tank/bhype/safe").click()
     page.get_by_role("link", name="Danger").click()
     page.get_by_role("button", name="Ask the host what goes").click()
-    expect(page.locator("#preview", has_text="1 dataset")).to_be_visible(timeout=30_000)
+    expect(page.locator("#preview", has_text="1 dataset")).to_be_visible()
     shot(page, "datasets-danger")
     page.get_by_label("Type tank/bhype/safe to confirm").fill("tank/bhype/safe")
     page.get_by_role("button", name="Destroy").click()
@@ -113,14 +113,14 @@ def test_a_locked_vm_says_so_and_goes_on_when_it_is_unlocked(panel, secret, wind
     status, task = panel.api("POST", f"/vms/{NAME}/lock", secret)
     assert status == 202 and panel.finish(task["id"], secret)["status"] == "succeeded"
     row = page.locator("tr", has_text=NAME)
-    expect(row.get_by_text("Locked")).to_be_visible(timeout=30_000)
+    expect(row.get_by_text("Locked")).to_be_visible()
     expect(row.get_by_title("It is locked. Unlock it first.")).to_be_visible()
     shot(page, "datasets-vm-locked")
     page.goto(f"/vms/{NAME}/")
     page.get_by_role("link", name="Unlock it").click()
     page.get_by_label("Passphrase").fill(WORDS)
     page.get_by_role("button", name="Unlock").click()
-    expect(page.locator("#vm-head").get_by_text("Stopped")).to_be_visible(timeout=30_000)
+    expect(page.locator("#vm-head").get_by_text("Stopped")).to_be_visible()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "dark"), (360, "light")])

@@ -85,9 +85,7 @@ def loaded(panel, what: str) -> str:
 def apply(page: Page, seconds: int) -> None:
     page.get_by_label("Seconds to confirm").fill(str(seconds))
     page.get_by_role("button", name="Apply").click()
-    expect(page.locator("#changes")).to_contain_text(
-        "New rules of the firewall: taken back in", timeout=30_000
-    )
+    expect(page.locator("#changes")).to_contain_text("New rules of the firewall: taken back in")
 
 
 def test_a_rule_by_name_and_a_forward_are_applied_and_kept(panel, guest, window, shot):
@@ -99,9 +97,7 @@ def test_a_rule_by_name_and_a_forward_are_applied_and_kept(panel, guest, window,
     page.get_by_label("Address or network").fill("192.0.2.0/24")
     page.get_by_label("Protocol").select_option("tcp")
     page.get_by_label("Ports").fill("22")
-    expect(page.locator("#preview")).to_contain_text(
-        f"Allow to {NAME} from 192.0.2.0/24, TCP 22", timeout=15_000
-    )
+    expect(page.locator("#preview")).to_contain_text(f"Allow to {NAME} from 192.0.2.0/24, TCP 22")
     expect(page.locator("#preview")).to_contain_text("10.77.0.99")
     shot(page, "firewall-rule")
     page.get_by_role("button", name="Save in the draft").click()
@@ -121,7 +117,7 @@ def test_a_rule_by_name_and_a_forward_are_applied_and_kept(panel, guest, window,
 
     page.goto("/vms/")
     page.locator("#changes").get_by_role("button", name="Keep").click()
-    expect(page.locator("#changes .change-banner")).to_have_count(0, timeout=30_000)
+    expect(page.locator("#changes .change-banner")).to_have_count(0)
     assert "port = ssh" in loaded(panel, "rules") or "port = 22" in loaded(panel, "rules")
     assert "port = 2244" in loaded(panel, "nat")
     page.goto("/network/firewall/history/")
@@ -140,9 +136,9 @@ def test_what_nobody_confirms_goes_back_and_stays_as_a_draft(panel, guest, secre
     page.wait_for_url(f"**/vms/{NAME}/firewall/")
     apply(page, 10)
     assert loaded(panel, "rules") != before
-    expect(page.locator("#changes")).to_contain_text("Nobody confirmed it in time", timeout=40_000)
+    expect(page.locator("#changes")).to_contain_text("Nobody confirmed it in time")
     assert loaded(panel, "rules") == before
-    expect(page.locator("#draft")).to_contain_text("Rule changed", timeout=15_000)
+    expect(page.locator("#draft")).to_contain_text("Rule changed")
     page.get_by_role("button", name="Drop the draft").click()
     page.locator("#confirm-yes").click()
     expect(page.get_by_text("The draft is as what is in force.")).to_be_visible()

@@ -93,7 +93,7 @@ def test_a_package_of_another_tool_is_imported_run_and_exported(panel, admin, pa
     # What is not needed any more goes.
     page.get_by_role("button", name=f"Remove {NAME}.ova").click()
     page.locator("#confirm-yes").click()
-    expect(page.locator("#exported")).to_contain_text("Nothing was exported yet", timeout=30_000)
+    expect(page.locator("#exported")).to_contain_text("Nothing was exported yet")
 
 
 def _is_whole(folder):

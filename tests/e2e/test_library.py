@@ -181,4 +181,4 @@ def test_an_image_is_fetched_from_the_catalogue(panel, root, shot):
     root.get_by_role("button", name="Delete").click()
     root.locator("#confirm-dialog").get_by_role("button", name="Delete").click()
     root.wait_for_url("**/storage/images/")
-    expect(root.locator("#images")).not_to_contain_text("testos", timeout=20_000)
+    expect(root.locator("#images")).not_to_contain_text("testos")

@@ -89,13 +89,13 @@ def asked(panel: Panel, patience: float = 5) -> str:
 def keep(page: Page) -> None:
     """Confirm what would be taken back."""
     page.locator("#changes").get_by_role("button", name="Keep").click()
-    expect(page.locator("#changes .change-banner")).to_have_count(0, timeout=30_000)
+    expect(page.locator("#changes .change-banner")).to_have_count(0)
 
 
 def apply(page: Page) -> None:
     """Apply the draft, and keep it."""
     page.get_by_role("button", name="Apply").click()
-    expect(page.locator("#changes")).to_contain_text("taken back in", timeout=30_000)
+    expect(page.locator("#changes")).to_contain_text("taken back in")
     keep(page)
 
 
@@ -104,7 +104,7 @@ def make_switch(page: Page, shot) -> None:
     page.get_by_role("link", name="New switch").click()
     page.get_by_label("Name").fill(SWITCH)
     page.get_by_role("button", name="Make the switch").click()
-    expect(page.locator("#switch").get_by_text("Up", exact=True)).to_be_visible(timeout=30_000)
+    expect(page.locator("#switch").get_by_text("Up", exact=True)).to_be_visible()
     shot(page, "story-switch")
 
 
@@ -117,7 +117,7 @@ def make_guest(panel: Panel, page: Page, shot) -> None:
     page.get_by_label("Start it when it is created").uncheck()
     page.get_by_role("button", name="Create", exact=True).click()
     page.wait_for_url(f"**/vms/{NAME}/**")
-    expect(page.locator("#vm-head")).to_contain_text("Stopped", timeout=30_000)
+    expect(page.locator("#vm-head")).to_contain_text("Stopped")
     # What an installer would have done.
     with (
         (panel.root / f"dev/zvol/tank/bhype/vms/{NAME}/disk0").open("r+b") as device,
@@ -126,7 +126,7 @@ def make_guest(panel: Panel, page: Page, shot) -> None:
         shutil.copyfileobj(image, device)
     page.goto(f"/vms/{NAME}/")
     page.get_by_role("button", name="Start", exact=True).click()
-    expect(page.locator("#vm-head")).to_contain_text("Running", timeout=30_000)
+    expect(page.locator("#vm-head")).to_contain_text("Running")
     shot(page, "story-vm-started")
 
 
@@ -142,7 +142,7 @@ def test_a_network_from_its_switch_to_its_picture(panel, page, shot):
     page.goto(f"/network/switches/{SWITCH}/nat/")
     shot(page, "story-nat")
     page.get_by_role("button", name="Test now").click()
-    page.get_by_role("button", name="Mend all").click(timeout=40_000)
+    page.get_by_role("button", name="Mend all").click()
     page.locator("#confirm-yes").click()
     expect(page.locator("main")).to_contain_text("All is well", timeout=60_000)
     shot(page, "story-nat-well")
@@ -155,7 +155,7 @@ def test_a_network_from_its_switch_to_its_picture(panel, page, shot):
     guest.run("mkdir /etc; ip link set lo up; ip link set eth0 up")
     guest.run("udhcpc -i eth0 -n -q -f -t 5 -T 2 -s /tmp/bound > /tmp/udhcpc 2>&1")
     address = guest.run("cat /tmp/lease")
-    expect(page.locator("#vm-facts")).to_contain_text(address, timeout=20_000)
+    expect(page.locator("#vm-facts")).to_contain_text(address)
     shot(page, "story-vm-address")
     page.goto(f"/network/switches/{SWITCH}/dhcp/")
     shot(page, "story-leases")
@@ -190,7 +190,7 @@ def test_a_network_from_its_switch_to_its_picture(panel, page, shot):
     page.get_by_role("button", name="Save in the draft").click()
     page.wait_for_url(f"**/vms/{NAME}/firewall/")
     page.get_by_role("button", name="Apply").click()
-    expect(page.locator("#changes")).to_contain_text("taken back in", timeout=30_000)
+    expect(page.locator("#changes")).to_contain_text("taken back in")
     assert asked(panel, 1) == ""
     page.goto("/network/firewall/blocked/")
     # The observer begins to listen a few seconds after the first rule that logs.
@@ -202,7 +202,7 @@ def test_a_network_from_its_switch_to_its_picture(panel, page, shot):
 
     # Not confirmed but taken back, all is as before.
     page.locator("#changes").get_by_role("button", name="Take back now").click()
-    expect(page.locator("#changes")).to_contain_text(": taken back.", timeout=30_000)
+    expect(page.locator("#changes")).to_contain_text(": taken back.")
     assert asked(panel) == GREETING
     page.goto("/network/topology/")
     expect(page.locator("svg.topo a", has_text=SWITCH)).to_be_visible()

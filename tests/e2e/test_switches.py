@@ -36,7 +36,7 @@ def test_a_nat_switch_in_one_step(panel, window, shot):
     page.get_by_label("Name").fill("office")
     page.get_by_role("button", name="Make the switch").click()
     # The page follows by itself.
-    expect(page.locator("#switch").get_by_text("Up", exact=True)).to_be_visible(timeout=30_000)
+    expect(page.locator("#switch").get_by_text("Up", exact=True)).to_be_visible()
     shot(page, "switch-office")
     wait_until(lambda: state(panel) == "running", 30, "dnsmasq")
     page.goto("/vms/new/")

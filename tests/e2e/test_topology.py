@@ -101,7 +101,7 @@ def test_this_host_joins_a_mesh_in_two_forms(window, shot, guest):
     page.get_by_label("Found at").fill("192.0.2.10")
     page.get_by_role("button", name="Add").click()
     # Its worker makes the key and the interface, and the open page is told.
-    expect(page.locator("#mesh")).to_contain_text(re.compile(r"Up\b"), timeout=40_000)
+    expect(page.locator("#mesh")).to_contain_text(re.compile(r"Up\b"))
     page.get_by_text("Configuration").click()
     expect(page.locator("#mesh pre")).to_contain_text("# PrivateKey stays on lab")
     shot(page, "mesh-1440-light")
@@ -113,4 +113,4 @@ def test_this_host_joins_a_mesh_in_two_forms(window, shot, guest):
     page.get_by_role("button", name="Delete").click()
     page.locator("#confirm-yes").click()
     page.wait_for_url("**/network/wireguard/")
-    expect(page.locator("#meshes")).to_contain_text("No meshes yet", timeout=40_000)
+    expect(page.locator("#meshes")).to_contain_text("No meshes yet")
