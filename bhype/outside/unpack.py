@@ -10,6 +10,7 @@ from __future__ import annotations
 import bz2
 import lzma
 import os
+import re
 import stat
 import zipfile
 import zlib
@@ -33,6 +34,7 @@ MAGIC = {
     b"PK\x03\x04": "zip",
 }
 LONGEST_MAGIC = max(len(magic) for magic in MAGIC)
+_PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html)\b", re.IGNORECASE)
 ZERO = bytes(1 << 16)
 CUT = "It is cut off or broken."
 
@@ -53,7 +55,12 @@ def kind_of(head: bytes) -> str:
 
 def main(request: Mapping[str, Any]) -> dict[str, Any]:
     source = os.open(request["source"], os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    kind = kind_of(os.pread(source, 8, 0))
+    head = os.pread(source, 256, 0)
+    kind = kind_of(head)
+    if _PAGE.match(head):
+        raise Refused(
+            "It is a web page, not a disk: the URL may be that of a page about the file, or want a sign-in."
+        )
     if not kind:
         return {"kind": ""}
     target = os.open(

@@ -97,6 +97,11 @@ def test_what_is_not_packed_is_told_so(come_out):
     assert not come_out.target.exists()
 
 
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html>\n<p>", b"\xef\xbb\xbf\n <HTML lang=en>"])
+def test_a_web_page_is_no_disk(come_out, page):
+    assert "web page" in come_out(page)["error"]
+
+
 def test_archives(come_out):
     answer = come_out(archive(("readme.txt", b"hello"), ("vm/disk0.img", BODY)))
     assert (answer["name"], answer["size"]) == ("disk0.img", len(BODY))
