@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -92,11 +92,14 @@ def chosen(host: Host, targets: Iterable[tuple[str, str]]) -> list[Unit]:
         bhype_id=""
     ):
         found.setdefault(row.name, Unit(row.pool_id, row.name, by_dataset.get(row.name)))
-    return [
-        found[name]
-        for name in sorted(found)
-        if not any(name.startswith(f"{other}/") for other in found if other != name)
-    ]
+    return [found[name] for name in sorted(found) if not any(other in found for other in _above(name))]
+
+
+def _above(dataset: str) -> Iterator[str]:
+    """The datasets that it lies in, the nearest first."""
+    while "/" in dataset:
+        dataset = dataset.rpartition("/")[0]
+        yield dataset
 
 
 def _is_meant(one: Owner, wanted: set[tuple[str, str]]) -> bool:
@@ -250,7 +253,7 @@ def dry_run(policy: SnapshotPolicy, now: datetime) -> tuple[list[Forecast], int]
     all_units = units(policy)
     shown, tiers = all_units[:MOST_SHOWN], list(policy.tiers.all())
     takes = tuple(snapshot_name(tier, now) for tier in tiers)
-    by_unit = _known(shown, [tier.kind for tier in tiers])
+    keep, by_unit = keeps(policy), _known(shown, [tier.kind for tier in tiers])
     found = []
     for unit in shown:
         known = [
@@ -261,7 +264,7 @@ def dry_run(policy: SnapshotPolicy, now: datetime) -> tuple[list[Forecast], int]
         fresh = [
             retention.Candidate(name, tier.kind, newest + 1) for name, tier in zip(takes, tiers, strict=True)
         ]
-        decision = retention.decide([*known, *fresh], keeps(policy))
+        decision = retention.decide([*known, *fresh], keep)
         stays = {name: why for name, why in decision.stays.items() if name not in takes}
         found.append(Forecast(unit, takes, Decision(decision.goes, stays)))
     return found, max(0, len(all_units) - MOST_SHOWN)
@@ -273,9 +276,7 @@ def _known(shown: list[Unit], kinds: list[str]) -> dict[str, list[SnapshotDetail
     pools = {unit.pool_id for unit in shown}
     names = {(unit.pool_id, unit.dataset) for unit in shown}
     for key, pool, name in Dataset.objects.filter(pool__in=pools).values_list("pk", "pool", "name"):
-        parts = name.split("/")
-        above = ("/".join(parts[:count]) for count in range(len(parts), 0, -1))
-        if root := next((one for one in above if (pool, one) in names), ""):
+        if root := next((one for one in (name, *_above(name)) if (pool, one) in names), ""):
             roots[key] = root
     rows = Snapshot.objects.filter(dataset__in=list(roots), kind__in=kinds).select_related("dataset")
     found: dict[str, list[SnapshotDetail]] = {}

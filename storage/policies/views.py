@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
+from django.db.models import prefetch_related_objects
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -56,6 +57,7 @@ def _form(request: HttpRequest, form: PolicyForm) -> HttpResponse:
 @allow("storage.view", SnapshotPolicy, keyword="policy")
 def detail(request: HttpRequest, policy: SnapshotPolicy) -> HttpResponse:
     """A policy with its next runs, and what it would do now."""
+    prefetch_related_objects([policy], "targets", "tiers")
     forecasts, hidden = plan.dry_run(policy, timezone.now())
     tiers = [(tier, next_runs(tier.when, policy.time_zone)) for tier in policy.tiers.all()]
     context = {

@@ -303,7 +303,7 @@ def test_who_may_only_look_sees_policies_and_changes_none(as_user, viewer, stran
     row = make(host, ("vm", str(vm.uuid)))
     client = as_user(viewer)
     assert "every hour" in client.get("/storage/policies/").content.decode()
-    assert "Change" not in client.get(f"/storage/policies/{row.pk}/").content.decode()
+    assert ">Edit<" not in client.get(f"/storage/policies/{row.pk}/").content.decode()
     for path in ("new/", f"{row.pk}/edit/", f"{row.pk}/change/", f"{row.pk}/run/"):
         assert client.post(f"/storage/policies/{path}").status_code == 404
     assert as_user(stranger).get("/storage/policies/").status_code == 404
@@ -353,3 +353,18 @@ def test_a_dry_run_tells_what_would_go_and_why_the_rest_stays(host, pool, vm):
         "hourly-20260100": "held", "hourly-20260103": "among the newest 2 hourly",
     }  # fmt: skip
     assert Host.objects.count() == 1
+
+
+def test_the_page_of_a_policy_asks_as_often_for_many_vms_as_for_one(
+    as_user, viewer, host, pool, vm, django_assert_max_num_queries
+):
+    tag = Tag.objects.create(name="web")
+    policy = make(host, ("tag", "web"), hourly=("every hour", 2), daily=("every day 00:30", 7))
+    for number in range(30):
+        made = make_vm(pool, f"n{number:02}", 6000 + number)
+        made.tags.add(tag)
+        Dataset.objects.create(pool=pool, name=made.dataset, kind="filesystem", bhype_id=str(made.uuid))
+    client = as_user(viewer)
+    with django_assert_max_num_queries(15):
+        html = client.get(f"/storage/policies/{policy.pk}/").content.decode()
+    assert "n00" in html and "n19" in html and "n20" not in html
