@@ -57,7 +57,9 @@ def _nav(request: HttpRequest, user: Any) -> list[dict[str, Any]]:
         except NoReverseMatch:  # that app is not part of this installation
             continue
         app = item.url_name.partition(":")[0]
-        active = here == item.url_name if app == "accounts" else here.partition(":")[0] == app
+        # A console belongs to its VM.
+        part = "vms" if here.startswith("console:") else here.partition(":")[0]
+        active = here == item.url_name if app == "accounts" else part == app
         if user.can(item.right):
             entries.append(
                 {

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from django.conf import settings
+from django.urls import resolve, reverse
 
 from bhype.tasks.models import Task
 from bhype.ui import search
@@ -24,6 +26,18 @@ def test_it_finds_pages_by_right(as_user, admin, stranger):
     assert "/accounts/audit/" in as_user(admin).get("/search/", {"q": "audit"}).content.decode()
     html = as_user(stranger).get("/search/", {"q": "audit"}, headers={"HX-Request": "true"}).content.decode()
     assert "/accounts/audit/" not in html
+
+
+def test_each_page_that_it_names_asks_for_the_right_that_it_is_shown_by():
+    for label, name, right, icon in (*search.MAKERS, *search.PARTS):
+        assert resolve(reverse(name)).func.access.right == right, label
+        assert f'id="{icon}"' in (settings.BASE_DIR / "static/bhype/icons.svg").read_text()
+
+
+def test_parts_of_pages_are_found_by_name_and_not_listed_unasked(admin, stranger):
+    assert [hit.title for hit in search.pages(admin, "lease")] == ["DHCP leases"]
+    assert not search.pages(stranger, "lease")
+    assert "DHCP leases" not in [hit.title for hit in search.pages(admin, "")]
 
 
 def test_it_answers_a_fragment_to_the_dialog_and_a_page_to_others(as_user, admin):
