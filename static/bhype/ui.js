@@ -141,6 +141,17 @@
     const popover = event.target.closest("#menu");
     if (popover && event.target.closest("button,a")) popover.hidePopover();
   });
+  // Arrows go through the entries of a menu.
+  document.addEventListener("keydown", (event) => {
+    const menu = event.target.closest("#menu, details.menu[open]");
+    if (!menu || event.target.closest("input, select, textarea")) return;
+    const entries = $$(".dropdown-item:not(:disabled)", menu);
+    const at = entries.indexOf(document.activeElement);
+    const next = { ArrowDown: at + 1, ArrowUp: at < 0 ? -1 : at - 1, Home: 0, End: -1 }[event.key];
+    if (next === undefined || !entries.length) return;
+    event.preventDefault();
+    entries.at(next % entries.length).focus();
+  });
   addEventListener("scroll", () => $("#menu:popover-open")?.hidePopover(), { passive: true, capture: true });
 
   // --- Toasts ---
