@@ -18,6 +18,7 @@ from bhype.accounts.models import User
 from bhype.console.models import Viewer
 from bhype.hosts.models import Host
 from bhype.tasks.models import Task
+from bhype.ui.pages import posted, status_of, wants
 from bhype.ui.respond import toast
 
 from . import pages, plan
@@ -34,11 +35,6 @@ from .transfer import lineage
 CREATE_KEPT = ("preset", "name", "iso", "switch", "owner", "pool", "tags", "notes")
 
 
-def _wants(request: HttpRequest, target: str) -> bool:
-    """Whether htmx asks for the fragment that goes into the element ``target``."""
-    return request.headers.get("HX-Target") == target
-
-
 def _task_url(task: Task | None) -> str:
     return reverse("tasks:detail", args=[task.pk]) if task else ""
 
@@ -50,7 +46,7 @@ def _loaded(vm: VM) -> VM:
 
 @allow("self")
 def index(request: HttpRequest) -> HttpResponse:
-    user, is_table = signed_in(request), _wants(request, "vm-table")
+    user, is_table = signed_in(request), wants(request, "vm-table")
     found = listing(user, request.GET, with_choices=not is_table)
     context = {"listing": found, "sort_choices": SORT_CHOICES, "may_create": user.can("vms.create")}
     context["may_see_host"] = user.can("hosts.view")
@@ -77,7 +73,7 @@ def head(request: HttpRequest, vm: VM) -> HttpResponse:
 def create(request: HttpRequest) -> HttpResponse:
     user = signed_in(request)
     begun = {key: value for key in CREATE_KEPT if (value := request.GET.get(key)) and "\0" not in value}
-    form = VMForm(request.POST if request.method == "POST" else None, user=user, initial=begun)
+    form = VMForm(posted(request), user=user, initial=begun)
     made = form.save(user) if form.is_bound and form.is_valid() else None
     if made:
         vm, task = made
@@ -89,13 +85,13 @@ def create(request: HttpRequest) -> HttpResponse:
         "capacity": pages.capacity(Host.objects.this()),
         "presets": OsPreset.objects.all(),
     }
-    return render(request, "vms/create.html", context, status=422 if form.is_bound else 200)
+    return render(request, "vms/create.html", context, status=status_of(form))
 
 
 @allow("vms.change", VM, methods="GET POST")
 def edit(request: HttpRequest, vm: VM) -> HttpResponse:
     user = signed_in(request)
-    form = EditVMForm(request.POST if request.method == "POST" else None, user=user, vm=vm)
+    form = EditVMForm(posted(request), user=user, vm=vm)
     saved = form.save(user) if form.is_bound and form.is_valid() else None
     if saved:
         audit.record(request, "vms.change", f"vm {vm.name}", {"fields": form.changed_data}, task=saved[1])
@@ -103,9 +99,8 @@ def edit(request: HttpRequest, vm: VM) -> HttpResponse:
             request, "Saved." + (" It applies at the next start." if vm.is_on and saved[1] else "")
         )
         return redirect("vms:detail", vm.name)
-    status = 409 if form.is_stale else 422 if form.is_bound else 200
     context = {"form": form, "vm": vm, "capacity": pages.capacity(vm.host)}
-    return render(request, "vms/edit.html", context, status=status)
+    return render(request, "vms/edit.html", context, status=status_of(form))
 
 
 def _tab(request: HttpRequest, vm: VM, tab: str, **more: Any) -> HttpResponse:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, redirect
 
 from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.tasks.errors import Refused
 from bhype.tasks.registry import Operation
+from bhype.ui.pages import render_page
 
 from . import checklist, operations, pci
 from .models import Host
@@ -17,10 +18,7 @@ from .models import Host
 
 @allow("hosts.view")
 def hosts(request: HttpRequest) -> HttpResponse:
-    fragment = request.headers.get("HX-Target") == "hosts"
-    return render(
-        request, "hosts/_hosts.html" if fragment else "hosts/hosts.html", {"hosts": Host.objects.all()}
-    )
+    return render_page(request, "hosts/hosts.html", {"hosts": Host.objects.all()}, part="hosts")
 
 
 @allow("hosts.view", Host)
@@ -28,8 +26,7 @@ def detail(request: HttpRequest, host: Host) -> HttpResponse:
     items = checklist.items(host)
     is_ready = all(item.is_done for item in items)
     context = {"host": host, "items": items, "is_ready": is_ready, "abilities": checklist.abilities(host)}
-    fragment = request.headers.get("HX-Target") == "host"
-    return render(request, "hosts/_host.html" if fragment else "hosts/host.html", context)
+    return render_page(request, "hosts/host.html", context, part="host")
 
 
 @allow("hosts.view", Host)
@@ -46,8 +43,7 @@ def pci_devices(request: HttpRequest, host: Host) -> HttpResponse:
         "may_change": user.can("hosts.change"),
         "may_see_vms": user.can("vms.view"),
     }
-    fragment = request.headers.get("HX-Target") == "pci"
-    return render(request, "hosts/_pci.html" if fragment else "hosts/pci.html", context)
+    return render_page(request, "hosts/pci.html", context, part="pci")
 
 
 @allow("hosts.change", Host, methods="POST")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
@@ -11,6 +9,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 
 from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
+from bhype.ui.pages import posted, render_page, status_of, wants
 from network.models import AddressPool, Switch
 from network.switches import pages
 
@@ -23,10 +22,6 @@ from .picture import pictures
 # Lines shown at once.
 PAGE = 100
 CHANGE = "network.change"
-
-
-def _data(request: HttpRequest) -> Any:
-    return request.POST if request.method == "POST" else None
 
 
 @allow("network.view", Switch)
@@ -43,8 +38,7 @@ def section(request: HttpRequest, switch: Switch) -> HttpResponse:
         "pictures": pictures(switch, table),
         "problems": pools.problems(switch, [pool for pool, _, _ in rows]),
     }  # fmt: skip
-    fragment = request.headers.get("HX-Target") == "addresses"
-    return render(request, f"network/addresses/{'_section' if fragment else 'section'}.html", context)
+    return render_page(request, "network/addresses/section.html", context, part="addresses")
 
 
 @allow("network.view")
@@ -58,19 +52,19 @@ def index(request: HttpRequest) -> HttpResponse:
         "conflicts": [line for line in table.lines if line.other], "query": query, "tab": "addresses",
         "may_change": signed_in(request).can(CHANGE), "all": True,
     }  # fmt: skip
-    fragment = request.headers.get("HX-Target") == "address-table"
+    fragment = wants(request, "address-table")
     return render(request, f"network/addresses/{'_table' if fragment else 'index'}.html", context)
 
 
 @allow(CHANGE, Switch, methods="GET POST")
 def pool_add(request: HttpRequest, switch: Switch) -> HttpResponse:
-    return _pool(request, PoolForm(_data(request), pool=AddressPool(switch=switch)), "add")
+    return _pool(request, PoolForm(posted(request), pool=AddressPool(switch=switch)), "add")
 
 
 @allow(CHANGE, Switch, methods="GET POST")
 def pool_edit(request: HttpRequest, switch: Switch, pool_id: int) -> HttpResponse:
     pool = get_object_or_404(switch.pools, pk=pool_id)
-    return _pool(request, PoolForm(_data(request), pool=pool), "change")
+    return _pool(request, PoolForm(posted(request), pool=pool), "change")
 
 
 def _pool(request: HttpRequest, form: PoolForm, verb: str) -> HttpResponse:
@@ -81,7 +75,7 @@ def _pool(request: HttpRequest, form: PoolForm, verb: str) -> HttpResponse:
         messages.success(request, f"The pool {saved} is saved.")
         return redirect("network:switch_addresses", switch.name)
     context = pages.section(request, switch, "addresses") | {"form": form, "pool": form.pool}
-    return render(request, "network/addresses/pool.html", context, status=422 if form.is_bound else 200)
+    return render(request, "network/addresses/pool.html", context, status=status_of(form))
 
 
 @allow(CHANGE, Switch, methods="POST")
@@ -108,7 +102,7 @@ def give(request: HttpRequest, switch: Switch) -> HttpResponse:
     initial = {
         name: request.GET.get(name, "") for name in ("port", "address", "mac", "kind") if name in request.GET
     }
-    form = GiveForm(_data(request), switch=switch, initial=initial)
+    form = GiveForm(posted(request), switch=switch, initial=initial)
     row = form.save() if form.is_bound and form.is_valid() else None
     if row is not None:
         detail = {"address": row.address, "kind": row.kind, "port": row.port, "mac": row.mac}
@@ -116,7 +110,7 @@ def give(request: HttpRequest, switch: Switch) -> HttpResponse:
         messages.success(request, f"{row.address} is given.")
         return redirect("network:switch_addresses", switch.name)
     context = pages.section(request, switch, "addresses") | {"form": form}
-    return render(request, "network/addresses/give.html", context, status=422 if form.is_bound else 200)
+    return render(request, "network/addresses/give.html", context, status=status_of(form))
 
 
 @allow(CHANGE, Switch, methods="POST")

@@ -13,14 +13,11 @@ from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.hosts.models import Host
 from bhype.tasks import Refused
+from bhype.ui.pages import posted, status_of, wants
 from network.models import Aggregation
 
 from . import forms
 from .forms import AggregationForm
-
-
-def _data(request: HttpRequest) -> Any:
-    return request.POST if request.method == "POST" else None
 
 
 @allow("network.change")
@@ -28,18 +25,18 @@ def index(request: HttpRequest) -> HttpResponse:
     host = Host.objects.this()
     context = {"rows": host.aggregations.all(), "tab": "switches", "free": forms.free_members(host)}
     context["interfaces"] = {one.name: one for one in host.interfaces.all()}
-    fragment = request.headers.get("HX-Target") == "aggregations"
+    fragment = wants(request, "aggregations")
     return render(request, f"network/aggregations/{'_list' if fragment else 'index'}.html", context)
 
 
 @allow("network.change", methods="GET POST")
 def new(request: HttpRequest) -> HttpResponse:
-    return _form(request, AggregationForm(_data(request), host=Host.objects.this()))
+    return _form(request, AggregationForm(posted(request), host=Host.objects.this()))
 
 
 @allow("network.change", Aggregation, methods="GET POST")
 def edit(request: HttpRequest, aggregation: Aggregation) -> HttpResponse:
-    form = AggregationForm(_data(request), host=aggregation.host, row=aggregation)
+    form = AggregationForm(posted(request), host=aggregation.host, row=aggregation)
     return _form(request, form, row=aggregation)
 
 
@@ -54,7 +51,7 @@ def _form(request: HttpRequest, form: AggregationForm, **more: Any) -> HttpRespo
             messages.success(request, f"{row.name} is being set up.")
             return redirect("network:aggregations")
     context = {"form": form, "tab": "switches", **more}
-    return render(request, "network/aggregations/form.html", context, status=422 if form.is_bound else 200)
+    return render(request, "network/aggregations/form.html", context, status=status_of(form))
 
 
 @allow("network.change", Aggregation, methods="POST")

@@ -9,6 +9,7 @@ from django.shortcuts import redirect, render
 from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.hosts.models import Host
+from bhype.ui.pages import posted, status_of
 from network.firewall.pages import world_now
 from network.firewall.views import changed
 from network.firewall.wording import naming
@@ -29,7 +30,7 @@ def index(request: HttpRequest) -> HttpResponse:
 def _form(request: HttpRequest, alias: Alias | None) -> AliasForm:
     host = alias.host if alias else Host.objects.this()
     names = naming(host, None, signed_in(request))
-    data = request.POST if request.method == "POST" else None
+    data = posted(request)
     return AliasForm(data, host=host, names=names, world=world_now(host), alias=alias)
 
 
@@ -55,8 +56,7 @@ def _answer(request: HttpRequest, form: AliasForm) -> HttpResponse:
         return redirect("network:aliases")
     found = pages.uses(form.instance, form.names) if form.instance else []
     context = {"form": form, "alias": form.instance, "uses": found, "tab": "aliases"}
-    status = 409 if form.is_stale else 422 if form.is_bound else 200
-    return render(request, "network/aliases/form.html", context, status=status)
+    return render(request, "network/aliases/form.html", context, status=status_of(form))
 
 
 @allow("network.change", Alias, methods="POST")

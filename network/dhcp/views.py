@@ -7,7 +7,6 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.forms import Form
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -16,6 +15,7 @@ from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.live import publish
 from bhype.tasks import requested
+from bhype.ui.pages import posted, render_page, status_of
 from network.addresses.ranges import Unfit
 from network.models import DnsRecord, Lease, Switch
 from network.switches import pages as switch_pages
@@ -23,14 +23,6 @@ from network.switches import pages as switch_pages
 from . import forms, pages, wanted
 from .forms import RecordForm, SettingsForm
 from .observe import OPERATION
-
-
-def _data(request: HttpRequest) -> Any:
-    return request.POST if request.method == "POST" else None
-
-
-def _status(form: Form) -> int:
-    return 422 if form.is_bound else 200
 
 
 def _asked(request: HttpRequest, operation: str, params: Mapping[str, Any], what: str, said: str) -> bool:
@@ -56,8 +48,7 @@ def section(request: HttpRequest, switch: Switch) -> HttpResponse:
         "upstreams": [forms.shown(str(one)) for one in switch.upstreams],
         "may_see_vms": signed_in(request).can("vms.view"),
     }  # fmt: skip
-    fragment = request.headers.get("HX-Target") == "dhcp"
-    return render(request, "network/dhcp/_section.html" if fragment else "network/dhcp/section.html", context)
+    return render_page(request, "network/dhcp/section.html", context, part="dhcp")
 
 
 def _rows(keys: Any) -> list[pages.Row]:
@@ -77,14 +68,13 @@ def leases(request: HttpRequest) -> HttpResponse:
         "may_change": signed_in(request).can("network.change"), "may_see_vms": signed_in(request).can("vms.view"),
         "every": True,
     }  # fmt: skip
-    fragment = request.headers.get("HX-Target") == "leases"
-    return render(request, "network/dhcp/_leases.html" if fragment else "network/dhcp/leases.html", context)
+    return render_page(request, "network/dhcp/leases.html", context, part="leases")
 
 
 @allow("network.change", Switch, methods="GET POST")
 def settings(request: HttpRequest, switch: Switch) -> HttpResponse:
-    form = SettingsForm(_data(request), switch=switch)
-    status = _status(form)
+    form = SettingsForm(posted(request), switch=switch)
+    status = status_of(form)
     if form.is_bound and form.is_valid():
         try:
             form.save()
@@ -137,12 +127,12 @@ def lease(request: HttpRequest, lease: Lease) -> HttpResponse:
 
 @allow("network.change", Switch, methods="GET POST")
 def record_new(request: HttpRequest, switch: Switch) -> HttpResponse:
-    return _record(request, RecordForm(_data(request), switch=switch))
+    return _record(request, RecordForm(posted(request), switch=switch))
 
 
 @allow("network.change", DnsRecord, methods="GET POST", keyword="record")
 def record(request: HttpRequest, record: DnsRecord) -> HttpResponse:
-    return _record(request, RecordForm(_data(request), switch=record.switch, record=record))
+    return _record(request, RecordForm(posted(request), switch=record.switch, record=record))
 
 
 def _record(request: HttpRequest, form: RecordForm) -> HttpResponse:
@@ -153,7 +143,7 @@ def _record(request: HttpRequest, form: RecordForm) -> HttpResponse:
         _asked(request, OPERATION, {}, f"switch {switch.name}", f"{saved.name} is being applied.")
         return redirect(reverse("network:switch_dhcp", args=[switch.name]) + "#records")
     context = switch_pages.section(request, switch, "dhcp") | {"form": form, "record": form.record}
-    return render(request, "network/dhcp/record.html", context, status=_status(form))
+    return render(request, "network/dhcp/record.html", context, status=status_of(form))
 
 
 @allow("network.change", DnsRecord, methods="POST", keyword="record")

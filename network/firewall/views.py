@@ -15,6 +15,7 @@ from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.hosts.models import Host
 from bhype.live import publish
+from bhype.ui.pages import status_of
 from network.models import Rule, Switch
 from network.switches.pages import section
 
@@ -106,8 +107,7 @@ def _show(request: HttpRequest, form: RuleForm) -> HttpResponse:
         "tab": "firewall",
         "back": back(request, "network:firewall"),
     }
-    status = 409 if form.is_stale else 422 if form.is_bound else 200
-    return render(request, "network/firewall/rule.html", context, status=status)
+    return render(request, "network/firewall/rule.html", context, status=status_of(form))
 
 
 def back(request: HttpRequest, name: str) -> str:

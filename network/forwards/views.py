@@ -12,6 +12,7 @@ from django.shortcuts import redirect, render
 from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.hosts.models import Host
+from bhype.ui.pages import posted, status_of
 from network.firewall.pages import world_now
 from network.firewall.views import back, changed
 from network.firewall.wording import naming
@@ -23,7 +24,7 @@ from .forms import ForwardForm
 def _form(request: HttpRequest, forward: Forward | None) -> ForwardForm:
     host = forward.host if forward else Host.objects.this()
     names = naming(host, None, signed_in(request))
-    data = request.POST if request.method == "POST" else None
+    data = posted(request)
     subject = request.GET.get("subject", "")[:80]
     return ForwardForm(data, host=host, names=names, world=world_now(host), forward=forward, subject=subject)
 
@@ -45,8 +46,7 @@ def _answer(request: HttpRequest, form: ForwardForm) -> HttpResponse:
         context: dict[str, Any] = {
             "form": form, "forward": form.instance, "tab": "firewall", "back": back(request, "network:firewall"),
         }  # fmt: skip
-        status = 409 if form.is_stale else 422 if form.is_bound else 200
-        return render(request, "network/forwards/form.html", context, status=status)
+        return render(request, "network/forwards/form.html", context, status=status_of(form))
     verb = "change" if form.instance else "add"
     audit.record(request, f"forwards.{verb}", f"forward {saved.pk}", {"forward": form.names.forward(saved)})
     changed()

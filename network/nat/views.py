@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 
 from bhype.accounts.access import allow, signed_in
 from bhype.tasks import requested
+from bhype.ui.pages import render_page
 from network.models import Switch
 from network.switches import pages as switches
 
@@ -16,8 +17,7 @@ from . import pages
 @allow("network.view", Switch)
 def section(request: HttpRequest, switch: Switch) -> HttpResponse:
     context = switches.section(request, switch, "nat") | pages.context(switch, signed_in(request))
-    fragment = request.headers.get("HX-Target") == "nat"
-    return render(request, "network/nat/_section.html" if fragment else "network/nat/section.html", context)
+    return render_page(request, "network/nat/section.html", context, part="nat")
 
 
 @allow("network.change", Switch, methods="POST")

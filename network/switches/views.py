@@ -13,26 +13,17 @@ from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.hosts.models import Host
 from bhype.tasks import Refused, ask
+from bhype.ui.pages import posted, render_page, status_of
 from network.models import Switch
 
 from . import pages, removing
 from .forms import STALE, MoveForm, SwitchForm
 
 
-def _wants(request: HttpRequest, target: str) -> bool:
-    return request.headers.get("HX-Target") == target
-
-
-def _data(request: HttpRequest) -> Any:
-    return request.POST if request.method == "POST" else None
-
-
 @allow("network.view")
 def switches(request: HttpRequest) -> HttpResponse:
     context = pages.index(signed_in(request))
-    return render(
-        request, f"network/switches/{'_list' if _wants(request, 'switches') else 'list'}.html", context
-    )
+    return render_page(request, "network/switches/list.html", context, part="switches")
 
 
 @allow("network.view", Switch)
@@ -40,16 +31,14 @@ def detail(request: HttpRequest, switch: Switch) -> HttpResponse:
     """The ports of a switch."""
     context = pages.section(request, switch, "ports")
     context |= pages.ports(switch, signed_in(request), request.GET.get("page"))
-    return render(
-        request, f"network/switches/{'_ports' if _wants(request, 'switch') else 'ports'}.html", context
-    )
+    return render_page(request, "network/switches/ports.html", context, part="switch")
 
 
 @allow("network.change", methods="GET POST")
 def new(request: HttpRequest) -> HttpResponse:
     """``kind``, ``adopted``: what the form begins with."""
     form = SwitchForm(
-        _data(request), host=Host.objects.this(), kind=request.GET.get("kind", ""),
+        posted(request), host=Host.objects.this(), kind=request.GET.get("kind", ""),
         adopted=request.GET.get("adopted", "")[:15],
     )  # fmt: skip
     return _form(request, form, "network.create_switch")
@@ -57,7 +46,7 @@ def new(request: HttpRequest) -> HttpResponse:
 
 @allow("network.change", Switch, methods="GET POST")
 def edit(request: HttpRequest, switch: Switch) -> HttpResponse:
-    form = SwitchForm(_data(request), host=switch.host, switch=switch)
+    form = SwitchForm(posted(request), host=switch.host, switch=switch)
     return _form(request, form, "network.change_switch", switch=Switch.objects.get(pk=switch.pk))
 
 
@@ -98,7 +87,7 @@ def delete(request: HttpRequest, switch: Switch) -> HttpResponse:
 @allow("network.change", Switch, methods="GET POST")
 def host_address(request: HttpRequest, switch: Switch) -> HttpResponse:
     """Move the host's own addresses from the uplink to the switch, or back, with a way back."""
-    form = MoveForm(_data(request))
+    form = MoveForm(posted(request))
     if form.is_bound and form.is_valid():
         params = {"switch_id": switch.pk, **form.cleaned_data}
         try:
@@ -110,7 +99,7 @@ def host_address(request: HttpRequest, switch: Switch) -> HttpResponse:
             messages.info(request, "The addresses are being moved. Confirm it when this panel still answers.")
             return redirect("tasks:detail", task.pk)
     context = pages.section(request, switch, "ports") | pages.move(switch) | {"form": form}
-    return render(request, "network/switches/host.html", context, status=422 if form.is_bound else 200)
+    return render(request, "network/switches/host.html", context, status=status_of(form))
 
 
 @allow("network.change", methods="POST")

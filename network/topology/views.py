@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 
 from bhype.accounts.access import allow
 from bhype.hosts.models import Host
+from bhype.ui.pages import render_page
 
 from . import layout, pages
 
@@ -24,5 +24,4 @@ def index(request: HttpRequest) -> HttpResponse:
         "tab": "topology", "hosts": hosts, "host": host, "world": found,
         "picture": layout.draw(pages.graph(found)) if found else None,
     }  # fmt: skip
-    fragment = request.headers.get("HX-Target") == "topology"
-    return render(request, f"network/topology/{'_index' if fragment else 'index'}.html", context)
+    return render_page(request, "network/topology/index.html", context, part="topology")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 
 from bhype.accounts.access import allow
+from bhype.ui.pages import render_page
 from network.models import Switch
 from network.switches import pages as switches
 
@@ -22,5 +22,4 @@ def switch(request: HttpRequest, switch: Switch) -> HttpResponse:
         "busy": ports.busiest(switch),
         "why_not": ports.why_not(switch),
     }
-    fragment = request.headers.get("HX-Target") == "traffic"
-    return render(request, f"network/traffic/{'_switch' if fragment else 'switch'}.html", context)
+    return render_page(request, "network/traffic/switch.html", context, part="traffic")

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import messages
 from django.db.models import Count, Q
-from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from bhype.accounts.access import allow, signed_in
 from bhype.hosts.models import Host
+from bhype.ui.pages import posted, render_page, status_of
 from network.models import Mesh, MeshPeer
 from network.traffic import pages as traffic
 
 from . import changes, pages
 from .forms import MeshForm, PeerForm, networks_of
 from .rules import Bad
-
-
-def _data(request: HttpRequest) -> Any:
-    return request.POST if request.method == "POST" else None
-
-
-def _status(form: Form) -> int:
-    if getattr(form, "is_stale", False):
-        return 409
-    return 422 if form.is_bound else 200
 
 
 @allow("network.view")
@@ -41,8 +29,7 @@ def index(request: HttpRequest) -> HttpResponse:
         "meshes": Mesh.objects.annotate(**counts, up=up), "tab": "wireguard",
         "may_change": signed_in(request).can("network.change"),
     }  # fmt: skip
-    fragment = request.headers.get("HX-Target") == "meshes"
-    return render(request, f"network/wireguard/{'_index' if fragment else 'index'}.html", context)
+    return render_page(request, "network/wireguard/index.html", context, part="meshes")
 
 
 @allow("network.view", Mesh)
@@ -58,31 +45,30 @@ def detail(request: HttpRequest, mesh: Mesh) -> HttpResponse:
         "may_delete": signed_in(request).can("network.change"),
         "figures": traffic.figures(here.pk, [port], "hour") if is_in else [],
     }  # fmt: skip
-    fragment = request.headers.get("HX-Target") == "mesh"
-    return render(request, f"network/wireguard/{'_mesh' if fragment else 'mesh'}.html", context)
+    return render_page(request, "network/wireguard/mesh.html", context, part="mesh")
 
 
 @allow("network.change", methods="GET POST")
 def new(request: HttpRequest) -> HttpResponse:
-    form = MeshForm(_data(request))
+    form = MeshForm(posted(request))
     if form.is_bound and form.is_valid() and (mesh := form.save()):
         changes.apply(request, "wireguard.create", f"mesh {mesh.name}", form.cleaned_data)
         messages.success(request, f"The mesh {mesh.name} is there. Now add its hosts.")
         return redirect("network:mesh", mesh.name)
     return render(
-        request, "network/wireguard/form.html", {"form": form, "tab": "wireguard"}, status=_status(form)
+        request, "network/wireguard/form.html", {"form": form, "tab": "wireguard"}, status=status_of(form)
     )
 
 
 @allow("network.change", Mesh, methods="GET POST")
 def edit(request: HttpRequest, mesh: Mesh) -> HttpResponse:
-    form = MeshForm(_data(request), mesh=mesh)
+    form = MeshForm(posted(request), mesh=mesh)
     if form.is_bound and form.is_valid() and form.save():
         changes.apply(request, "wireguard.change", f"mesh {mesh.name}", form.cleaned_data)
         messages.success(request, f"{mesh.name} is being changed on all its hosts.")
         return redirect("network:mesh", mesh.name)
     context = {"form": form, "mesh": mesh, "tab": "wireguard"}
-    return render(request, "network/wireguard/form.html", context, status=_status(form))
+    return render(request, "network/wireguard/form.html", context, status=status_of(form))
 
 
 @allow("network.change", Mesh, methods="POST")
@@ -104,7 +90,7 @@ def peer_new(request: HttpRequest, mesh: Mesh) -> HttpResponse:
         raise Http404
     host = request.GET.get("host", "")
     initial = {"host": host, "endpoint": pages.usual_address(host)}
-    form = PeerForm(_data(request), mesh=mesh, initial=initial)
+    form = PeerForm(posted(request), mesh=mesh, initial=initial)
     if form.is_bound and form.is_valid() and (peer := form.save()):
         changes.apply(request, "wireguard.add", f"mesh {mesh.name}", {"peer": peer.name})
         messages.success(request, f"{peer.name} is being connected.")
@@ -114,7 +100,7 @@ def peer_new(request: HttpRequest, mesh: Mesh) -> HttpResponse:
 
 @allow("network.change", MeshPeer, methods="GET POST", keyword="peer")
 def peer_edit(request: HttpRequest, peer: MeshPeer) -> HttpResponse:
-    form = PeerForm(_data(request), mesh=peer.mesh, peer=peer)
+    form = PeerForm(posted(request), mesh=peer.mesh, peer=peer)
     if form.is_bound and form.is_valid() and form.save():
         changes.apply(request, "wireguard.change_peer", f"mesh {peer.mesh.name}", {"peer": peer.name})
         messages.success(request, f"{peer.name} is being changed.")
@@ -130,7 +116,7 @@ def _peer_form(
         "form": form, "mesh": mesh, "peer": peer, "tab": "wireguard",
         "networks": [(host.name, words) for host in hosts if (words := networks_of(hosts).get(host.pk))],
     }  # fmt: skip
-    return render(request, "network/wireguard/peer.html", context, status=_status(form))
+    return render(request, "network/wireguard/peer.html", context, status=status_of(form))
 
 
 @allow("network.change", MeshPeer, methods="POST", keyword="peer")

@@ -15,6 +15,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from bhype.accounts.access import allow, signed_in
 from bhype.tasks import requested
 from bhype.tasks.models import Task
+from bhype.ui.pages import posted, render_page, status_of
 from storage.models import Dataset
 
 from . import pages, uses
@@ -28,14 +29,6 @@ from .forms import (
     UnlockForm,
     seal,
 )
-
-
-def _data(request: HttpRequest) -> Any:
-    return request.POST if request.method == "POST" else None
-
-
-def _status(*forms: Form) -> int:
-    return 422 if any(form.is_bound for form in forms) else 200
 
 
 def _asked(
@@ -54,7 +47,7 @@ def _page(request: HttpRequest, row: Dataset, tab: str, *forms: Form, **more: An
         "row": row, "use": use, "tab": tab, "refusals": use.refusals, "above": uses.parents(row.name)[:-1][::-1],
         "may_change": signed_in(request).can("storage.change"), **more,
     }  # fmt: skip
-    return render(request, f"storage/dataset_{tab}.html", context, status=_status(*forms))
+    return render(request, f"storage/dataset_{tab}.html", context, status=status_of(*forms))
 
 
 @allow("storage.view")
@@ -62,8 +55,7 @@ def index(request: HttpRequest) -> HttpResponse:
     listing = pages.listing(request.GET)
     context = {"listing": listing, "tab": "datasets", "choices": pages}
     context["may_change"] = signed_in(request).can("storage.change")
-    fragment = request.headers.get("HX-Target") == "dataset-table"
-    return render(request, "storage/_datasets.html" if fragment else "storage/datasets.html", context)
+    return render_page(request, "storage/datasets.html", context, part="dataset-table")
 
 
 @allow("storage.view", Dataset)
@@ -88,7 +80,7 @@ def _overview(request: HttpRequest, row: Dataset, *forms: Form, **more: Any) -> 
 def create(request: HttpRequest, dataset: Dataset) -> HttpResponse:
     """A new dataset in this one."""
     use = uses.use_of(dataset)
-    form = CreateForm(_data(request), parent=use)
+    form = CreateForm(posted(request), parent=use)
     if form.is_bound and form.is_valid() and not use.refusals["add"]:
         name = f"{dataset.name}/{form.cleaned_data['name']}"
         if task := _asked(
@@ -102,7 +94,7 @@ def create(request: HttpRequest, dataset: Dataset) -> HttpResponse:
 def properties(request: HttpRequest, dataset: Dataset) -> HttpResponse:
     if request.method == "POST" and not signed_in(request).can("storage.change"):
         raise Http404
-    form = PropertiesForm(_data(request), row=dataset)
+    form = PropertiesForm(posted(request), row=dataset)
     changes = form.changes() if form.is_bound and form.is_valid() else {}
     if form.is_bound and not form.errors and not changes:
         messages.info(request, "Nothing was changed.")
@@ -244,5 +236,4 @@ def orphans(request: HttpRequest) -> HttpResponse:
         "orphans": orphaned.get_page(request.GET.get("page")), "kept": [use for use in left if use.is_kept],
         "missing": uses.missing(), "tab": "orphans", "may_change": signed_in(request).can("storage.change"),
     }  # fmt: skip
-    fragment = request.headers.get("HX-Target") == "orphans"
-    return render(request, "storage/_orphans.html" if fragment else "storage/orphans.html", context)
+    return render_page(request, "storage/orphans.html", context, part="orphans")

@@ -12,15 +12,12 @@ from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.tasks import Refused, ask
 from bhype.tasks.models import Task
+from bhype.ui.pages import render_page, status_of, wants
 from storage.models import Image, Iso
 from storage.uploads import store as uploads
 
 from . import adding, pages
 from .forms import FactsForm, FetchImageForm, FetchIsoForm, RenameIsoForm
-
-
-def _is_fragment(request: HttpRequest, target: str) -> bool:
-    return request.headers.get("HX-Target") == target
 
 
 def _sending(request: HttpRequest, purpose: str) -> dict[str, Any]:
@@ -37,7 +34,7 @@ def _begun(request: HttpRequest, operation: str, subject: str, task: Task, text:
 @allow("storage.view")
 def isos(request: HttpRequest) -> HttpResponse:
     context = pages.media(signed_in(request)) | {"tab": "isos"}
-    if _is_fragment(request, "isos"):
+    if wants(request, "isos"):
         return render(request, "storage/_isos.html", context)
     return render(request, "storage/isos.html", context | _sending(request, "iso"))
 
@@ -50,7 +47,7 @@ def iso_fetch(request: HttpRequest) -> HttpResponse:
         _begun(request, "storage.fetch_iso", task.title, task, f"{task.title} has begun.")
         return redirect("storage:isos")
     context = {"form": form, "tab": "isos"}
-    return render(request, "storage/iso_fetch.html", context, status=422 if form.is_bound else 200)
+    return render(request, "storage/iso_fetch.html", context, status=status_of(form))
 
 
 @allow("storage.change", Iso, methods="GET POST")
@@ -61,7 +58,7 @@ def iso_rename(request: HttpRequest, iso: Iso) -> HttpResponse:
         _begun(request, "storage.rename_iso", f"medium {iso.name}", task, f"{iso.name} is being renamed.")
         return redirect("storage:isos")
     context = {"form": form, "iso": iso, "tab": "isos"}
-    return render(request, "storage/iso_rename.html", context, status=422 if form.is_bound else 200)
+    return render(request, "storage/iso_rename.html", context, status=status_of(form))
 
 
 @allow("storage.change", Iso, methods="POST")
@@ -77,9 +74,7 @@ def iso_delete(request: HttpRequest, iso: Iso) -> HttpResponse:
 @allow("storage.view")
 def images(request: HttpRequest) -> HttpResponse:
     context = pages.images(signed_in(request)) | {"tab": "images"}
-    return render(
-        request, "storage/_images.html" if _is_fragment(request, "images") else "storage/images.html", context
-    )
+    return render_page(request, "storage/images.html", context, part="images")
 
 
 @allow("storage.change", methods="GET POST")
@@ -93,15 +88,13 @@ def image_add(request: HttpRequest) -> HttpResponse:
         _begun(request, "storage.fetch_image", f"image {image.name}", task, f"{image.name} is being fetched.")
         return redirect("storage:image", image.pk)
     context = {"form": form, "facts": facts, "tab": "images", **_sending(request, "image")}
-    return render(request, "storage/image_add.html", context, status=422 if form.is_bound else 200)
+    return render(request, "storage/image_add.html", context, status=status_of(form))
 
 
 @allow("storage.view", Image)
 def image(request: HttpRequest, image: Image) -> HttpResponse:
     context = pages.image(signed_in(request), image) | {"tab": "images"}
-    return render(
-        request, "storage/_image.html" if _is_fragment(request, "image") else "storage/image.html", context
-    )
+    return render_page(request, "storage/image.html", context, part="image")
 
 
 @allow("storage.change", Image, methods="GET POST")
@@ -113,7 +106,7 @@ def image_edit(request: HttpRequest, image: Image) -> HttpResponse:
         messages.success(request, f"What is known of {image.name} is saved.")
         return redirect("storage:image", image.pk)
     context = {"form": form, "image": image, "tab": "images"}
-    return render(request, "storage/image_edit.html", context, status=422 if form.is_bound else 200)
+    return render(request, "storage/image_edit.html", context, status=status_of(form))
 
 
 @allow("storage.change", Image, methods="POST")

@@ -9,6 +9,7 @@ from django.shortcuts import redirect, render
 from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.tasks import Refused
+from bhype.ui.pages import render_page, status_of
 from storage.models import CatalogueEntry
 
 from . import adding, catalogue, pages
@@ -18,8 +19,7 @@ from .forms import EntryForm
 @allow("storage.view")
 def entries(request: HttpRequest) -> HttpResponse:
     context = pages.catalogue_page(signed_in(request)) | {"tab": "catalogue"}
-    fragment = request.headers.get("HX-Target") == "catalogue"
-    return render(request, "storage/_catalogue.html" if fragment else "storage/catalogue.html", context)
+    return render_page(request, "storage/catalogue.html", context, part="catalogue")
 
 
 @allow("storage.change", CatalogueEntry, methods="POST", keyword="entry")
@@ -53,7 +53,7 @@ def _form(request: HttpRequest, entry: CatalogueEntry) -> HttpResponse:
         messages.success(request, f"{saved.title} is saved.")
         return redirect("storage:catalogue")
     context = {"form": form, "entry": entry, "is_seeded": catalogue.is_seeded(entry), "tab": "catalogue"}
-    return render(request, "storage/catalogue_entry.html", context, status=422 if form.is_bound else 200)
+    return render(request, "storage/catalogue_entry.html", context, status=status_of(form))
 
 
 @allow("storage.change", CatalogueEntry, methods="POST", keyword="entry")

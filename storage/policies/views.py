@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import messages
 from django.db.models import prefetch_related_objects
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
@@ -15,14 +13,11 @@ from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.hosts.models import Host
 from bhype.tasks import requested
+from bhype.ui.pages import posted, status_of
 from storage.models import SnapshotPolicy
 
 from . import plan
 from .forms import PolicyForm, next_runs
-
-
-def _data(request: HttpRequest) -> Any:
-    return request.POST if request.method == "POST" else None
 
 
 @allow("storage.view")
@@ -36,12 +31,12 @@ def index(request: HttpRequest) -> HttpResponse:
 
 @allow("storage.change", methods="GET POST")
 def create(request: HttpRequest) -> HttpResponse:
-    return _form(request, PolicyForm(_data(request), host=Host.objects.this()))
+    return _form(request, PolicyForm(posted(request), host=Host.objects.this()))
 
 
 @allow("storage.change", SnapshotPolicy, methods="GET POST", keyword="policy")
 def edit(request: HttpRequest, policy: SnapshotPolicy) -> HttpResponse:
-    return _form(request, PolicyForm(_data(request), host=policy.host, policy=policy))
+    return _form(request, PolicyForm(posted(request), host=policy.host, policy=policy))
 
 
 def _form(request: HttpRequest, form: PolicyForm) -> HttpResponse:
@@ -51,7 +46,7 @@ def _form(request: HttpRequest, form: PolicyForm) -> HttpResponse:
         messages.success(request, f"{made.name} is saved.")
         return redirect("storage:policy", made.pk)
     context = {"form": form, "policy": form.policy, "tab": "policies"}
-    return render(request, "storage/policy_form.html", context, status=422 if form.is_bound else 200)
+    return render(request, "storage/policy_form.html", context, status=status_of(form))
 
 
 @allow("storage.view", SnapshotPolicy, keyword="policy")

@@ -16,6 +16,7 @@ from bhype.hosts.models import Host
 from bhype.tasks import requested
 from bhype.tasks.models import Schedule
 from bhype.tasks.rows import schedule_rows
+from bhype.ui.pages import posted, render_page, status_of, wants
 from storage import owners
 from storage.models import Dataset, Iso, PhysicalDisk, Pool
 
@@ -23,25 +24,11 @@ from . import pages
 from .forms import AddForm, ImportForm, NewDiskForm, PoolForm, ScheduleForm, TypedForm
 
 
-def _wants(request: HttpRequest, target: str) -> bool:
-    return request.headers.get("HX-Target") == target
-
-
-def _status(*forms: Form) -> int:
-    return 422 if any(form.is_bound for form in forms) else 200
-
-
-def _data(request: HttpRequest) -> Any:
-    return request.POST if request.method == "POST" else None
-
-
 @allow("storage.view")
 def index(request: HttpRequest) -> HttpResponse:
     context = {"cards": pages.cards(), "tab": "pools", "may_change": signed_in(request).can("storage.change")}
     context["free"] = len(pages.free_disks(Host.objects.this()))
-    return render(
-        request, "storage/_pools.html" if _wants(request, "pools") else "storage/pools.html", context
-    )
+    return render_page(request, "storage/pools.html", context, part="pools")
 
 
 @allow("storage.change", Pool, methods="POST")
@@ -57,8 +44,9 @@ def adopt(request: HttpRequest, pool: Pool) -> HttpResponse:
 def _page(request: HttpRequest, pool: Pool, tab: str, *forms: Form, **more: Any) -> HttpResponse:
     card = pages.card(pool, pages.samples_of(pool))
     context = {"pool": pool, "card": card, "tab": tab, "may_change": signed_in(request).can("storage.change")}
-    template = f"storage/_pool_{tab}.html" if _wants(request, "pool-part") else f"storage/pool_{tab}.html"
-    return render(request, template, context | more, status=_status(*forms))
+    return render_page(
+        request, f"storage/pool_{tab}.html", context | more, part="pool-part", status=status_of(*forms)
+    )
 
 
 @allow("storage.view", Pool)
@@ -167,20 +155,20 @@ def destroy(request: HttpRequest, pool: Pool) -> HttpResponse:
 
 @allow("storage.change", Pool, methods="GET POST")
 def add(request: HttpRequest, pool: Pool) -> HttpResponse:
-    form = AddForm(_data(request), pool=pool)
+    form = AddForm(posted(request), pool=pool)
     if form.is_bound and form.is_valid():
         said, what = f"Disks are being added to {pool.name}.", f"pool {pool.name}"
         if task := requested.on_page(
             request, "storage.add_disks", form.params(), what=what, said=said, form=form
         ):
             return redirect("tasks:detail", task.pk)
-    return render(request, "storage/pool_add.html", {"pool": pool, "form": form}, status=_status(form))
+    return render(request, "storage/pool_add.html", {"pool": pool, "form": form}, status=status_of(form))
 
 
 @allow("storage.change", Pool, methods="GET POST")
 def member(request: HttpRequest, pool: Pool) -> HttpResponse:
     """``member`` names it; ``do``: replace, attach, or an action of storage.change_disk."""
-    row = pages.member(pool, str((_data(request) or request.GET).get("member", ""))[:255])
+    row = pages.member(pool, str((posted(request) or request.GET).get("member", ""))[:255])
     if row is None:
         raise Http404
     wanted = request.POST.get("do", "")
@@ -203,7 +191,7 @@ def member(request: HttpRequest, pool: Pool) -> HttpResponse:
     if task:
         return redirect("storage:pool", pool.name)
     context = {"pool": pool, "row": row, **forms}
-    return render(request, "storage/pool_member.html", context, status=_status(*forms.values()))
+    return render(request, "storage/pool_member.html", context, status=status_of(*forms.values()))
 
 
 # New ones.
@@ -215,7 +203,7 @@ def new(request: HttpRequest) -> HttpResponse:
     if request.method == "GET":
         # What was chosen so far is in the address: the plan is drawn anew with each change.
         form = PoolForm(host=host, seen=request.GET)
-        template = "storage/_pool_plan.html" if _wants(request, "pool-plan") else "storage/pool_new.html"
+        template = "storage/_pool_plan.html" if wants(request, "pool-plan") else "storage/pool_new.html"
         return render(request, template, {"form": form})
     form = PoolForm(request.POST, host=host)
     if form.is_valid():
@@ -237,7 +225,7 @@ def import_(request: HttpRequest) -> HttpResponse:
         )
         return redirect("storage:pool_import")
     found = list((task.result or {}).get("pools", [])) if task else []
-    bound = ImportForm(_data(request), host=host, found=found)
+    bound = ImportForm(posted(request), host=host, found=found)
     if bound.is_bound and bound.is_valid():
         said, what = f"{bound.cleaned_data['name']} is being imported.", f"pool {bound.cleaned_data['name']}"
         if made := requested.on_page(
@@ -253,8 +241,9 @@ def import_(request: HttpRequest) -> HttpResponse:
         for one in found
     ]  # fmt: skip
     context = {"found": forms, "task": task, "now": timezone.now()}
-    template = "storage/_pool_import.html" if _wants(request, "pool-import") else "storage/pool_import.html"
-    return render(request, template, context, status=_status(bound))
+    return render_page(
+        request, "storage/pool_import.html", context, part="pool-import", status=status_of(bound)
+    )
 
 
 # Physical disks.
@@ -264,9 +253,7 @@ def import_(request: HttpRequest) -> HttpResponse:
 def disks(request: HttpRequest) -> HttpResponse:
     rows = PhysicalDisk.objects.select_related("host")
     context = {"disks": rows, "tab": "disks", "may_change": signed_in(request).can("storage.change")}
-    return render(
-        request, "storage/_disks.html" if _wants(request, "disks") else "storage/disks.html", context
-    )
+    return render_page(request, "storage/disks.html", context, part="disks")
 
 
 @allow("storage.change", methods="POST")

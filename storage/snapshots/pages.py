@@ -7,12 +7,12 @@ from datetime import datetime
 
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
-from django.shortcuts import render
 from django.urls import reverse
 
 from bhype.accounts.access import signed_in
 from bhype.accounts.models import User
 from bhype.tasks.models import Task
+from bhype.ui.pages import render_page
 from storage import owners
 from storage.models import Dataset, Snapshot, SnapshotTier
 from storage.owners import Owner
@@ -188,10 +188,7 @@ def result_page(request: HttpRequest, key: int, door: Door, subject: str = "") -
         "snapshot": task.params.get("snapshot_id") or task.params.get("name", ""),
         "folders": _folders(str(task.result.get("path", ""))), "tab": "snapshots",
     }  # fmt: skip
-    fragment = request.headers.get("HX-Target") == "outcome"
-    return render(
-        request, "storage/_snapshot_result.html" if fragment else "storage/snapshot_result.html", context
-    )
+    return render_page(request, "storage/snapshot_result.html", context, part="outcome")
 
 
 def _folders(path: str) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from bhype.accounts.access import allow, signed_in
 from bhype.accounts.models import User
 from bhype.tasks import registry, requested
 from bhype.tasks.models import Task
+from bhype.ui.pages import status_of, wants
 from bhype.ui.respond import attachment
 from storage.datasets import uses
 from storage.models import Dataset, Snapshot
@@ -37,7 +38,7 @@ def index(request: HttpRequest) -> HttpResponse:
 
 def _listed(request: HttpRequest, page: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
     """The list alone where htmx fetches it anew, else its page. path: where it is fetched from, without its query."""
-    fragment = request.headers.get("HX-Target") == "snapshots"
+    fragment = wants(request, "snapshots")
     return render(request, "storage/_snapshots.html" if fragment else page, context, status=status)
 
 
@@ -72,7 +73,7 @@ def _of_dataset(request: HttpRequest, row: Dataset, form: TakeForm) -> HttpRespo
         "listing": pages.listing(filters, Snapshot.objects.filter(dataset=row)),
         "path": reverse("storage:dataset_snapshots", args=[row.name]),
     }  # fmt: skip
-    return _listed(request, "storage/dataset_snapshots.html", context, 422 if form.is_bound else 200)
+    return _listed(request, "storage/dataset_snapshots.html", context, status_of(form))
 
 
 @allow("storage.change", Dataset, methods="POST")

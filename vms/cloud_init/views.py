@@ -15,6 +15,7 @@ from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.cloudinit import Invalid
 from bhype.tasks import Refused
+from bhype.ui.pages import posted, status_of
 from vms import pages, plan, wanted
 from vms.addresses import ties
 from vms.hardware.views import REVISION_MAX
@@ -55,12 +56,12 @@ def edit(request: HttpRequest, vm: VM) -> HttpResponse:
     form = _form(request, vm)
     if form.is_bound and form.is_valid() and _save(request, vm, form):
         return redirect("vms:cloud_init", vm.name)
-    return _page(request, vm, "vms/cloud_init_edit.html", 422 if form.is_bound else 200, form=form)
+    return _page(request, vm, "vms/cloud_init_edit.html", status_of(form), form=form)
 
 
 def _form(request: HttpRequest, vm: VM) -> CloudInitForm:
     return CloudInitForm(
-        request.POST if request.method == "POST" else None,
+        posted(request),
         user=signed_in(request),
         ports=[(nic.index, f"Port {nic.index}: {nic.mac}") for nic in vm.nics.all() if nic.is_attached],
         free=ties.proposals(vm),

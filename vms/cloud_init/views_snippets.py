@@ -8,6 +8,7 @@ from django.shortcuts import redirect, render
 
 from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
+from bhype.ui.pages import posted, status_of
 from vms.models import Snippet
 
 from . import snippets
@@ -40,16 +41,14 @@ def edit(request: HttpRequest, snippet: Snippet) -> HttpResponse:
 
 
 def _form(request: HttpRequest, row: Snippet) -> HttpResponse:
-    form = SnippetForm(request.POST if request.method == "POST" else None, instance=row)
+    form = SnippetForm(posted(request), instance=row)
     if form.is_bound and form.is_valid():
         verb = "snippets.change" if row.pk else "snippets.create"
         form.save()
         audit.record(request, verb, f"snippet {row.name}", {"shared": row.is_shared})
         messages.success(request, f"{row.name} is saved.")
         return redirect("vms:snippet", row.pk)
-    return render(
-        request, "vms/snippet_form.html", {"form": form, "snippet": row}, status=422 if form.is_bound else 200
-    )
+    return render(request, "vms/snippet_form.html", {"form": form, "snippet": row}, status=status_of(form))
 
 
 @allow("self", Snippet)

@@ -10,6 +10,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.hosts.models import Host
+from bhype.ui.pages import posted, render_page, status_of
 from vms import pages
 from vms.addresses import ties
 from vms.models import VM, Template
@@ -44,7 +45,7 @@ def form(request: HttpRequest) -> HttpResponse:
         "capacity": pages.capacity(Host.objects.this()),
         "groups": deploy_pages.groups(form),
     }
-    return render(request, "vms/deploy.html", context, status=422 if form.is_bound else 200)
+    return render(request, "vms/deploy.html", context, status=status_of(form))
 
 
 def _deployed(request: HttpRequest, key: str, outcomes: list[orders.Outcome]) -> HttpResponse:
@@ -74,18 +75,15 @@ def batch(request: HttpRequest, key: str) -> HttpResponse:
     if not tasks:
         raise Http404
     context = deploy_pages.batch(user, key, tasks)
-    fragment = request.headers.get("HX-Target") == "batch"
-    return render(request, "vms/_deploy_batch.html" if fragment else "vms/deploy_batch.html", context)
+    return render_page(request, "vms/deploy_batch.html", context, part="batch")
 
 
 @allow("vms.change", VM, methods="GET POST")
 @sensitive_post_parameters("password")
 def identity(request: HttpRequest, vm: VM) -> HttpResponse:
-    form = IdentityForm(request.POST if request.method == "POST" else None, vm=vm)
+    form = IdentityForm(posted(request), vm=vm)
     task = form.save(signed_in(request)) if form.is_bound and form.is_valid() else None
     if task:
         audit.record(request, "vms.reset_identity", f"vm {vm.name}", {"fields": form.changed_data}, task=task)
         return redirect("tasks:detail", task.pk)
-    return render(
-        request, "vms/identity.html", {"form": form, "vm": vm}, status=422 if form.is_bound else 200
-    )
+    return render(request, "vms/identity.html", {"form": form, "vm": vm}, status=status_of(form))

@@ -7,13 +7,14 @@ from typing import Any
 
 from django.contrib import messages
 from django.db import transaction
-from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.debug import sensitive_post_parameters
 
 from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.tasks import Refused, ask
+from bhype.ui.pages import posted, status_of
 from bhype.ui.respond import toast
 from bhype.vmrun.config import load as parse_json
 from bhype.vmrun.devices import KINDS
@@ -56,17 +57,13 @@ def hardware(request: HttpRequest, vm: VM) -> HttpResponse:
 # Forms.
 
 
-def _posted(request: HttpRequest) -> QueryDict | None:
-    return request.POST if request.method == "POST" else None
-
-
 @allow("vms.change", VM, methods="GET POST")
 @sensitive_post_parameters("graphic.password")
 def section(request: HttpRequest, vm: VM, section: str) -> HttpResponse:
     if section not in SECTIONS:
         raise Http404
     vm, document = _document(vm)
-    form = SECTIONS[section](_posted(request), vm=vm, user=signed_in(request), document=document)
+    form = SECTIONS[section](posted(request), vm=vm, user=signed_in(request), document=document)
     if section != "boot":
         return _form(request, vm, form, "vms/options_form.html")
     more = {
@@ -83,7 +80,7 @@ def add(request: HttpRequest, vm: VM, device: str) -> HttpResponse:
         raise Http404
     vm, document = _document(vm)
     form = device_form(kind)(
-        _posted(request), vm=vm, user=signed_in(request), document=document, kind=kind, number=None
+        posted(request), vm=vm, user=signed_in(request), document=document, kind=kind, number=None
     )
     return _form(request, vm, form, "vms/device_form.html", is_new=True)
 
@@ -97,7 +94,7 @@ def device(request: HttpRequest, vm: VM, slot: str) -> HttpResponse:
     entry = document["emulations"][number]
     kind = entry["device"]
     form = device_form(kind, entry)(
-        _posted(request), vm=vm, user=signed_in(request), document=document, kind=kind, number=number
+        posted(request), vm=vm, user=signed_in(request), document=document, kind=kind, number=number
     )
     return _form(request, vm, form, "vms/device_form.html", slot=slot)
 
@@ -105,8 +102,7 @@ def device(request: HttpRequest, vm: VM, slot: str) -> HttpResponse:
 def _form(request: HttpRequest, vm: VM, form: HardwareForm, template: str, **more: Any) -> HttpResponse:
     if form.is_bound and form.is_valid() and _saved(request, vm, form):
         return redirect("vms:hardware", vm.name)
-    status = 409 if form.is_stale else 422 if form.is_bound else 200
-    return _page(request, vm, template, status, form=form, groups=form.groups(), **more)
+    return _page(request, vm, template, status_of(form), form=form, groups=form.groups(), **more)
 
 
 def _saved(request: HttpRequest, vm: VM, form: HardwareForm) -> bool:

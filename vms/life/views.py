@@ -17,6 +17,7 @@ from bhype.hosts.models import Host
 from bhype.tasks import requested
 from bhype.tasks.models import Schedule
 from bhype.tasks.rows import schedule_rows
+from bhype.ui.pages import posted, status_of
 from storage.models import Dataset
 from vms import pages, plan, sizes
 from vms.models import VM, Disk
@@ -39,21 +40,13 @@ from .forms import (
 from .orphans import orphans
 
 
-def _data(request: HttpRequest) -> Any:
-    return request.POST if request.method == "POST" else None
-
-
 def _loaded(vm: VM) -> VM:
     return pages.with_hardware(VM.objects.all()).get(pk=vm.pk)
 
 
-def _status(form: Form) -> int:
-    return 422 if form.is_bound else 200
-
-
 @allow("vms.change", VM, methods="GET POST")
 def rename(request: HttpRequest, vm: VM) -> HttpResponse:
-    form = NameForm(_data(request), vm=vm)
+    form = NameForm(posted(request), vm=vm)
     reason = f"{vm.name} is on. Stop it first." if vm.is_on else ""
     if form.is_bound and form.is_valid() and not reason:
         name = form.cleaned_data["name"]
@@ -63,7 +56,7 @@ def rename(request: HttpRequest, vm: VM) -> HttpResponse:
         ):
             return redirect("tasks:detail", task.pk)
     return render(
-        request, "vms/rename.html", {"form": form, "vm": vm, "reason": reason}, status=_status(form)
+        request, "vms/rename.html", {"form": form, "vm": vm, "reason": reason}, status=status_of(form)
     )
 
 
@@ -73,20 +66,20 @@ def clone(request: HttpRequest, vm: VM) -> HttpResponse:
     if not user.can("vms.create"):
         raise Http404
     initial = {"snapshot": request.GET.get("snapshot", "")}
-    form = CloneForm(_data(request), vm=vm, user=user, initial=initial)
+    form = CloneForm(posted(request), vm=vm, user=user, initial=initial)
     made = form.save() if form.is_bound and form.is_valid() else None
     if made:
         copy, task = made
         audit.record(request, "vms.clone", f"vm {vm.name}", {"name": copy.name}, task=task)
         messages.success(request, f"{copy.name} is being made from {vm.name}.")
         return redirect("vms:detail", copy.name)
-    return render(request, "vms/clone.html", {"form": form, "vm": _loaded(vm)}, status=_status(form))
+    return render(request, "vms/clone.html", {"form": form, "vm": _loaded(vm)}, status=status_of(form))
 
 
 @allow("vms.operate", VM, methods="GET POST")
 def start(request: HttpRequest, vm: VM) -> HttpResponse:
     user = signed_in(request)
-    form = StartForm(_data(request), vm=vm, user=user)
+    form = StartForm(posted(request), vm=vm, user=user)
     reason = pages.row_of(_loaded(vm), user).refusals["start"] or ""
     if (
         form.is_bound
@@ -107,7 +100,7 @@ def start(request: HttpRequest, vm: VM) -> HttpResponse:
         "others": sizes.human(guard.committed(vm.host, besides=vm)),
         "has_order": once.has_order(vm.host),
     }
-    return render(request, "vms/start.html", context, status=_status(form))
+    return render(request, "vms/start.html", context, status=status_of(form))
 
 
 @allow("vms.view", VM, methods="GET")
@@ -153,7 +146,7 @@ def life(request: HttpRequest, vm: VM) -> HttpResponse:
 def delete(request: HttpRequest, vm: VM) -> HttpResponse:
     shown = pages.row_of(_loaded(vm), signed_in(request))
     family = lineage.family(signed_in(request), shown.vm)
-    form = DeleteForm(_data(request), name=vm.name, problem=family.problem)
+    form = DeleteForm(posted(request), name=vm.name, problem=family.problem)
     reason = shown.refusals["delete"]
     if form.is_bound and form.is_valid() and not reason:
         params = {"vm_id": vm.pk} | ({"keep_disks": True} if form.cleaned_data["keep_disks"] else {})
@@ -175,7 +168,7 @@ def delete(request: HttpRequest, vm: VM) -> HttpResponse:
         "family": family,
         "exports": exports.exports(vm),
     }
-    return render(request, "vms/delete.html", context, status=_status(form))
+    return render(request, "vms/delete.html", context, status=status_of(form))
 
 
 # Disks.
@@ -272,7 +265,7 @@ def autostart_do(request: HttpRequest) -> HttpResponse:
 @never_cache
 def schedules_by_tag(request: HttpRequest) -> HttpResponse:
     user = signed_in(request)
-    form = ScheduleForm(_data(request), user=user)
+    form = ScheduleForm(posted(request), user=user)
     made = form.save() if form.is_bound and form.is_valid() else None
     if made:
         audit.record(request, "schedules.add", str(made))
@@ -280,7 +273,7 @@ def schedules_by_tag(request: HttpRequest) -> HttpResponse:
         return redirect("vms:schedules_by_tag")
     mine = Schedule.objects.visible_to(user).filter(operation__startswith="vms.").select_related("owner")
     context = {"form": form, "schedules": schedule_rows(mine[:500], user)}
-    return render(request, "vms/schedules_by_tag.html", context, status=_status(form))
+    return render(request, "vms/schedules_by_tag.html", context, status=status_of(form))
 
 
 def _orphan(request: HttpRequest, pk: int) -> Dataset:
@@ -315,4 +308,4 @@ def orphan_give(request: HttpRequest, pk: int) -> HttpResponse:
 def _orphan_page(request: HttpRequest, row: Dataset, give: GiveForm) -> HttpResponse:
     inside = Dataset.objects.filter(pool=row.pool, name__startswith=f"{row.name}/").order_by("name")
     context = {"give": give, "row": row, "inside": inside}
-    return render(request, "vms/orphan.html", context, status=_status(give))
+    return render(request, "vms/orphan.html", context, status=status_of(give))

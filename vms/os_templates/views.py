@@ -14,20 +14,12 @@ from bhype.accounts.access import allow, signed_in
 from bhype.hosts.models import Host
 from bhype.live import publish
 from bhype.tasks import Refused, ask
+from bhype.ui.pages import posted, render_page, status_of, wants
 from storage.models import Image
-from vms.forms import Data
 from vms.models import VM, OsPreset, Template
 
 from . import pages, presets
 from .forms import DeleteTemplateForm, FromImageForm, FromVmForm, PresetForm, TemplateForm
-
-
-def _data(request: HttpRequest) -> Data:
-    return request.POST if request.method == "POST" else None
-
-
-def _status(form: object) -> int:
-    return 422 if getattr(form, "is_bound", False) else 200
 
 
 @allow("vms.create")
@@ -38,20 +30,19 @@ def index(request: HttpRequest) -> HttpResponse:
         "may_change": user.can("templates.change"),
         "has_images": Image.objects.filter(pool__host=Host.objects.this(), state=Image.State.READY).exists(),
     }
-    fragment = request.headers.get("HX-Target") == "templates"
-    return render(request, "vms/_template_list.html" if fragment else "vms/template_list.html", context)
+    return render_page(request, "vms/template_list.html", context, part="templates")
 
 
 @allow("templates.change", methods="GET POST")
 def create(request: HttpRequest) -> HttpResponse:
     """A template of an image. ``image``: the number of the one that is suggested."""
-    form = FromImageForm(_data(request), initial={"image": request.GET.get("image", "")})
+    form = FromImageForm(posted(request), initial={"image": request.GET.get("image", "")})
     made = form.save(signed_in(request)) if form.is_bound and form.is_valid() else None
     if made:
         audit.record(request, "templates.add", str(made[0]), task=made[1])
         messages.success(request, f"{made[0]} is being made.")
         return redirect("vms:template", made[0].pk)
-    return render(request, "vms/template_new.html", {"form": form}, status=_status(form))
+    return render(request, "vms/template_new.html", {"form": form}, status=status_of(form))
 
 
 @allow("vms.change", VM, methods="GET POST")
@@ -59,20 +50,20 @@ def create_from_vm(request: HttpRequest, vm: VM) -> HttpResponse:
     user = signed_in(request)
     if not user.can("templates.change"):
         raise pages.missing()
-    form = FromVmForm(_data(request), vm=vm)
+    form = FromVmForm(posted(request), vm=vm)
     made = form.save(user) if form.is_bound and form.is_valid() else None
     if made:
         audit.record(request, "templates.add", str(made[0]), {"vm": vm.name}, task=made[1])
         messages.success(request, f"{made[0]} is being made.")
         return redirect("vms:template", made[0].pk)
-    return render(request, "vms/template_from_vm.html", {"form": form, "vm": vm}, status=_status(form))
+    return render(request, "vms/template_from_vm.html", {"form": form, "vm": vm}, status=status_of(form))
 
 
 @allow("vms.create", Template)
 def detail(request: HttpRequest, template: Template) -> HttpResponse:
     user = signed_in(request)
     context = pages.detail(user, template)
-    if request.headers.get("HX-Target") == "template-state":
+    if wants(request, "template-state"):
         return render(request, "vms/_template_state.html", context)
     if context["may_change"]:
         context |= {"form": TemplateForm(instance=template), "delete": DeleteTemplateForm()}
@@ -131,18 +122,18 @@ def preset_list(request: HttpRequest) -> HttpResponse:
 
 @allow("templates.change", methods="GET POST")
 def preset_new(request: HttpRequest) -> HttpResponse:
-    form = PresetForm(_data(request))
+    form = PresetForm(posted(request))
     if form.is_bound and form.is_valid():
         row = form.save()
         audit.record(request, "presets.add", row.name)
         messages.success(request, f"{row.title} is there.")
         return redirect("vms:presets")
-    return render(request, "vms/preset_form.html", {"form": form}, status=_status(form))
+    return render(request, "vms/preset_form.html", {"form": form}, status=status_of(form))
 
 
 @allow("templates.change", OsPreset, methods="GET POST", keyword="preset")
 def preset(request: HttpRequest, preset: OsPreset) -> HttpResponse:
-    form = PresetForm(_data(request), instance=preset)
+    form = PresetForm(posted(request), instance=preset)
     if form.is_bound and form.is_valid():
         form.save()
         audit.record(request, "presets.change", preset.name, {"fields": form.changed_data})
@@ -151,7 +142,7 @@ def preset(request: HttpRequest, preset: OsPreset) -> HttpResponse:
     preset = OsPreset.objects.get(pk=preset.pk)
     context = {"form": form, "preset": preset, "sources": presets.sources(preset)}
     context["is_shipped"] = preset.name in presets.shipped()
-    return render(request, "vms/preset_form.html", context, status=_status(form))
+    return render(request, "vms/preset_form.html", context, status=status_of(form))
 
 
 @allow("templates.change", OsPreset, methods="POST", keyword="preset")

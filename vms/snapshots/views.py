@@ -11,6 +11,7 @@ from django.shortcuts import redirect, render
 from bhype.accounts.access import allow, signed_in
 from bhype.tasks import requested
 from bhype.tasks.models import Task
+from bhype.ui.pages import status_of
 from storage.models import Snapshot
 from storage.snapshots import pages as storage
 from storage.snapshots.forms import DoForm, TakeForm
@@ -34,7 +35,7 @@ def _index(request: HttpRequest, vm: VM, form: TakeForm) -> HttpResponse:
         "row": pages.row_of(loaded, user), "vm": loaded, "tab": "snapshots", "form": form,
         "listing": shown.listing(loaded, user), "door": shown.door(loaded), "sees_all": user.can("storage.view"),
     }  # fmt: skip
-    return render(request, "vms/snapshots.html", context, status=422 if form.is_bound else 200)
+    return render(request, "vms/snapshots.html", context, status=status_of(form))
 
 
 @allow("vms.change", VM, methods="POST")

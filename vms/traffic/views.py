@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 
 from bhype.accounts.access import allow, signed_in
+from bhype.ui.pages import render_page
 from network.traffic import pages as traffic
 from vms import pages
 from vms.models import VM
@@ -25,5 +25,4 @@ def index(request: HttpRequest, vm: VM) -> HttpResponse:
         "ranges": traffic.TITLES,
         "figures": traffic.figures(vm.host_id, shown(loaded), wanted),
     }
-    fragment = request.headers.get("HX-Target") == "traffic"
-    return render(request, f"vms/{'_traffic' if fragment else 'traffic'}.html", context)
+    return render_page(request, "vms/traffic.html", context, part="traffic")

@@ -11,6 +11,7 @@ from django.views.decorators.cache import never_cache
 from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.tasks import requested
+from bhype.ui.pages import posted, status_of
 from vms import pages
 from vms.models import VM
 from vms.operating import changed
@@ -24,7 +25,7 @@ from .forms_export import ExportForm
 def export(request: HttpRequest, vm: VM) -> HttpResponse:
     """What a VM can be exported as, and what was exported of it."""
     user, loaded = signed_in(request), pages.with_hardware(VM.objects.all()).get(pk=vm.pk)
-    form = ExportForm(request.POST if request.method == "POST" else None, vm=loaded, user=user)
+    form = ExportForm(posted(request), vm=loaded, user=user)
     task = form.save() if form.is_bound and form.is_valid() else None
     if task:
         audit.record(request, task.operation, f"vm {vm.name}", dict(task.params), task=task)
@@ -39,7 +40,7 @@ def export(request: HttpRequest, vm: VM) -> HttpResponse:
         "tasks": exports.under_way(loaded, user),
         "problems": {kind: exports.problem_of(loaded, kind) for kind in exports.OPERATIONS},
     }
-    return render(request, "vms/export.html", context, status=422 if form.is_bound else 200)
+    return render(request, "vms/export.html", context, status=status_of(form))
 
 
 @allow("vms.change", VM, methods="POST")

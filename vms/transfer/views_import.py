@@ -16,6 +16,7 @@ from bhype.accounts.models import User
 from bhype.foreign import Imported
 from bhype.hosts.models import Host
 from bhype.tasks import Refused, ask
+from bhype.ui.pages import posted, status_of
 from storage.uploads import store as uploads
 from vms import plan
 from vms.models import VM
@@ -62,7 +63,7 @@ def found(request: HttpRequest) -> HttpResponse:
 def adopt(request: HttpRequest, task: int, name: str) -> HttpResponse:
     """One of them: shown as what it becomes, then taken over or used where it lies."""
     user, source = signed_in(request), pages.found_vm(task, name)
-    form = AdoptForm(request.POST if request.method == "POST" else None, found=source, user=user)
+    form = AdoptForm(posted(request), found=source, user=user)
     made = form.save(user) if form.is_bound and form.is_valid() else None
     if made:
         vm, asked = made
@@ -77,7 +78,7 @@ def adopt(request: HttpRequest, task: int, name: str) -> HttpResponse:
         "tab": "found",
         "may_root": True,
     }
-    return render(request, "vms/import_adopt.html", context, status=422 if form.is_bound else 200)
+    return render(request, "vms/import_adopt.html", context, status=status_of(form))
 
 
 @allow("vms.root", VM, methods="POST")
@@ -118,7 +119,7 @@ def file(request: HttpRequest, file: str) -> HttpResponse:
         except ova.BadOva as error:
             problem = str(error)
     name = machine.name if machine else ""
-    form = FileForm(request.POST if request.method == "POST" else None, user=user, upload=found, name=name)
+    form = FileForm(posted(request), user=user, upload=found, name=name)
     task = form.save() if form.is_bound and form.is_valid() and not problem else None
     if task:
         audit.record(request, task.operation, f"file {found.file}", task=task)
@@ -126,7 +127,7 @@ def file(request: HttpRequest, file: str) -> HttpResponse:
         return redirect("tasks:detail", task.pk)
     switch = Host.objects.this().switches.by_use().first()
     context = {"form": form, "file": found, "machine": machine, "problem": problem, "switch": switch}
-    return render(request, "vms/import_file.html", context, status=422 if form.is_bound else 200)
+    return render(request, "vms/import_file.html", context, status=status_of(form))
 
 
 @allow("vms.create", methods="POST")
