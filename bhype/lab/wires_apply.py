@@ -189,12 +189,12 @@ def _routes(before: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
 
 def _route(verb: str, where: str, gateway: str) -> str:
     """gateway: an address, which may tell of its link, or an interface."""
-    family = "-6 " if where == "default6" or ":" in where or ":" in gateway else ""
-    target = "default" if where.startswith("default") else where
+    # By its target ip(8) knows the family: in a batch nobody can say -6.
+    target = {"default": "0.0.0.0/0", "default6": "::/0"}.get(where, where)
     address, _, link = gateway.partition("%")
     if address[:1].isdigit() or ":" in address:
-        return f"{family}route {verb} {target} via {address}" + (f" dev {link}" if link else "")
-    return f"{family}route {verb} {target} dev {gateway}"
+        return f"route {verb} {target} via {address}" + (f" dev {link}" if link else "")
+    return f"route {verb} {target} dev {gateway}"
 
 
 def _rates(old: Table, new: Table, *, anew: bool) -> list[str]:

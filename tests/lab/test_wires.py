@@ -62,6 +62,19 @@ def test_what_ifconfig_says_is_what_the_namespace_has(wired):
     assert set(links(wired)) == {"lo0", "em0"}
 
 
+def test_routes_of_ipv6_are_there_too(wired):
+    wired.ok("ifconfig", "em0", "inet6", "2001:db8:2::10/64")
+    wired.ok("route", "-6", "add", "default", "2001:db8:2::1")
+    wired.ok("route", "-6", "add", "fd01::/16", "2001:db8:2::7")
+    routes = wired.inside("ip", "-6", "route").stdout
+    assert "default via 2001:db8:2::1 dev em0" in routes and "fd01::/16 via 2001:db8:2::7 dev em0" in routes
+    assert wired.inside("busybox", "ping", "-6", "-c", "1", "-W", "5", wires.EXAMPLE6).returncode == 0
+    wired.ok("route", "-6", "delete", "fd01::/16")
+    wired.ok("route", "-6", "delete", "default")
+    wired.ok("ifconfig", "em0", "inet6", "2001:db8:2::10", "-alias")
+    assert "via" not in wired.inside("ip", "-6", "route").stdout
+
+
 def test_an_address_at_a_member_is_reached_through_the_bridge(wired):
     wired.ok("ifconfig", "bridge", "create", "name", "sw-public", "addm", "em0", "up")
     assert wired.outside("busybox", "ping", "-c", "1", "-W", "5", "192.0.2.10").returncode == 0
