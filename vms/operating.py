@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 from django.db import transaction
 from django.db.models import F
 from pydantic import BaseModel
 
 from bhype.live import publish
-from bhype.tasks import Operation, OperationFailed, Run, operation
+from bhype.tasks import OperationFailed, Run, operation
 from bhype.vmrun import client
 
 from .life import power
 from .models import VM
 
 State = VM.State
-P = TypeVar("P", bound=BaseModel)
-V = TypeVar("V", bound="VmParams")
 
 
 class VmParams(BaseModel):
@@ -51,24 +49,10 @@ def words_of(params: VmParams) -> dict[str, str]:
     return {"vm": vm.name if vm else f"VM {params.vm_id}"}
 
 
-def vm_operation(
-    name: str,
-    title: str,
-    right: str | None = "vms.operate",
-    recover: str | None = None,
-    describe: Callable[[Any], dict[str, str]] = words_of,
-) -> Callable[[Callable[[Run, V], None]], Operation[V]]:
-    """An operation on one VM: its owner may, and one runs at a time."""
-    return operation(
-        name,
-        title=title,
-        right=right,
-        lock="vm:{vm_id}",
-        subject="vm:{vm_id}",
-        target=row_of,
-        describe=describe,
-        recover=recover,
-    )
+# An operation on one VM: its owner may, and one runs at a time.
+vm_operation = partial(
+    operation, right="vms.operate", lock="vm:{vm_id}", subject="vm:{vm_id}", target=row_of, describe=words_of
+)
 
 
 def mark(vm: VM, state: str, reason: str = "") -> None:

@@ -106,8 +106,8 @@ class _Words(dict[str, Any]):
 
 def operation(
     name: str,
-    *,
     title: str,
+    *,
     right: str | None = None,
     lock: str = "",
     subject: str = "",
@@ -117,7 +117,8 @@ def operation(
 ) -> Callable[[Callable[[Run, P], None]], Operation[P]]:
     """Register a function ``(run: Run, params: P)`` as the operation ``name``; P is a pydantic model.
 
-    The result is the Operation; calling it calls the function.
+    The result is the Operation; calling it calls the function. A subject whose operations have all but their names
+    and titles in common makes a ``partial`` of this.
     """
 
     def register(function: Callable[[Run, P], None]) -> Operation[P]:

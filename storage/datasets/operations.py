@@ -6,15 +6,15 @@ mark that its row says.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, TypeVar
+from functools import partial
+from typing import Literal
 
 from django.db import transaction
 from pydantic import BaseModel, Field
 
 from bhype.freebsd import names, zfs, zfs_keys, zfs_properties
 from bhype.freebsd.zfs import DatasetInfo, Property
-from bhype.tasks import Operation, OperationFailed, Run, operation
+from bhype.tasks import OperationFailed, Run, operation
 from storage import plan
 from storage.models import Dataset, Pool
 
@@ -23,7 +23,6 @@ from .observe import refresh
 from .passphrases import Secret
 from .uses import DATA_ID, Use
 
-P = TypeVar("P", bound="DatasetParams")
 Kind = Literal["filesystem", "volume"]
 
 
@@ -72,20 +71,11 @@ def words_of(params: DatasetParams) -> dict[str, str]:
     return {"dataset": row.name if row else f"dataset {params.dataset_id}"}
 
 
-def dataset_operation(
-    name: str, title: str, *, right: str | None = "storage.change", recover: str | None = None
-) -> Callable[[Callable[[Run, P], None]], Operation[P]]:
-    """An operation on one dataset, of which one runs at a time."""
-    return operation(
-        name,
-        title=title,
-        right=right,
-        lock="dataset:{dataset_id}",
-        subject="dataset:{dataset_id}",
-        target=row_of,
-        describe=words_of,
-        recover=recover,
-    )
+# An operation on one dataset, of which one runs at a time.
+dataset_operation = partial(
+    operation, right="storage.change", lock="dataset:{dataset_id}", subject="dataset:{dataset_id}", target=row_of,
+    describe=words_of,
+)  # fmt: skip
 
 
 def found(run: Run, params: DatasetParams, act: str) -> tuple[Use, DatasetInfo, dict[str, Property]]:
@@ -131,15 +121,7 @@ def _require_own(info: DatasetInfo, marks: dict[str, Property]) -> None:
         raise OperationFailed(f"{info.name} was not made by bHype and is left alone.")
 
 
-@operation(
-    "storage.create_dataset",
-    title="Make {name} in {dataset}",
-    right="storage.change",
-    lock="dataset:{dataset_id}",
-    subject="dataset:{dataset_id}",
-    target=row_of,
-    describe=words_of,
-)
+@dataset_operation("storage.create_dataset", "Make {name} in {dataset}")
 def create(run: Run, params: CreateParams) -> None:
     """Make a filesystem or volume with its settings, in one command: it is there whole, or not at all."""
     passphrase = passphrases.take(params.secret) if params.secret else None

@@ -6,8 +6,8 @@ is there. What was fetched already stays for a week, and another try goes on fro
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 from django.db import transaction
 from pydantic import BaseModel
@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from bhype.freebsd import names, zfs
 from bhype.host import CommandError, CommandFailed, CommandStopped
 from bhype.live import publish
-from bhype.tasks import Cancelled, Operation, OperationFailed, Run, ask, operation
+from bhype.tasks import Cancelled, OperationFailed, Run, ask, operation
 from storage import owners
 from storage.models import Image
 
@@ -24,7 +24,6 @@ from .arriving import Arrived, SourceParams
 
 State = Image.State
 FAILURES = (CommandError, OperationFailed, Cancelled, OSError)
-P = TypeVar("P", bound="ImageParams")
 
 
 class ImageParams(BaseModel):
@@ -59,20 +58,11 @@ def _words(params: ImageParams) -> dict[str, str]:
     return {"image": image.name if image else f"image {params.image_id}"}
 
 
-def image_operation(
-    name: str, title: str, right: str | None = "storage.change", recover: str | None = None
-) -> Callable[[Callable[[Run, P], None]], Operation[P]]:
-    """An operation on one image, of which one runs at a time."""
-    return operation(
-        name,
-        title=title,
-        right=right,
-        lock="image:{image_id}",
-        subject="image:{image_id}",
-        target=row_of,
-        describe=_words,
-        recover=recover,
-    )
+# An operation on one image, of which one runs at a time.
+image_operation = partial(
+    operation, right="storage.change", lock="image:{image_id}", subject="image:{image_id}", target=row_of,
+    describe=_words,
+)  # fmt: skip
 
 
 def mark(image: Image, state: str, reason: str = "", **columns: Any) -> None:

@@ -8,16 +8,16 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from django.db import transaction
 from pydantic import BaseModel, Field, field_validator
 
 from bhype.live import publish
-from bhype.tasks import Operation, OperationFailed, Run, operation
+from bhype.tasks import OperationFailed, Run, operation
 from storage import plan
 from storage.models import Iso, Pool
 
@@ -25,7 +25,6 @@ from . import arriving, fetching
 from .arriving import Arrived, SourceParams
 
 COPY = 1 << 22
-P = TypeVar("P", bound=BaseModel)
 
 
 def _medium(value: str) -> str:
@@ -61,47 +60,37 @@ def _iso_of(params: IsoParams) -> Iso | None:
     return Iso.objects.select_related("pool__host").filter(pk=params.iso_id).first()
 
 
-def _new_operation(
-    name: str, title: str
-) -> Callable[[Callable[[Run, NewIsoParams], None]], Operation[NewIsoParams]]:
-    return operation(
-        name,
-        title=title,
-        right="storage.change",
-        lock="iso:{pool_id}:{name}",
-        subject="isos",
-        target=_pool_of,
-        recover="storage.recover_iso",
-    )
+def _words(params: IsoParams) -> dict[str, str]:
+    iso = _iso_of(params)
+    pool, medium = (str(iso.pool_id), iso.name) if iso else ("0", f"medium {params.iso_id}")
+    return {"medium": medium, "pool": pool}
 
 
-def _iso_operation(
-    name: str, title: str, recover: str | None = None
-) -> Callable[[Callable[[Run, P], None]], Operation[P]]:
-    def words(params: IsoParams) -> dict[str, str]:
-        iso = _iso_of(params)
-        pool, medium = (str(iso.pool_id), iso.name) if iso else ("0", f"medium {params.iso_id}")
-        return {"medium": medium, "pool": pool}
-
-    return operation(
-        name,
-        title=title,
-        right="storage.change",
-        lock="iso:{pool}:{medium}",
-        subject="isos",
-        target=_iso_of,
-        describe=words,
-        recover=recover,
-    )
+_new_operation = partial(operation, lock="iso:{pool_id}:{name}", subject="isos", target=_pool_of)
+_iso_operation = partial(
+    operation,
+    right="storage.change",
+    lock="iso:{pool}:{medium}",
+    subject="isos",
+    target=_iso_of,
+    describe=_words,
+)
 
 
-@_new_operation("storage.fetch_iso", "Fetch the install medium {name}")
+@_new_operation(
+    "storage.fetch_iso",
+    "Fetch the install medium {name}",
+    right="storage.change",
+    recover="storage.recover_iso",
+)
 def fetch_iso(run: Run, params: NewIsoParams) -> None:
     """Fetch an install medium, check it and put it into the library."""
     _make(run, params)
 
 
-@_new_operation("storage.make_iso", "Put {name} into the library")
+@_new_operation(
+    "storage.make_iso", "Put {name} into the library", right="storage.change", recover="storage.recover_iso"
+)
 def make_iso(run: Run, params: NewIsoParams) -> None:
     """Put an uploaded file into the library as an install medium."""
     _make(run, params)
@@ -190,13 +179,7 @@ def _rename(run: Run, source: str, target: str) -> None:
     run.host.unlink(source)
 
 
-@operation(
-    "storage.recover_iso",
-    title="Tidy up after the medium {name}",
-    lock="iso:{pool_id}:{name}",
-    subject="isos",
-    target=_pool_of,
-)
+@_new_operation("storage.recover_iso", "Tidy up after the medium {name}")
 def recover_iso(run: Run, params: NewIsoParams) -> None:
     """Remove what is half written of a medium. What was fetched stays: another try goes on from there."""
     run.host.unlink(_new_path(_pool(run, params), params.name))

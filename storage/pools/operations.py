@@ -6,6 +6,7 @@ Rows are written by the web process and say nothing about what root may do: what
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Literal
 
 from django.conf import settings
@@ -103,15 +104,14 @@ def is_ours(run: Run, pool: Pool) -> bool:
     return mark.is_local and mark.value == plan.HOME_ID
 
 
-@operation(
-    "storage.adopt",
-    title="Adopt the pool {pool}",
-    right="storage.change",
-    lock="pool:{pool_id}",
-    subject="pool:{pool_id}",
-    target=find_pool,
+# An operation on one pool, of which one runs at a time.
+pool_operation = partial(
+    operation, right="storage.change", lock="pool:{pool_id}", subject="pool:{pool_id}", target=find_pool,
     describe=words,
-)
+)  # fmt: skip
+
+
+@pool_operation("storage.adopt", "Adopt the pool {pool}")
 def adopt(run: Run, params: PoolParams) -> None:
     """Make POOL/bhype and its parts, each with org.bhype:id. May be repeated; what is there is kept.
 
@@ -238,10 +238,7 @@ def create(run: Run, params: CreateParams) -> None:
     adopt(run, PoolParams(pool_id=pool.pk))
 
 
-@operation(
-    "storage.destroy_pool", title="Destroy the pool {pool}", right="storage.change", lock="pool:{pool_id}",
-    subject="pool:{pool_id}", target=find_pool, describe=words,
-)  # fmt: skip
+@pool_operation("storage.destroy_pool", "Destroy the pool {pool}")
 def destroy(run: Run, params: PoolParams) -> None:
     """Destroy a pool that bHype has made or adopted and in which nothing lies any more. May be repeated."""
     pool = the_pool(params)
@@ -279,10 +276,7 @@ def _refuse_boot(run: Run, pool: Pool) -> None:
         raise OperationFailed(f"The host boots from {pool.name}.")
 
 
-@operation(
-    "storage.export_pool", title="Export the pool {pool}", right="storage.change", lock="pool:{pool_id}",
-    subject="pool:{pool_id}", target=find_pool, describe=words,
-)  # fmt: skip
+@pool_operation("storage.export_pool", "Export the pool {pool}")
 def export(run: Run, params: PoolParams) -> None:
     """Let go of a pool that bHype has made or adopted, so that its disks can be moved. Refused while a VM is on."""
     pool = the_pool(params)

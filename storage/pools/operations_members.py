@@ -19,7 +19,7 @@ from .operations import (
     PoolParams,
     as_planned,
     do,
-    find_pool,
+    pool_operation,
     status_of,
     take,
     the_pool,
@@ -40,10 +40,7 @@ def _scan_words(params: ScanParams) -> dict[str, str]:
     return words(params) | {"verb": _VERBS[params.action]}
 
 
-@operation(
-    "storage.scrub", title="{verb} scrubbing {pool}", right="storage.change", lock="pool:{pool_id}",
-    subject="pool:{pool_id}", target=find_pool, describe=_scan_words,
-)  # fmt: skip
+@pool_operation("storage.scrub", "{verb} scrubbing {pool}", describe=_scan_words)
 def scrub(run: Run, params: ScanParams) -> None:
     """Let ZFS read and check everything in a pool, go on, pause or stop. It takes hours; this only begins it."""
     pool = the_pool(params)
@@ -57,10 +54,7 @@ def scrub(run: Run, params: ScanParams) -> None:
     look(run, pool)
 
 
-@operation(
-    "storage.trim", title="{verb} trimming {pool}", right="storage.change", lock="pool:{pool_id}",
-    subject="pool:{pool_id}", target=find_pool, describe=_scan_words,
-)  # fmt: skip
+@pool_operation("storage.trim", "{verb} trimming {pool}", describe=_scan_words)
 def trim(run: Run, params: ScanParams) -> None:
     """Tell the disks of a pool which blocks are free, go on, pause or stop. This only begins it."""
     pool = the_pool(params)
@@ -117,20 +111,18 @@ def _new_words(params: NewDiskParams) -> dict[str, str]:
     return _member_words(params) | {"disk": params.disk}
 
 
-@operation(
-    "storage.replace_disk", title="Replace {member} of {pool} by {disk}", right="storage.change", lock="disks",
-    subject="pool:{pool_id}", target=find_pool, describe=_new_words,
-)  # fmt: skip
+@pool_operation(
+    "storage.replace_disk", "Replace {member} of {pool} by {disk}", lock="disks", describe=_new_words
+)
 def replace(run: Run, params: NewDiskParams) -> None:
     """Put a free disk in the place of another; the pool copies to it what belongs there and lets go of the old one."""
     pool = the_pool(params)
     _enter(run, pool, params, lambda: zpool.replace(pool.name, params.member, params.disk))
 
 
-@operation(
-    "storage.attach_disk", title="Attach {disk} to {member} of {pool}", right="storage.change", lock="disks",
-    subject="pool:{pool_id}", target=find_pool, describe=_new_words,
-)  # fmt: skip
+@pool_operation(
+    "storage.attach_disk", "Attach {disk} to {member} of {pool}", lock="disks", describe=_new_words
+)
 def attach(run: Run, params: NewDiskParams) -> None:
     """Make a free disk a mirror of another, or let a group of RAID-Z grow by it where OpenZFS can (2.3)."""
     pool = the_pool(params)
@@ -179,10 +171,7 @@ def _action_words(params: MemberActionParams) -> dict[str, str]:
     return found | {"what": _ACTIONS[params.action][0].format_map(found)}
 
 
-@operation(
-    "storage.change_disk", title="{what}", right="storage.change", lock="pool:{pool_id}",
-    subject="pool:{pool_id}", target=find_pool, describe=_action_words,
-)  # fmt: skip
+@pool_operation("storage.change_disk", "{what}", describe=_action_words)
 def change_member(run: Run, params: MemberActionParams) -> None:
     """Take a disk offline or online, detach it from its mirror, take a spare, log or cache out, or clear its errors.
 
@@ -194,10 +183,7 @@ def change_member(run: Run, params: MemberActionParams) -> None:
     look(run, pool)
 
 
-@operation(
-    "storage.clear_errors", title="Clear the errors of {pool}", right="storage.change", lock="pool:{pool_id}",
-    subject="pool:{pool_id}", target=find_pool, describe=words,
-)  # fmt: skip
+@pool_operation("storage.clear_errors", "Clear the errors of {pool}")
 def clear(run: Run, params: PoolParams) -> None:
     """Forget the counted errors, and let a suspended pool go on once its disks are there again."""
     pool = the_pool(params)
@@ -215,10 +201,7 @@ def _add_words(params: AddParams) -> dict[str, str]:
     return words(params) | {"disks": disks[:100]}
 
 
-@operation(
-    "storage.add_disks", title="Add {disks} to {pool}", right="storage.change", lock="disks",
-    subject="pool:{pool_id}", target=find_pool, describe=_add_words,
-)  # fmt: skip
+@pool_operation("storage.add_disks", "Add {disks} to {pool}", lock="disks", describe=_add_words)
 def add(run: Run, params: AddParams) -> None:
     """Add groups of free disks to a pool for good. May be repeated: what is in it already is kept."""
     pool = the_pool(params)
@@ -243,10 +226,7 @@ class PropertyParams(PoolParams):
     value: str = Field(max_length=32)
 
 
-@operation(
-    "storage.set_pool_property", title="Set {name} of {pool} to {value}", right="storage.change",
-    lock="pool:{pool_id}", subject="pool:{pool_id}", target=find_pool, describe=words,
-)  # fmt: skip
+@pool_operation("storage.set_pool_property", "Set {name} of {pool} to {value}")
 def set_property(run: Run, params: PropertyParams) -> None:
     pool = the_pool(params)
     try:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from functools import partial
 
 from django.utils import timezone
 from pydantic import BaseModel, Field
 
 from bhype.freebsd import names, zfs_snapshots
-from bhype.tasks import Operation, OperationFailed, Run, operation
+from bhype.tasks import OperationFailed, Run, operation
 from storage import owners
 from storage.models import Dataset, Snapshot
 
@@ -18,7 +17,6 @@ from . import files, moments, observe
 # Of one task: all that match a filter are more than one asks for at once.
 MOST = 5000
 KEPT, OWN_TAGS = "kept", "bhype"
-P = TypeVar("P", bound="SnapshotParams")
 
 
 class TakeParams(BaseModel):
@@ -95,17 +93,10 @@ def _many_words(params: ManyParams) -> dict[str, str]:
     return {"which": f"{count} snapshot{'s' if count != 1 else ''}"}
 
 
-def _operation(name: str, title: str) -> Callable[[Callable[[Run, P], None]], Operation[P]]:
-    """An operation on one snapshot."""
-    return operation(
-        name,
-        title=title,
-        right="storage.change",
-        lock="{of}",
-        subject="{of}",
-        target=_snapshot,
-        describe=_words,
-    )
+# An operation on one snapshot.
+_operation = partial(
+    operation, right="storage.change", lock="{of}", subject="{of}", target=_snapshot, describe=_words
+)
 
 
 def require_whole(uuid: str) -> None:

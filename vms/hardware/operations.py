@@ -6,8 +6,8 @@ A disk is never lost by half: it grows or goes in one command of zfs(8), and a v
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, Protocol, TypeVar
+from functools import partial
+from typing import Any, Literal, Protocol
 
 from django.db import transaction
 from pydantic import BaseModel, Field
@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from bhype.freebsd import zfs
 from bhype.host import CommandError
 from bhype.live import publish
-from bhype.tasks import Operation, OperationFailed, Run, operation
+from bhype.tasks import OperationFailed, Run, operation
 from bhype.vmrun import changes, client
 from vms import edited, parts, place, plan, wanted
 from vms.life import power
@@ -25,7 +25,6 @@ from vms.sizes import MIB, human
 
 from . import pending
 
-D = TypeVar("D", bound="DiskParams")
 MOVED_PROPERTY = "org.bhype:moved"
 
 
@@ -90,20 +89,11 @@ def _disk(params: DiskParams) -> Disk:
     return disk
 
 
-def _disk_operation(
-    name: str, title: str, right: str | None = "vms.change", recover: str | None = "vms.settle_disk"
-) -> Callable[[Callable[[Run, D], None]], Operation[D]]:
-    """An operation on a disk, of which one runs at a time on its VM."""
-    return operation(
-        name,
-        title=title,
-        right=right,
-        lock="vm:{owner}",
-        subject="vm:{owner}",
-        target=_vm_of_disk,
-        describe=_words,
-        recover=recover,
-    )
+# An operation on a disk, of which one runs at a time on its VM.
+_disk_operation = partial(
+    operation, right="vms.change", lock="vm:{owner}", subject="vm:{owner}", target=_vm_of_disk, describe=_words,
+    recover="vms.settle_disk",
+)  # fmt: skip
 
 
 @_disk_operation("vms.grow_disk", "Grow disk {disk} of {vm}")
@@ -301,15 +291,17 @@ def _nic_words(params: NicParams) -> dict[str, str]:
     }
 
 
-@operation(
-    "vms.set_link",
-    title="{verb} port {mac} of {vm}",
+_nic_operation = partial(
+    operation,
     right="vms.change",
     lock="vm:{owner}",
     subject="vm:{owner}",
     target=_vm_of_nic,
     describe=_nic_words,
 )
+
+
+@_nic_operation("vms.set_link", "{verb} port {mac} of {vm}")
 def set_link(run: Run, params: LinkParams) -> None:
     """Plug a network port of the VM in or out: now where the guest runs, and for its next starts."""
     nic = _nic_row(params)
@@ -324,15 +316,7 @@ def set_link(run: Run, params: LinkParams) -> None:
         _runs_now(vm)
 
 
-@operation(
-    "vms.plug",
-    title="Plug port {mac} of {vm} into {switch}",
-    right="vms.change",
-    lock="vm:{owner}",
-    subject="vm:{owner}",
-    target=_vm_of_nic,
-    describe=_nic_words,
-)
+@_nic_operation("vms.plug", "Plug port {mac} of {vm} into {switch}")
 def plug(run: Run, params: PlugParams) -> None:
     """Plug a port of a running guest into the switch, and the VLANs, that its row says. What is off has nothing to be
     plugged; a port of a VALE switch is plugged in by a start only."""

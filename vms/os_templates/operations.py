@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
 
 from django.db import transaction
 from pydantic import BaseModel, Field, field_validator
@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, field_validator
 from bhype.freebsd import names
 from bhype.host import CommandError, CommandStopped
 from bhype.live import publish
-from bhype.tasks import Cancelled, Operation, OperationFailed, Run, ask, operation
+from bhype.tasks import Cancelled, OperationFailed, Run, ask, operation
 from storage.models import Image
 from vms import place
 from vms.models import VM, Template
@@ -23,7 +23,6 @@ from . import build
 
 FAILURES = (CommandError, OperationFailed, Cancelled, OSError)
 State = Template.State
-P = TypeVar("P", bound="TemplateParams")
 
 
 class TemplateParams(BaseModel):
@@ -92,24 +91,10 @@ def _words(params: TemplateParams) -> dict[str, str]:
     return {"template": str(row_of(params) or f"template {params.template_id}")}
 
 
-def _operation(
-    name: str,
-    title: str,
-    *,
-    right: str | None = "templates.change",
-    lock: str = "template:{template_id}",
-    **more: Any,
-) -> Callable[[Callable[[Run, P], None]], Operation[P]]:
-    return operation(
-        name,
-        title=title,
-        right=right,
-        lock=lock,
-        subject="template:{template_id}",
-        target=row_of,
-        describe=_words,
-        **more,
-    )
+_operation = partial(
+    operation, right="templates.change", lock="template:{template_id}", subject="template:{template_id}",
+    target=row_of, describe=_words,
+)  # fmt: skip
 
 
 def mark(template: Template, state: str, reason: str = "") -> None:
