@@ -67,6 +67,20 @@ def one(run: Run, name: str, *, snapshots: bool) -> None:
     _patiently(run, zfs.destroy(name))
 
 
+def marked_snapshots(run: Run, dataset: str, name: str, mark: str) -> None:
+    """Destroy the snapshots called ``name`` of the dataset and of all below it that are marked as this one's; others
+    are left. Nothing is done where the dataset is gone."""
+    try:
+        found = run.host.query(zfs.list_snapshots(dataset))
+    except CommandFailed as error:
+        if "does not exist" in error.result.stderr:
+            return
+        raise
+    for info in found:
+        if info.name.endswith(f"@{name}") and info.bhype_id == mark:
+            run.host.run(zfs.destroy(info.name))
+
+
 def _patiently(run: Run, command: Command) -> None:
     """Run it, and again for a moment while something is still busy."""
     deadline = time.monotonic() + BUSY_SECONDS

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from bhype.freebsd import zfs
 from bhype.freebsd.zfs import DatasetInfo
-from bhype.host import CommandFailed
 from bhype.tasks import OperationFailed, Run
 from storage import plan as storage
+from storage.datasets import destroying
 from storage.models import Image
 from vms import parts, plan
 from vms.models import VM, Template
@@ -165,15 +165,7 @@ def _drop_unused(run: Run, origins: set[str], template: Template) -> None:
 
 def drop_snapshots(run: Run, dataset: str, template: Template) -> None:
     """Destroy the snapshots that were taken of a VM for this template; any other is left."""
-    try:
-        found = run.host.query(zfs.list_snapshots(dataset))
-    except CommandFailed as error:
-        if "does not exist" in error.result.stderr:
-            return
-        raise
-    for info in found:
-        if info.name.endswith(f"@{own_snapshot(template)}") and info.bhype_id == str(template.uuid):
-            run.host.run(zfs.destroy(info.name))
+    destroying.marked_snapshots(run, dataset, own_snapshot(template), str(template.uuid))
 
 
 def clones(run: Run, template: Template) -> dict[str, str]:

@@ -15,11 +15,11 @@ from django.db import transaction
 
 from bhype.accounts.models import User
 from bhype.freebsd import zfs
-from bhype.host import CommandFailed
 from bhype.tasks import OperationFailed, Refused, Run, ask
 from bhype.tasks.errors import not_found
 from bhype.tasks.models import Task
 from bhype.vmrun.devices import KINDS, NETWORK_GROUP
+from storage.datasets import destroying
 from storage.models import Snapshot
 from vms import parts, place, plan, wanted
 from vms.addresses import ties
@@ -45,9 +45,9 @@ class Cloned(Protocol):
 # Pure.
 
 
-def snapshot_of(source: VM, copy: VM) -> str:
-    """The snapshot of ``source`` from which ``copy`` is made."""
-    return f"{source.dataset}@bhype-clone-{copy.uuid}"
+def snapshot_name(copy: VM) -> str:
+    """What follows the @ of the snapshot from which the copy is made."""
+    return f"bhype-clone-{copy.uuid}"
 
 
 def document(source: VM, name: str) -> Document:
@@ -218,11 +218,10 @@ def build(run: Run, source: VM, copy: VM, *, linked: bool, of: str = "") -> None
         raise OperationFailed("A copy lies in the pool of its source.")
     wanted_names = _pairs(source, copy)
     _check_source(run, source, wanted_names)
-    snapshot = f"{source.dataset}@{of}" if of else snapshot_of(source, copy)
+    tail = of or snapshot_name(copy)
     if not of:
-        _take(run, source, copy, snapshot)
+        _take(run, source, copy, f"{source.dataset}@{tail}")
     done = parts.datasets(run, copy)
-    tail = snapshot.partition("@")[2]
     steps = [(f"{before}@{tail}", after) for before, after in wanted_names.items() if after not in done]
     if linked:
         for before, after in steps:
@@ -233,9 +232,9 @@ def build(run: Run, source: VM, copy: VM, *, linked: bool, of: str = "") -> None
     _tidy_folder(run, copy)
     parts.complete(run, copy)
     if not linked:
-        drop_snapshot(run, copy.dataset, snapshot, copy)
+        destroying.marked_snapshots(run, copy.dataset, tail, str(copy.uuid))
         if not of:
-            drop_snapshot(run, source.dataset, snapshot, copy)
+            destroying.marked_snapshots(run, source.dataset, tail, str(copy.uuid))
 
 
 def _pairs(source: VM, copy: VM) -> dict[str, str]:
@@ -285,20 +284,6 @@ def _tidy_folder(run: Run, copy: VM) -> None:
     for path in plain_files(run, folder):
         if path.startswith(f"{folder}/disk") and path.endswith(".img") and path not in own:
             run.host.unlink(path)
-
-
-def drop_snapshot(run: Run, dataset: str, snapshot: str, copy: VM) -> None:
-    """Destroy the snapshot of a copy wherever it is in ``dataset``; one that is not marked as its own is left."""
-    tail = snapshot.partition("@")[2]
-    try:
-        found = run.host.query(zfs.list_snapshots(dataset))
-    except CommandFailed as error:
-        if "does not exist" in error.result.stderr:
-            return
-        raise
-    for info in found:
-        if info.name.endswith(f"@{tail}") and info.bhype_id == str(copy.uuid):
-            run.host.run(zfs.destroy(info.name))
 
 
 def promote(run: Run, vm: VM) -> None:

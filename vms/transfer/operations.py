@@ -20,6 +20,7 @@ from bhype.host import CommandError, CommandStopped
 from bhype.live import publish
 from bhype.tasks import Cancelled, OperationFailed, Refused, Run, ask
 from bhype.tasks.models import Task
+from storage.datasets import destroying
 from storage.models import Pool
 from vms import parts, place, plan, wanted
 from vms.models import VM, Disk
@@ -132,7 +133,7 @@ def recover_clone(run: Run, params: CloneParams) -> None:
     def remove() -> None:
         parts.remove(run, copy)
         if source is not None:
-            copies.drop_snapshot(run, source.dataset, copies.snapshot_of(source, copy), copy)
+            destroying.marked_snapshots(run, source.dataset, copies.snapshot_name(copy), str(copy.uuid))
 
     _take_back(run, copy, remove)
 
