@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from bhype.freebsd import geom, names, smartctl, zpool
+from bhype.freebsd.command import Command
 from bhype.freebsd.zpool_layout import disk as disk_name
 from bhype.freebsd.zpool_status import Member
 from bhype.host import CommandFailed
@@ -43,27 +45,26 @@ def _scan_words(params: ScanParams) -> dict[str, str]:
 @pool_operation("storage.scrub", "{verb} scrubbing {pool}", describe=_scan_words)
 def scrub(run: Run, params: ScanParams) -> None:
     """Let ZFS read and check everything in a pool, go on, pause or stop. It takes hours; this only begins it."""
-    pool = the_pool(params)
-    try:
-        run.host.run(zpool.scrub(pool.name, params.action))
-    except CommandFailed as error:
-        # What is wanted is so: a schedule met a scrub that still runs.
-        if params.action != "start" or "currently scrubbing" not in error.result.stderr:
-            do(run, zpool.scrub(pool.name, params.action))
-        run.log("A scrub is running already.")
-    look(run, pool)
+    _scan(run, params, zpool.scrub, "currently scrubbing", "A scrub is running already.")
 
 
 @pool_operation("storage.trim", "{verb} trimming {pool}", describe=_scan_words)
 def trim(run: Run, params: ScanParams) -> None:
     """Tell the disks of a pool which blocks are free, go on, pause or stop. This only begins it."""
+    _scan(run, params, zpool.trim, "currently trimming", "It is being trimmed already.")
+
+
+def _scan(
+    run: Run, params: ScanParams, command: Callable[[str, Action], Command], running: str, said: str
+) -> None:
+    """running: what zpool(8) answers where the scan is going on: a schedule met one, and what is wanted is so."""
     pool = the_pool(params)
     try:
-        run.host.run(zpool.trim(pool.name, params.action))
+        run.host.run(command(pool.name, params.action))
     except CommandFailed as error:
-        if params.action != "start" or "currently trimming" not in error.result.stderr:
-            do(run, zpool.trim(pool.name, params.action))
-        run.log("It is being trimmed already.")
+        if params.action != "start" or running not in error.result.stderr:
+            do(run, command(pool.name, params.action))
+        run.log(said)
     look(run, pool)
 
 
