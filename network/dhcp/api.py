@@ -17,6 +17,7 @@ from bhype.live import publish
 from bhype.tasks import ask
 from bhype.tasks.api import TaskOut
 from bhype.tasks.models import Task
+from bhype.tasks.requested import by_api
 from network.addresses.ranges import Unfit
 from network.models import DnsRecord, Lease, Switch
 
@@ -199,11 +200,10 @@ def make_static(request: HttpRequest, pk: int) -> dict[str, Any]:
 @router.delete("/leases/{int:pk}", response={202: TaskOut}, summary="Take a lease back")
 def release_lease(request: HttpRequest, pk: int) -> Status[Task]:
     lease = lookup(signed_in(request), Lease, CHANGE, pk=pk)
-    params = {"switch_id": lease.switch_id, "address": lease.address}
-    task = ask("network.release_lease", params, signed_in(request))
-    what = f"lease {lease.address} on {lease.switch.name}"
-    audit.record(request, "network.release_lease", what, params, task=task)
-    return Status(202, task)
+    return by_api(
+        request, f"lease {lease.address} on {lease.switch.name}", "network.release_lease",
+        switch_id=lease.switch_id, address=lease.address,
+    )  # fmt: skip
 
 
 @router.get("/switches/{name}/records", response=list[RecordOut], summary="Records of a switch")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
-from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.hosts.models import Host
-from bhype.tasks import Refused, ask
+from bhype.tasks import requested
 from network.firewall import pages
 from network.models import PfConf
 
@@ -49,11 +47,8 @@ def lines(row: PfConf) -> list[dict[str, Any]]:
 def add(request: HttpRequest) -> HttpResponse:
     """Add the lines that were shown, if the file is still the one that was shown."""
     digest = request.POST.get("digest", "")[:64]
-    try:
-        task = ask("network.add_anchors", {"digest": digest, "seconds": pages.SECONDS}, signed_in(request))
-    except Refused as refused:
-        messages.error(request, str(refused))
-        return redirect("network:pf_conf")
-    audit.record(request, "network.add_anchors", "pf.conf", {"sha256": digest}, task)
-    messages.success(request, "The lines are being added. Confirm it in the banner when it appears.")
+    requested.on_page(
+        request, "network.add_anchors", {"digest": digest, "seconds": pages.SECONDS}, what="pf.conf",
+        said="The lines are being added. Confirm it in the banner when it appears.",
+    )  # fmt: skip
     return redirect("network:pf_conf")

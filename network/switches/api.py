@@ -15,9 +15,9 @@ from bhype.accounts import audit
 from bhype.accounts.access import lookup, require, signed_in
 from bhype.accounts.errors import ApiError, invalid
 from bhype.hosts.models import Host
-from bhype.tasks import ask
 from bhype.tasks.api import TaskOut
 from bhype.tasks.models import Task
+from bhype.tasks.requested import by_api
 from network.models import HostInterface, Switch
 
 from . import pages, removing
@@ -184,9 +184,7 @@ def create_switch(request: HttpRequest, payload: SwitchIn) -> Status[Any]:
 
 @router.post("/ensure", response={202: TaskOut}, summary="Set all switches up now")
 def ensure_switches(request: HttpRequest) -> Status[Task]:
-    task = ask("network.ensure", {}, signed_in(request))
-    audit.record(request, "network.ensure", "switches", task=task)
-    return Status(202, task)
+    return by_api(request, "switches", "network.ensure")
 
 
 @router.get("/{name}", response=SwitchOut, summary="One switch")
@@ -243,10 +241,13 @@ def list_ports(request: HttpRequest, name: str) -> list[dict[str, Any]]:
 def move_host_address(request: HttpRequest, name: str, payload: MoveIn) -> Status[Task]:
     """From the uplink to the switch, or back. They go back by themselves without a confirmation (changes)."""
     switch = _find(request, name, "network.change")
-    params = {"switch_id": switch.pk, **payload.model_dump()}
-    task = ask("network.move_host_address", params, signed_in(request))
-    audit.record(request, "network.move_host_address", f"switch {switch.name}", params, task=task)
-    return Status(202, task)
+    return by_api(
+        request,
+        f"switch {switch.name}",
+        "network.move_host_address",
+        switch_id=switch.pk,
+        **payload.model_dump(),
+    )
 
 
 @interfaces_router.get(

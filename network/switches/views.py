@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.hosts.models import Host
-from bhype.tasks import Refused, ask
+from bhype.tasks import Refused, requested
 from bhype.ui.pages import posted, render_page, status_of
 from network.models import Switch
 
@@ -89,14 +89,12 @@ def host_address(request: HttpRequest, switch: Switch) -> HttpResponse:
     """Move the host's own addresses from the uplink to the switch, or back, with a way back."""
     form = MoveForm(posted(request))
     if form.is_bound and form.is_valid():
-        params = {"switch_id": switch.pk, **form.cleaned_data}
-        try:
-            task = ask("network.move_host_address", params, signed_in(request))
-        except Refused as refused:
-            form.add_error(None, refused.message)
-        else:
-            audit.record(request, "network.move_host_address", f"switch {switch.name}", params, task=task)
-            messages.info(request, "The addresses are being moved. Confirm it when this panel still answers.")
+        task = requested.on_page(
+            request, "network.move_host_address", {"switch_id": switch.pk, **form.cleaned_data}, form=form,
+            what=f"switch {switch.name}",
+            said="The addresses are being moved. Confirm it when this panel still answers.",
+        )  # fmt: skip
+        if task:
             return redirect("tasks:detail", task.pk)
     context = pages.section(request, switch, "ports") | pages.move(switch) | {"form": form}
     return render(request, "network/switches/host.html", context, status=status_of(form))
@@ -105,13 +103,7 @@ def host_address(request: HttpRequest, switch: Switch) -> HttpResponse:
 @allow("network.change", methods="POST")
 def ensure(request: HttpRequest) -> HttpResponse:
     """Set all switches up now. ``switch``: whose page it was asked on."""
-    try:
-        task = ask("network.ensure", {}, signed_in(request))
-    except Refused as refused:
-        messages.error(request, refused.message)
-    else:
-        audit.record(request, "network.ensure", "switches", task=task)
-        messages.success(request, "The switches are being set up.")
+    requested.on_page(request, "network.ensure", {}, what="switches", said="The switches are being set up.")
     name = request.POST.get("switch", "")
     found = Switch.objects.filter(name=name[:12]).first()
     return redirect("network:detail", found.name) if found else redirect("network:switches")
