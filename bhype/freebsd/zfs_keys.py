@@ -38,10 +38,6 @@ class KeyInfo:
     is_mounted: bool
     mountpoint: str
 
-    @property
-    def is_encrypted(self) -> bool:
-        return self.cipher != "off"
-
 
 def line(passphrase: str) -> bytes:
     """The passphrase as zfs(8) reads it. Raises BadName for one that it would refuse, or take for another."""

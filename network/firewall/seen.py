@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from ipaddress import ip_interface
-from typing import Any, TypeVar
+from typing import Any
 
 from bhype.freebsd import ifconfig, route
 from bhype.freebsd.command import Query
@@ -16,7 +16,6 @@ from network.models import Firewall
 
 from .world import SSH_PORT, Seen
 
-T = TypeVar("T")
 SSHD = "/etc/ssh/sshd_config"
 _PORT = re.compile(r"^\s*port\s+([0-9]{1,5})\s*$", re.IGNORECASE | re.MULTILINE)
 # Interfaces of these groups are no way by which strangers come in.

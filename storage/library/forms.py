@@ -17,7 +17,6 @@ from storage.models import CatalogueEntry, Image, Iso, Pool
 
 from . import adding, catalogue, checksums, fetching
 
-Data = Any
 FIRMWARE = [("uefi", "UEFI"), ("csm", "BIOS (UEFI with CSM)")]
 TYPED = {"autocomplete": "off", "spellcheck": "false"}
 

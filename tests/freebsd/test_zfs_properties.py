@@ -140,8 +140,13 @@ def test_what_zfs_would_take_for_another_passphrase_is_refused(text):
 
 def test_keys_are_read():
     plain, root, volume, filed = zfs_keys.status("tank").parse(KEYS)
-    assert (plain.is_encrypted, plain.is_loaded, plain.root) == (False, True, "")
-    assert (root.is_encrypted, root.is_loaded, root.root, root.location) == (True, False, "tank/e", "prompt")
+    assert (plain.cipher, plain.is_loaded, plain.root) == ("off", True, "")
+    assert (root.cipher, root.is_loaded, root.root, root.location) == (
+        "aes-256-gcm",
+        False,
+        "tank/e",
+        "prompt",
+    )
     assert (volume.is_loaded, volume.is_mounted, volume.mountpoint, volume.location) == (False, False, "", "")
     assert (filed.location, filed.mountpoint, filed.is_mounted) == ("file:///root/k", "", True)
 

@@ -32,7 +32,6 @@ from . import orders as deploy_orders
 from .names import BATCH_MAX, BadPattern, addresses_of, names_of
 from .orders import Order, Outcome
 
-DHCP = "by DHCP"
 TYPED = "typed"
 ADDRESSING = (
     ("", "by DHCP"),
