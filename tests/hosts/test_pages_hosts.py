@@ -13,4 +13,4 @@ def test_it_says_in_words_what_the_host_can_do(ready, as_user, viewer):
 
     words = dict(checklist.abilities(host))
     assert words["UEFI firmware for guests"] and all(word in page for word in words)
-    assert len(words) == 5 and not words.keys() & host.features.keys()
+    assert len(words) == 6 and not words.keys() & host.features.keys()
