@@ -134,13 +134,16 @@ def _ways_out(nats: list[Net], world: World, facts: Facts) -> list[Check]:
     mine = _numbers(nats)
     if not mine:
         return []
-    way = world.egress or world.egress6
-    found = [
-        _check(
-            "route", "This host has a default route", bool(way),
-            "Nobody comes out of it: set defaultrouter in rc.conf, or let DHCP set it.", "", mine,
-        ),
-    ]  # fmt: skip
+    found = []
+    for version, name, way, advice in (
+        (4, "route", world.egress, "set defaultrouter in rc.conf, or let DHCP set it."),
+        (6, "route6", world.egress6, "set ipv6_defaultrouter in rc.conf, or take the IPv6 address of the switch away."),
+    ):  # fmt: skip
+        nets = _numbers(net for net in nats if net.subnet(version))
+        if nets:
+            said = f"By IPv{version} guests reach the host and nobody else: {advice}"
+            title = f"This host has a default route (IPv{version})"
+            found.append(_check(name, title, bool(way), said, "", nets))
     if facts.gateway:
         said = f"{facts.gateway} does not answer. Some routers never do; if guests come out, all is well."
         title = "The router of the host answers"

@@ -62,7 +62,10 @@ def test_what_nobody_could_tell_is_not_called_wrong():
 
 
 def test_a_host_without_a_way_out_is_told_of():
-    assert wrong(replace(RIGHT, gateway=""), egress="", egress6="", egress6_address="") == ["route"]
+    assert wrong(replace(RIGHT, gateway=""), egress="", egress6="", egress6_address="") == [
+        "route", "route6",
+    ]  # fmt: skip
+    assert wrong(egress6="", egress6_address="") == ["route6"]
     assert wrong(egress6_address="") == ["address6"]
 
 
