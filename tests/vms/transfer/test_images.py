@@ -77,6 +77,20 @@ def test_images_of_every_kind_are_written_to_a_disk(ready, vm, admin, imports):
     assert (imports / "disk.img").exists()
 
 
+def test_what_a_clone_shares_stays_when_an_image_is_written_over_it(ready, vm, admin, imports):
+    """The lab's clones share one file until somebody writes."""
+    disk = "tank/bhype/vms/web1/disk0"
+    write(ready, "web1/disk0", 0, os.urandom(17 * MIB))
+    before = read(ready, "web1/disk0", 5 * MIB, 13)
+    ready.commands("/sbin/zfs", "snapshot", f"{disk}@kept")
+    ready.commands("/sbin/zfs", "clone", f"{disk}@kept", "tank/bhype/vms/clone")
+    image(imports / "disk.img", "raw")
+    task = run(ready, "vms.import_image", admin, vm_id=vm.pk, index=0, file="disk.img")
+    assert task.status == "succeeded", task.error
+    assert read(ready, "web1/disk0", 5 * MIB, 13) == b"from an image"
+    assert read(ready, "clone", 5 * MIB, 13) == before
+
+
 def test_a_disk_grows_with_its_image_and_others_stay(ready, vm, admin, imports):
     image(imports / "disk.qcow2", "qcow2")
     task = run(ready, "vms.import_image", admin, vm_id=vm.pk, index=1, file="disk.qcow2")
