@@ -30,7 +30,7 @@ make run       set everything up and start the panel in the foreground (Ctrl-C s
 make demo      the same with a populated lab: a dozen VMs, tags, owners, tasks with a history
 make stop-vms  end the guests of the lab
 make test      every check and test, with its own set-up (PostgreSQL, a browser, QEMU guests)
-make test-long what takes minutes: the lab beside real OpenZFS, a real cloud image
+make test-long what takes minutes: the lab beside real OpenZFS, a real cloud image, kills and packets that wait
 make explore   the tests with new random examples and more life cycles of VMs
 make bench     measure speed and size, as ratios and counts
 make check     formatting, lint, types, import contracts and migrations only

@@ -106,7 +106,7 @@ def main() -> None:
                 [{"name": name, "value": row.value, "url": web.url} for name, row in client.cookies.items()]
             )
             page = context.new_page()
-            page.set_default_timeout(20_000)
+            page.set_default_timeout(45_000)
             page.on("pageerror", lambda error: errors.append(str(error)))
             seen = look(page, web, user)
             browser.close()

@@ -17,7 +17,7 @@ def test_an_open_page_stays_current_and_says_when_it_does_not():
     with own_database() as environment:
         command = [sys.executable, "-m", "tests.live.open_page"]
         done = subprocess.run(
-            command, check=False, cwd=BASE, env=environment, capture_output=True, text=True, timeout=200
+            command, check=False, cwd=BASE, env=environment, capture_output=True, text=True, timeout=400
         )
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)

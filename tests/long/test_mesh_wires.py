@@ -22,17 +22,19 @@ pytestmark = [pytest.mark.root]
 def pair(db):
     """Two hosts with wires, at 192.0.2.10 and .20 of one network outside."""
     a, b = Node("a", fresh_lab()), Node("b", fresh_lab())
-    b.lab.commands("/sbin/ifconfig", "em0", "ether", "58:9c:fc:00:00:20")
-    b.lab.commands("/sbin/ifconfig", "em0", "inet", "192.0.2.20/24")
-    for node in (a, b):
-        node.lab.wire()
-    far = json.loads((b.lab.folder / "state/wires.json").read_text())["outside"]
-    outside(a, "ip", "link", "add", "x0", "type", "veth", "peer", "name", "x1", "netns", str(far))
-    for node, end in ((a, "x0"), (b, "x1")):
-        outside(node, "ip", "link", "set", "dev", end, "master", "out0", "up")
-    yield a, b
-    for node in (a, b):
-        node.lab.end()
+    try:
+        b.lab.commands("/sbin/ifconfig", "em0", "ether", "58:9c:fc:00:00:20")
+        b.lab.commands("/sbin/ifconfig", "em0", "inet", "192.0.2.20/24")
+        for node in (a, b):
+            node.lab.wire()
+        far = json.loads((b.lab.folder / "state/wires.json").read_text())["outside"]
+        outside(a, "ip", "link", "add", "x0", "type", "veth", "peer", "name", "x1", "netns", str(far))
+        for node, end in ((a, "x0"), (b, "x1")):
+            outside(node, "ip", "link", "set", "dev", end, "master", "out0", "up")
+        yield a, b
+    finally:
+        for node in (a, b):
+            node.lab.end()
 
 
 def outside(node: Node, *words: str) -> None:

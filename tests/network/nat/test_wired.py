@@ -17,6 +17,8 @@ from network.models import BlockedPacket, Forward, Rule, Switch
 from tests.network.dhcp.clients import Machine
 
 WEB, OTHER = (f"vm:{digit * 8}-0000-4000-8000-000000000000" for digit in "12")
+# Its waits and processes are many: make test-long runs it.
+pytestmark = pytest.mark.long
 MACS = {WEB: "58:9c:fc:00:00:05", OTHER: "58:9c:fc:00:00:06"}
 ADDRESSES = {WEB: "10.77.0.5", OTHER: "10.77.0.6"}
 OUTSIDE, HOST = "192.0.2.1", "192.0.2.10"

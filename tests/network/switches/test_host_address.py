@@ -11,6 +11,9 @@ from bhype.tasks import ask
 from network.models import Switch
 from network.switches import host as moving
 
+# Its waits and processes are many: make test-long runs it.
+pytestmark = pytest.mark.long
+
 
 def interfaces(lab) -> dict[str, ifconfig.Interface]:
     return {one.name: one for one in lab.host.query(ifconfig.list_interfaces())}

@@ -13,6 +13,9 @@ from tests.labhost import Lab, fresh_lab
 
 from .two import Node, mesh_of
 
+# Its waits and processes are many: make test-long runs it.
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def a(lab: Lab) -> Node:
