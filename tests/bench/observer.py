@@ -7,6 +7,7 @@ and processes in ps(1). They are entered into the lab's state directly, since 1,
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import tempfile
@@ -27,6 +28,7 @@ from bhype.freebsd.command import Command  # noqa: E402
 from bhype.host import LocalHost, Result  # noqa: E402
 from bhype.hosts.models import Host  # noqa: E402
 from bhype.hosts.observer import Observer  # noqa: E402
+from bhype.lab.openzfs.store import changing  # noqa: E402
 from bhype.tasks.models import Task  # noqa: E402
 from bhype.vmrun.client import RUN_DIR  # noqa: E402
 from network.models import Switch  # noqa: E402
@@ -98,8 +100,13 @@ def move_in(lab: Lab, vms: list[VM], pid: int) -> None:
         lab.host.makedirs("/dev/vmm")
         lab.host.write_text(f"/dev/vmm/{vm.name}", "")
     change(lab, "bhyve", "", guests)
+    bridge = json.loads((lab.folder / "state" / "ifconfig.json").read_text())["interfaces"]["sw-nat"]
+    taps["sw-nat"] = bridge | {"members": [*bridge["members"], *taps]}
     change(lab, "ifconfig", "interfaces", taps)
-    change(lab, "zfs", "datasets", datasets)
+    os.environ["BHYPE_LAB"] = str(lab.folder)
+    with changing() as zfs:
+        for name, row in datasets.items():
+            zfs.datasets[name] = row
 
 
 def measure(size: int) -> None:
