@@ -6,6 +6,7 @@ work for every guest: install media in 3, disks from 4 (freebsd/bhyve.md section
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import shlex
@@ -57,6 +58,8 @@ DISKS_MAX, NICS_MAX = 32, 16
 HIDDEN = "********"
 # In the settings of a VM: a serial line on its own null-modem device, named after the VM.
 OWN_LINE = "nmdm"
+# Paths that have a VM's name in them: of its sockets and of its lines.
+_NAMED = (f"{RUN_DIR}/{{}}/", "/dev/nmdm-{}.")
 # What carries the seed of cloud-init: all kernels of cloud images have VirtIO, some have no AHCI.
 SEED_DEVICES = ("virtio-blk", "ahci-cd")
 # Settings that become part of something else in the document.
@@ -406,6 +409,16 @@ def disk_problem(size: int, pool_size: int) -> str | None:
     if pool_size and size > pool_size:
         return f"The pool has {human(pool_size)}; a disk cannot be larger than that."
     return None
+
+
+def renamed(value: Any, old: str, name: str) -> Any:
+    """What JSON can hold, with the sockets and lines of the VM ``old`` as those of ``name``."""
+    text = json.dumps(value)
+    # As they stand in the text: a name may be wrong still.
+    before, after = json.dumps(old)[1:-1], json.dumps(name)[1:-1]
+    for pattern in _NAMED:
+        text = text.replace(pattern.format(before), pattern.format(after))
+    return json.loads(text)
 
 
 def cpus_problem(cpus: int, host_cpus: int) -> str | None:

@@ -6,9 +6,7 @@ VM's UUID. So a rename that was broken off anywhere is finished by `settle`, and
 
 from __future__ import annotations
 
-import json
 import shutil
-from typing import Any
 
 from django.db import IntegrityError, transaction
 from pydantic import Field
@@ -17,7 +15,7 @@ from bhype.freebsd import bhyvectl, names, zfs
 from bhype.host import CommandError
 from bhype.tasks import OperationFailed, Run, schedules
 from bhype.vmrun import client
-from vms import edited, parts, place
+from vms import edited, parts, place, plan
 from vms.forms import RESERVED
 from vms.models import VM
 from vms.operating import State, VmParams, changed, require_off, row_of, vm_of, vm_operation
@@ -87,19 +85,12 @@ def _write_row(vm: VM, old: str, name: str) -> None:
     try:
         with transaction.atomic():
             for device in vm.devices.all():
-                device.options = _replaced(device.options, old, name)
+                device.options = plan.renamed(device.options, old, name)
                 device.save(update_fields=["options"])
-            changed(vm, name=name, settings=_replaced(vm.settings, old, name))
+            changed(vm, name=name, settings=plan.renamed(vm.settings, old, name))
             schedules.retitle(vm.subject)
     except IntegrityError as error:
         raise OperationFailed(f"There is already a VM called {name}.") from error
-
-
-def _replaced(value: Any, old: str, name: str) -> Any:
-    text = json.dumps(value)
-    for pattern in (f"{client.RUN_DIR}/{{}}/", "/dev/nmdm-{}."):
-        text = text.replace(pattern.format(old), pattern.format(name))
-    return json.loads(text)
 
 
 def _move_dataset(run: Run, vm: VM) -> None:

@@ -7,7 +7,6 @@ the order of its devices, are Template.disks. A serial line of the VM's own stan
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +24,8 @@ _OF_ONE = ("name", "uuid", "bhype", "pinning", "targets", "next_target")
 _OF_PORT = frozenset({"type", "name", "fix", "description", "mac", "mtu"})
 # A VM that boots so needs it; who deploys it must hold the right vms.root.
 _KEPT = frozenset({"loader"})
+# In a template the name of the VM that is made of it; no VM is called so.
+_NOBODY = "NAME"
 _COMS = tuple(f"com{number}" for number in range(1, 5))
 
 
@@ -79,7 +80,7 @@ def of_vm(vm: VM) -> Draft:
         else:
             entries.append(entry)
     found["emulations"] = entries
-    return Draft(_impersonal(vm, found), disks, notes)
+    return Draft(plan.renamed(_impersonal(vm, found), vm.name, _NOBODY), disks, notes)
 
 
 def _impersonal(vm: VM, found: Document) -> Document:
@@ -111,7 +112,7 @@ def for_vm(
     document: Document, disks: list[Document], vm: VM, wishes: Wishes
 ) -> tuple[Document, dict[str, int]]:
     """The document of a VM that is deployed, and the sizes of its disks by path; ``vm`` has pool and name."""
-    found: Document = json.loads(json.dumps(document))
+    found: Document = plan.renamed(document, _NOBODY, vm.name)
     if wishes.cpus is not None:
         found["cpu"] = {"sockets": 1, "cores": wishes.cpus, "threads": 1}
     if wishes.memory is not None:

@@ -29,7 +29,7 @@ from .folders import plain_files
 
 Document = dict[str, Any]
 # What is part of one machine alone.
-_OF_ONE = ("name", "uuid", "bhype")
+_OF_ONE = ("name", "uuid", "bhype", "pinning")
 _OF_TAP = ("name", "description")
 
 
@@ -56,18 +56,16 @@ def document(source: VM, name: str) -> Document:
     Disks by a path of the host are left out: two guests that write to one disk destroy what is on it.
     """
     before = plan.document(source)
-    after = {key: value for key, value in before.items() if key not in _OF_ONE}
+    kept = {key: value for key, value in before.items() if key not in _OF_ONE}
+    after: Document = plan.renamed(kept, source.name, name)
     home = source.dataset.rpartition("/")[0]
     after["emulations"] = [
-        entry for entry in (_device(source, f"{home}/{name}", each) for each in before["emulations"]) if entry
+        entry for entry in (_device(source, f"{home}/{name}", each) for each in after["emulations"]) if entry
     ]
     if "graphic" in after:
         after["graphic"] = {
             key: value for key, value in after["graphic"].items() if key not in {"port", "password"}
         }
-    for number in range(1, 5):
-        if after.get(f"com{number}") == f"/dev/nmdm-{source.name}.{number}A":
-            after[f"com{number}"] = f"/dev/nmdm-{name}.{number}A"
     if after.get("varfile") == plan.vars_path(source):
         after["varfile"] = f"/{home}/{name}/uefi-vars.fd"
     if after.get("tpm", {}).get("state") == plan.tpm_path(source):

@@ -173,7 +173,8 @@ def _document(run: Run, vm: VM) -> Document:
 def localised(vm: VM, document: Document, volumes: dict[str, int]) -> Document:
     """A vm.json of another VM, or another host, as one of ``vm``: its disks, lines, switches and media. What is left
     to check is for `wanted.apply`; nothing here trusts the document."""
-    after = {key: value for key, value in document.items() if key not in {"bhype", "name", "uuid", "graphic"}}
+    kept = {key: value for key, value in document.items() if key not in {"bhype", "name", "uuid", "graphic"}}
+    after: Document = plan.renamed(kept, str(document.get("name")), vm.name)
     if isinstance(document.get("graphic"), dict):
         screen = document["graphic"]
         after["graphic"] = {

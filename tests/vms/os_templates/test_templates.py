@@ -131,6 +131,16 @@ def test_what_reaches_into_the_host_is_left_out_and_told(vm, admin):  # noqa: F8
     assert len(draft.notes) == 3, draft.notes
 
 
+def test_the_sockets_of_a_vm_become_those_of_the_vms_that_are_made_of_it(vm):
+    ports = [{"path": "/var/run/bhype/vms/web1/console-a.sock"}]
+    Device.objects.create(vm=vm, kind="virtio-console", slot="0:21:0", options={"ports": ports})
+    draft = documents.of_vm(wanted.load(vm.pk))
+    assert "web1" not in json.dumps(draft.document)
+    row = VM(name="web2", pool=vm.pool, host=vm.host)
+    made, _ = documents.for_vm(draft.document, draft.disks, row, documents.Wishes())
+    assert "/var/run/bhype/vms/web2/console-a.sock" in json.dumps(made)
+
+
 # Versions.
 
 

@@ -264,6 +264,20 @@ def test_a_disk_of_the_host_is_not_in_the_copy(ready, source):
     assert "web1" not in json.dumps(document)
 
 
+def test_the_sockets_and_lines_of_a_copy_are_its_own(vm, admin):
+    ports = [{"name": "a", "path": "/var/run/bhype/vms/web1/console-a.sock"}]
+    VM.objects.filter(pk=vm.pk).update(settings={"pinning": {"0": [3]}, "nice": 5})
+    vm.devices.create(kind="virtio-console", slot="0:21:0", options={"ports": ports})
+    vm.devices.create(kind="uart", slot="0:22:0", options={"path": "/dev/nmdm-web1.5A"})
+    copy, _ = copies.make(vm, "web2", admin)
+    assert [one.options for one in copy.devices.order_by("slot")] == [
+        {"ports": [{"name": "a", "path": "/var/run/bhype/vms/web2/console-a.sock"}]},
+        {"path": "/dev/nmdm-web2.5A"},
+    ]
+    # Pins are of one VM: two share a CPU by request only.
+    assert copy.settings == {"nice": 5}
+
+
 def test_a_copy_may_keep_the_addresses_but_is_never_on_beside_its_original(vm, admin):
     vm.state = "running"
     vm.save()
