@@ -116,7 +116,7 @@ class _Reach:
             screen = value if isinstance(value, dict) else {}
             if screen.get("host", plan.VNC_ADDRESS) != plan.VNC_ADDRESS:
                 yield RAW, f"only the panel's gateway serves a screen, from {plan.VNC_ADDRESS}."
-            if self.before and screen.get("port") not in {None, self.vm.vnc_port}:
+            if self.before and screen.get("port") not in (None, self.vm.vnc_port):
                 yield RAW, f"the panel gives each screen its port; this one has {self.vm.vnc_port}."
         elif key == "tpm":
             yield from self._of_tpm(value)
@@ -136,7 +136,7 @@ class _Reach:
                 yield from self._file(value.get("path"))
         elif value.get("path") is not None:
             yield from self._file(value["path"])
-        if value.get("state") not in {None, plan.tpm_path(self.vm)}:
+        if value.get("state") not in (None, plan.tpm_path(self.vm)):
             yield str(value["state"]), f"the panel keeps a VM's TPM in {plan.tpm_path(self.vm)}."
 
     def _of_device(self, kind: str, group: str, values: Document) -> Iterator[tuple[str, str, str]]:

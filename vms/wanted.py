@@ -23,7 +23,7 @@ from bhype.freebsd import names
 from bhype.tasks import ask
 from bhype.tasks.models import Task
 from bhype.vmrun import fields
-from bhype.vmrun.config import COMS, Config, parse, select
+from bhype.vmrun.config import Config, parse, select
 from bhype.vmrun.devices import CD, DISK, KINDS, NETWORK, NETWORK_GROUP
 from bhype.vmrun.fields import VERSION
 from bhype.vmrun.machine import machine
@@ -260,7 +260,7 @@ class _Draft:
             if VM.objects.filter(host=vm.host, name=vm.name).exists():
                 self.fault("name", "There is already a VM of this name.")
             self._take_uuid(document.get("uuid"))
-        elif self.named not in {None, vm.name}:
+        elif self.named not in (None, vm.name):
             self.fault("name", f"This VM is {vm.name}; it is renamed on its own page.")
         elif str(document.get("uuid", vm.uuid)).lower() != str(vm.uuid):
             self.fault("uuid", f"This VM is {vm.uuid}; a VM keeps its UUID.")
@@ -293,21 +293,15 @@ class _Draft:
             self.fault("varfile", "The legacy firmware keeps no variables.")
 
     def _tpm(self) -> None:
-        """The TPM of a VM that came from another one without it keeps its memory where the VM is."""
+        """Where nothing else is said, an emulated TPM keeps its memory where the VM is."""
         tpm = self.document.get("tpm")
-        if (
-            self.create
-            and isinstance(tpm, dict)
-            and tpm.get("type") == "swtpm"
-            and not tpm.keys() & {"path", "state"}
-        ):
+        if isinstance(tpm, dict) and tpm.get("type") == "swtpm" and not tpm.keys() & {"path", "state"}:
             self.document["tpm"] = {**tpm, "state": plan.tpm_path(self.vm)}
 
     def _lines(self) -> None:
         """The lines of a VM that came under another name become its own."""
-        for number, key in enumerate(COMS, 1):
-            if self.create and self.document.get(key) == f"/dev/nmdm-{self.named}.{number}A":
-                self.document[key] = f"/dev/nmdm-{self.vm.name}.{number}A"
+        if self.create:
+            self.document = plan.renamed(self.document, str(self.named), self.vm.name)
 
     def _screen(self) -> None:
         vm, graphic = self.vm, self.document.get("graphic")
@@ -316,7 +310,7 @@ class _Draft:
                 self._take_port(None)
             return
         graphic = {key: value for key, value in graphic.items() if value is not None}
-        if graphic.get("password") in {None, "", HIDDEN}:
+        if graphic.get("password") in (None, "", HIDDEN):
             graphic["password"] = vm.vnc_password = vm.vnc_password or plan.new_vnc_password()
         if self.create:
             self._take_port(graphic.get("port"))
@@ -365,7 +359,7 @@ class _Draft:
         found = dict(kind.normalise(found)) if kind.normalise else found
         with suppress(ValueError):
             found |= {"slot": str(fields.slot(found["slot"]))} if "slot" in found else {}
-        if kind.group == NETWORK_GROUP and found.get("type", "tap") in plan.SWITCH_TYPES:
+        if kind.group == NETWORK_GROUP and str(found.get("type", "tap")) in plan.SWITCH_TYPES:
             self._plug(f"emulations[{number}] {kind.name}", found)
         return found
 
@@ -374,7 +368,7 @@ class _Draft:
         switches = {switch.interface: switch for switch in self.vm.host.switches.all()}
         bridge = entry.get("bridge")
         kind, name = plan.port_type(switches.get(bridge) if isinstance(bridge, str) else None)
-        if isinstance(bridge, str) and bridge in switches and entry.get("type", "tap") in {"tap", kind}:
+        if isinstance(bridge, str) and bridge in switches and entry.get("type", "tap") in ("tap", kind):
             # Plugged into a switch of another technology it has another name.
             kept = entry.get("name", name) if entry.get("type", "tap") == kind else name
             mark = plan.tap_description(self.vm, 0)

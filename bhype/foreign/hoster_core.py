@@ -122,7 +122,7 @@ def _main(draft: Draft, source: Document) -> None:
     draft.about = About(
         description="\n".join(str(one) for one in said if one and one != "-"),
         tags=tuple(str(tag) for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else (),
-        autostart=source.get("production") is True or source.get("live_status") in {"production", "prod"},
+        autostart=source.get("production") is True or source.get("live_status") in ("production", "prod"),
     )
 
 

@@ -160,7 +160,7 @@ def test_a_line_that_is_no_key_and_value_is_refused():
     [
         ({"cpu_cores": "two"}, "not a number"),
         ({"memory": "lots"}, "not a size"),
-        ({"loader": "lilo"}, "neither uefi nor bios"),
+        ({"loader": "lilo", "live_status": ["prod"]}, "neither uefi nor bios"),
         ({"vnc_resolution": 12}, "not one of 1 to 9"),
         ({"networks": "internal"}, "is no list"),
         ({"disks": ["disk0.img"]}, "no JSON object"),

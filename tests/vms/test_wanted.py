@@ -316,6 +316,12 @@ def test_a_device_that_does_not_fit_is_refused_where_it_is(vm, admin, entry, fie
         ({"targets": {"x": {"graphic": {"host": "127.0.0.1", "port": 6000}}}}, "graphic"),
         ({"targets": {"x": {"emulations": [{"device": "toaster"}]}}}, "device"),
         ({"tpm": {"type": "passthru", "path": "/tank/bhype/x"}}, "tpm"),
+        # Of a kind that no key has.
+        ({"name": ["web1"]}, "name"),
+        ({"tpm": {"type": "swtpm", "state": {}}}, "state"),
+        ({"graphic": {"host": "127.0.0.1", "password": []}}, "password"),
+        ({"targets": {"x": {"graphic": {"host": "127.0.0.1", "port": [5900]}}}}, "port"),
+        ({"emulations": [{"device": "virtio-net", "type": [None], "bridge": "sw-nat"}]}, "type"),
     ],
 )
 def test_a_key_that_does_not_fit_is_refused_by_name(vm, admin, change, field):

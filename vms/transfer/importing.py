@@ -92,7 +92,7 @@ def simple(imported: Imported) -> Imported:
 def is_plugged(entry: Document) -> bool:
     """Whether a device is a network port on a tap, which the panel plugs into a switch."""
     kind = KINDS.get(str(entry.get("device")))
-    return bool(kind and kind.group == NETWORK_GROUP and entry.get("type", "tap") in {"tap", "vmnet"})
+    return bool(kind and kind.group == NETWORK_GROUP and entry.get("type", "tap") in ("tap", "vmnet"))
 
 
 def switch_for(entry: Document, switches: list[Switch]) -> Switch | None:
