@@ -116,17 +116,21 @@ def pytest(*words: str, **environment: str) -> int:
 
 def test() -> int:
     failed = checks()
-    with postgresql() as url:
-        failed |= pytest(
-            *ON_POSTGRESQL,
-            "-m",
-            "database and not lab and not guest and not browser and not long",
-            "-n",
-            "2",
-            DATABASE_URL=url,
+    # Playwright keeps an event loop in its thread, so browser tests have a process of their own. It often waits for
+    # a page or a guest: the tests on PostgreSQL run meanwhile, and what they print is shown after it.
+    with postgresql() as url, tempfile.TemporaryFile("w+") as said:
+        chosen = "database and not lab and not guest and not browser and not long"
+        beside = subprocess.Popen(
+            [*PYTEST, *ON_POSTGRESQL, "-m", chosen],
+            cwd=BASE_DIR,
+            env=os.environ | {"DATABASE_URL": url},
+            stdout=said,
+            stderr=subprocess.STDOUT,
         )
-    # Playwright keeps an event loop in its thread, so browser tests have a process of their own.
-    failed |= pytest("-m", "browser", *WITH_BROWSER)
+        failed |= pytest("-m", "browser", *WITH_BROWSER)
+        failed |= beside.wait()
+        said.seek(0)
+        print(f"\n== on PostgreSQL, meanwhile\n{said.read()}== status {beside.returncode}", flush=True)
     # Last, so that its summary is the last line. One process more than there are cores in CI: many tests wait for a
     # guest or for a time.
     return pytest("-m", "not browser and not long", "-n", "3", "--dist", "loadgroup") | failed
