@@ -1,9 +1,9 @@
 """A real cloud image for tests, made of Debian's packages: systemd, cloud-init, sshd, a root file system on ext4.
 
 ``python -m tests.cloud.build`` makes it, or `image` when a test asks for it first; it takes some minutes and is kept
-(BHYPE_CLOUD, else .state/cloud). Packages come from the archives that apt(8) is configured for. Nothing is mounted and
-no kernel module is loaded: the root file system is made by ``mke2fs -d``, the ESP by mtools, the partition table by
-sfdisk(8).
+(BHYPE_CLOUD, else .state/cloud). Packages come from the archives that apt(8) is configured for. Nothing is mounted
+where others see it and no kernel module is loaded: the root file system is made by ``mke2fs -d``, the ESP by mtools,
+the partition table by sfdisk(8).
 
 The disk (raw): GPT; an ESP with GRUB as ``EFI/BOOT/BOOTX64.EFI``, the kernel and a small initramfs that loads a few
 modules and switches to the root; then the root, last, so that growpart can grow it. As in the images of vendors
@@ -164,6 +164,9 @@ def _bootstrap(root: Path, archives: Path) -> None:
     there = [f"/etc/apt/{name}" for name in lists if Path("/etc/apt", name).exists()]
     cache = '"$1"/var/cache/apt/archives'
     _run(
+        # It binds /dev, /sys and /proc into the tree. In a mount namespace of its own these go with it, also when it
+        # is killed, and who removes the tree never removes through them.
+        "unshare", "--mount", "--propagation", "private",
         "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}",
         *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in dropped),
         "--skip=cleanup/apt/cache", "--skip=download/empty",
