@@ -8,20 +8,18 @@ from collections.abc import Collection, Iterator
 from django.db.models import Q
 
 from storage import owners
-from storage.models import Pool
 from storage.owners import Owner
 
 from . import plan
 from .models import VM, Disk, Template
 
-_COLUMNS = ("name", "uuid", "host_id", "pool_id", "owner_id", "state", "is_production", "rolling_back_to")
+_COLUMNS = ("name", "uuid", "host", "pool__name", "owner", "state", "is_production", "rolling_back_to")
 
 
 def vms(uuids: Collection[str] | None) -> Iterator[Owner]:
-    """The VMs with these UUIDs, or all, in four queries. There may be thousands: only what is told is read."""
-    rows = VM.objects.only(*_COLUMNS)
+    """The VMs with these UUIDs, or all, in three queries. There may be thousands: only what is told is read."""
+    rows = VM.objects.select_related("pool").only(*_COLUMNS)
     found = list(rows if uuids is None else rows.filter(uuid__in=uuids))
-    pools = Pool.objects.in_bulk({vm.pool_id for vm in found})
     meant = Q() if uuids is None else Q(vm__in=[vm.pk for vm in found])
     disks, tags = defaultdict(list), defaultdict(list)
     own = Disk.objects.filter(meant, backing=Disk.Backing.VOLUME).order_by("index")
@@ -33,7 +31,6 @@ def vms(uuids: Collection[str] | None) -> Iterator[Owner]:
         tags[key].append(tag)
     pages = owners.address("vms:list")
     for vm in found:
-        vm.pool = pools[vm.pool_id]
         yield Owner(
             kind="vm",
             key=str(vm.pk),
