@@ -35,7 +35,7 @@ class Machine:
     def __init__(self, lab: Lab, switch: str, mac: str, folder: Path) -> None:
         self.folder = folder / mac.replace(":", "")
         self.folder.mkdir()
-        self.holder = subprocess.Popen(["unshare", "--net", "sleep", "600"])
+        self.holder = subprocess.Popen(["unshare", "--net", "sleep", "3600"])
         while self._namespace() == Path("/proc/self/ns/net").readlink():
             continue
         port = f"v{next(_numbers)}"
@@ -56,7 +56,7 @@ class Machine:
     def _namespace(self) -> Path:
         return Path(f"/proc/{self.holder.pid}/ns/net").readlink()
 
-    def run(self, *argv: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    def run(self, *argv: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self._inside(*argv), capture_output=True, text=True, check=False, timeout=timeout
         )
@@ -87,7 +87,7 @@ class Machine:
             self._inside("dhclient", "-6", "-1", "-d", "-q", "-D", "LL", *files, "eth0"),
             stderr=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not (self.folder / "told").exists() and time.monotonic() < deadline and client.poll() is None:
             time.sleep(0.02)
         client.kill()
