@@ -12,7 +12,7 @@ from bhype.accounts.models import User
 from bhype.hosts.models import Host
 from network.models import Switch
 from storage.models import Pool
-from tests.run import WITH_BROWSER
+from tests.run import FOLDERS
 from vms.models import VM, Disk, Nic
 
 GIB = 2**30
@@ -33,11 +33,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("database")
         if fixtures & {"lab", "ready"}:
             item.add_marker("lab")
-        is_found = item.nodeid.startswith(tuple(f"{folder}/" for folder in WITH_BROWSER))
-        if item.get_closest_marker("browser") and not is_found:
-            raise pytest.UsageError(
-                f"{item.nodeid} is never run: tests with a browser belong to {WITH_BROWSER}"
-            )
+        for mark, folders in FOLDERS.items():
+            if item.get_closest_marker(mark) and not item.nodeid.startswith(
+                tuple(f"{one}/" for one in folders)
+            ):
+                raise pytest.UsageError(
+                    f"{item.nodeid} is never run: tests marked {mark} belong to {folders}"
+                )
 
 
 @pytest.fixture(autouse=True)

@@ -26,8 +26,11 @@ CHECKS = [
     ["mypy", "."],
     ["lint-imports"],
 ]
-# Where tests with a browser lie; tests/conftest.py refuses one that lies elsewhere, for it would not be run.
-WITH_BROWSER = ["tests/e2e", "tests/live"]
+# Where the tests with these marks lie; tests/conftest.py refuses one that lies elsewhere, for it would not be run.
+FOLDERS = {
+    "browser": ["tests/e2e", "tests/live"],
+    "long": ["tests/openzfs", "tests/long", "tests/network"],
+}
 # What talks to the database in a way that could differ between SQLite and PostgreSQL. What commands of the host make
 # of it is the same on both: tests that drive a lab are left out, all of the worker's own are in.
 ON_POSTGRESQL = [
@@ -42,13 +45,13 @@ ON_POSTGRESQL = [
 
 
 def run(argv: list[str], *, brief: bool = False, **environment: str) -> int:
-    """The exit status of a program. brief: only the last line of what it prints is shown, unless it fails."""
+    """The exit status of a program. brief: of what it prints only the end is shown, and more where it fails."""
     began = time.monotonic()
     print(f"\n== {' '.join(Path(word).name if word.startswith('/') else word for word in argv)}", flush=True)
     kept = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True} if brief else {}
     done = subprocess.run(argv, cwd=BASE_DIR, env=os.environ | environment, check=False, **kept)
     if brief:
-        print("\n".join(done.stdout.splitlines()[0 if done.returncode else -1 :]))
+        print("\n".join(done.stdout.splitlines()[-200 if done.returncode else -1 :]))
     print(f"== status {done.returncode} after {time.monotonic() - began:.0f} s", flush=True)
     return int(done.returncode)
 
@@ -127,7 +130,7 @@ def test() -> int:
             stdout=said,
             stderr=subprocess.STDOUT,
         )
-        failed |= pytest("-m", "browser", *WITH_BROWSER)
+        failed |= pytest("-m", "browser", *FOLDERS["browser"])
         failed |= beside.wait()
         said.seek(0)
         print(f"\n== on PostgreSQL, meanwhile\n{said.read()}== status {beside.returncode}", flush=True)
@@ -143,7 +146,7 @@ def main(verb: str) -> int:
         return test()
     if verb == "test-long":
         # What takes minutes: real OpenZFS, a real cloud image, real packets; two files side by side.
-        return pytest("-m", "long", "-n", "2", "--dist", "loadfile")
+        return pytest("-m", "long", "-n", "2", "--dist", "loadfile", *FOLDERS["long"])
     if verb == "explore":
         # The same tests with new random examples, and more lives of VMs.
         explore = ["tests/freebsd", "tests/lab", "tests/vmrun", "tests/tasks", "tests/live", "tests/vms"]
