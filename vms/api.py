@@ -33,19 +33,19 @@ router = Router()
 Size = int | str
 
 
-class DiskIn(Schema):
+class VMDiskIn(Schema):
     model_config = ConfigDict(extra="forbid")
     size: Size
 
 
-class DiskOut(Schema):
+class VMDiskOut(Schema):
     index: int
     bus: str
     size: int
     path: str
 
 
-class AddressOut(Schema):
+class VMAddressOut(Schema):
     """source: "static" (given for good, or told by cloud-init), "lease" (by DHCP) or "neighbour" (only seen)."""
 
     address: str
@@ -57,7 +57,7 @@ class NicOut(Schema):
     switch: str
     model: str
     mac: str
-    addresses: list[AddressOut]
+    addresses: list[VMAddressOut]
 
     @staticmethod
     def resolve_switch(nic: Any) -> str:
@@ -92,7 +92,7 @@ class VMIn(VMChange):
     encrypts the VM."""
 
     name: str
-    disks: list[DiskIn] | None = None
+    disks: list[VMDiskIn] | None = None
     switch: str | None = None
     start: bool = False
     pool: str | None = None
@@ -116,7 +116,7 @@ class VMOut(Schema):
     cpus: int
     memory: int
     iso: str | None
-    disks: list[DiskOut]
+    disks: list[VMDiskOut]
     nics: list[NicOut]
     tags: list[str]
     notes: str
@@ -200,7 +200,7 @@ class StopIn(Schema):
     then_poweroff: bool = False
 
 
-class DeleteIn(Schema):
+class DeleteVMIn(Schema):
     """The VM's name once more, as a safeguard. keep_disks: its dataset stays, and is listed as an orphan."""
 
     confirm: str = ""
@@ -362,7 +362,7 @@ def change_vm(request: HttpRequest, name: str, payload: VMChange) -> dict[str, A
 
 @router.delete("/{name}", response={202: TaskOut}, summary="Delete a VM with its disks")
 def delete_vm(
-    request: HttpRequest, name: str, payload: DeleteIn | None = None, confirm: str = ""
+    request: HttpRequest, name: str, payload: DeleteVMIn | None = None, confirm: str = ""
 ) -> Status[Task]:
     """Needs the name again: ``{"confirm": NAME}`` in the body, or ``?confirm=NAME``."""
     vm = _find(request, name, "vms.delete")

@@ -67,7 +67,7 @@ class NewToken(Schema):
     secret: str
 
 
-class EntryOut(Schema):
+class AuditEntryOut(Schema):
     id: int
     at: datetime
     username: str
@@ -165,7 +165,7 @@ class AuditQuery(Schema):
     limit: int = 100
 
 
-@audit.get("", response=list[EntryOut])
+@audit.get("", response=list[AuditEntryOut])
 def list_audit(request: HttpRequest, query: Query[AuditQuery]) -> models.QuerySet[AuditEntry]:
     """Newest first; ``before`` takes the last line's id for the next page."""
     require(request, "audit.view")

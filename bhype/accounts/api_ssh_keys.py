@@ -18,7 +18,7 @@ from .models import ApiToken, SshKey, User
 router = Router()
 
 
-class KeyOut(Schema):
+class SSHKeyOut(Schema):
     id: int
     name: str
     text: str
@@ -34,12 +34,12 @@ class KeyIn(Schema):
     name: str = Field("", max_length=64)
 
 
-@router.get("", response=list[KeyOut], summary="Your SSH keys")
+@router.get("", response=list[SSHKeyOut], summary="Your SSH keys")
 def list_keys(request: HttpRequest) -> models.QuerySet[SshKey]:
     return SshKey.objects.visible_to(signed_in(request))
 
 
-@router.post("", response={201: KeyOut}, summary="Add an SSH key")
+@router.post("", response={201: SSHKeyOut}, summary="Add an SSH key")
 def add_key(request: HttpRequest, payload: KeyIn) -> Status[SshKey]:
     try:
         return Status(201, ssh_keys.add(request, _unscoped(request), payload.text, payload.name))

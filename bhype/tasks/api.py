@@ -49,7 +49,7 @@ class TaskOut(Schema):
         return task.user.username if task.user else None
 
 
-class LineOut(Schema):
+class TaskLineOut(Schema):
     id: int
     at: datetime
     kind: str
@@ -69,7 +69,7 @@ class TaskQuery(Schema):
     after: int | None = Field(None, ge=1, lt=2**63)
 
 
-class LogQuery(Schema):
+class TaskLogQuery(Schema):
     """after: only the lines after the one with this id."""
 
     after: int = Field(0, ge=0, lt=2**63)
@@ -90,8 +90,8 @@ def get_task(request: HttpRequest, task_id: int) -> Task:
     return _task(request, task_id)
 
 
-@router.get("/{int:task_id}/log", response=list[LineOut])
-def get_task_log(request: HttpRequest, task_id: int, query: Query[LogQuery]) -> list[TaskLine]:
+@router.get("/{int:task_id}/log", response=list[TaskLineOut])
+def get_task_log(request: HttpRequest, task_id: int, query: Query[TaskLogQuery]) -> list[TaskLine]:
     lines = _task(request, task_id).lines.filter(pk__gt=query.after)
     return list(lines[: query.limit])
 

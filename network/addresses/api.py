@@ -25,7 +25,7 @@ router = Router()
 _STRICT = ConfigDict(extra="forbid")
 
 
-class PoolIn(Schema):
+class AddressPoolIn(Schema):
     """purpose: "dhcp", or "static" for addresses that bHype gives for good; both ends belong to the pool."""
 
     model_config = _STRICT
@@ -35,7 +35,7 @@ class PoolIn(Schema):
     note: str = Field("", max_length=200)
 
 
-class PoolOut(Schema):
+class AddressPoolOut(Schema):
     id: int
     purpose: str
     first: str
@@ -125,19 +125,19 @@ def list_switch_addresses(request: HttpRequest, name: str, q: str = "") -> list[
     return [_shown(line) for line in read([_switch(request, name)]).lines if line.matches(q)]
 
 
-@router.get("/switches/{name}/pools", response=list[PoolOut], summary="The pools of a switch")
+@router.get("/switches/{name}/pools", response=list[AddressPoolOut], summary="The pools of a switch")
 def list_pools(request: HttpRequest, name: str) -> list[AddressPool]:
     return list(_switch(request, name).pools.all())
 
 
-@router.post("/switches/{name}/pools", response={201: PoolOut}, summary="Add a pool to a switch")
-def add_pool(request: HttpRequest, name: str, payload: PoolIn) -> Status[AddressPool]:
+@router.post("/switches/{name}/pools", response={201: AddressPoolOut}, summary="Add a pool to a switch")
+def add_pool(request: HttpRequest, name: str, payload: AddressPoolIn) -> Status[AddressPool]:
     pool = AddressPool(switch=_switch(request, name, "network.change"), **payload.model_dump())
     return Status(201, _save(request, pool, "add"))
 
 
-@router.put("/switches/{name}/pools/{pool_id}", response=PoolOut, summary="Change a pool")
-def change_pool(request: HttpRequest, name: str, pool_id: int, payload: PoolIn) -> AddressPool:
+@router.put("/switches/{name}/pools/{pool_id}", response=AddressPoolOut, summary="Change a pool")
+def change_pool(request: HttpRequest, name: str, pool_id: int, payload: AddressPoolIn) -> AddressPool:
     pool = _pool(request, name, pool_id)
     for key, value in payload.model_dump().items():
         setattr(pool, key, value)

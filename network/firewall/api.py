@@ -65,12 +65,12 @@ class RuleOut(Schema):
     octets: int
 
 
-class MoveIn(Schema):
+class MoveRuleIn(Schema):
     model_config = ConfigDict(extra="forbid")
     to: Literal["up", "down"]
 
 
-class PolicyIn(Schema):
+class SwitchPolicyIn(Schema):
     """What a switch does with packets that no rule tells of, to its guests and from them."""
 
     model_config = ConfigDict(extra="forbid")
@@ -176,7 +176,7 @@ def change_rule(request: HttpRequest, pk: int, payload: RuleIn) -> dict[str, Any
 
 
 @router.post("/rules/{int:pk}/move", response=RuleOut, summary="Let a rule change places with its neighbour")
-def move_rule(request: HttpRequest, pk: int, payload: MoveIn) -> dict[str, Any]:
+def move_rule(request: HttpRequest, pk: int, payload: MoveRuleIn) -> dict[str, Any]:
     row = _find(request, pk)
     with transaction.atomic():
         audit.record(request, f"rules.{payload.to}", f"rule {row.pk}")
@@ -196,9 +196,11 @@ def delete_rule(request: HttpRequest, pk: int) -> Status[None]:
 
 
 @router.put(
-    "/switches/{name}/policy", response=PolicyIn, summary="What a switch does where no rule tells (draft)"
+    "/switches/{name}/policy",
+    response=SwitchPolicyIn,
+    summary="What a switch does where no rule tells (draft)",
 )
-def set_policy(request: HttpRequest, name: str, payload: PolicyIn) -> Switch:
+def set_policy(request: HttpRequest, name: str, payload: SwitchPolicyIn) -> Switch:
     switch = lookup(signed_in(request), Switch, "network.change", name=name)
     form = PolicyForm(fields_of(payload.model_dump()), instance=switch)
     if not form.is_valid():

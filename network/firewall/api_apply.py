@@ -27,7 +27,7 @@ from . import document, pages, views
 router = Router()
 
 
-class DifferenceOut(Schema):
+class RuleSetDifferenceOut(Schema):
     """kind: "added", "removed", "changed" or "moved"."""
 
     kind: str
@@ -43,7 +43,7 @@ class DraftOut(Schema):
 
     in_force: int | None
     waits_until: datetime | None
-    differences: list[DifferenceOut]
+    differences: list[RuleSetDifferenceOut]
     errors: list[str]
     warnings: list[str]
     problems: list[str]
@@ -75,7 +75,7 @@ class RulesetFull(RulesetOut):
     text: str
 
 
-class LineOut(Schema):
+class PfConfLineOut(Schema):
     """after: the number of the line behind which it belongs, 0 for the begin."""
 
     line: str
@@ -88,7 +88,7 @@ class PfConfOut(Schema):
     path: str
     exists: bool
     digest: str
-    missing: list[LineOut]
+    missing: list[PfConfLineOut]
     problem: str
     is_asked: bool | None
 

@@ -115,7 +115,7 @@ class SwitchPatch(Schema):
     revision: int | None = None
 
 
-class MoveIn(Schema):
+class MoveHostAddressIn(Schema):
     """is_back: from the switch to its uplink; seconds: to confirm it in."""
 
     model_config = ConfigDict(extra="forbid")
@@ -123,7 +123,7 @@ class MoveIn(Schema):
     seconds: int = Field(90, ge=20, le=600)
 
 
-class PortOut(Schema):
+class SwitchPortOut(Schema):
     """A guest's port. addresses: known of it; is_in: plugged in now."""
 
     guest: str
@@ -222,7 +222,7 @@ def delete_switch(request: HttpRequest, name: str) -> Status[Task]:
     return Status(202, task)
 
 
-@router.get("/{name}/ports", response=list[PortOut], summary="What is plugged into a switch")
+@router.get("/{name}/ports", response=list[SwitchPortOut], summary="What is plugged into a switch")
 def list_ports(request: HttpRequest, name: str) -> list[dict[str, Any]]:
     """The first hundred ports of guests, by their names."""
     found = pages.ports(_find(request, name), signed_in(request), None)["ports"]
@@ -238,7 +238,7 @@ def list_ports(request: HttpRequest, name: str) -> list[dict[str, Any]]:
 
 
 @router.post("/{name}/host-address", response={202: TaskOut}, summary="Move the host's addresses")
-def move_host_address(request: HttpRequest, name: str, payload: MoveIn) -> Status[Task]:
+def move_host_address(request: HttpRequest, name: str, payload: MoveHostAddressIn) -> Status[Task]:
     """From the uplink to the switch, or back. They go back by themselves without a confirmation (changes)."""
     switch = _find(request, name, "network.change")
     return by_api(

@@ -15,7 +15,7 @@ from . import pages
 router = Router()
 
 
-class PortOut(Schema):
+class TopologyPortOut(Schema):
     """port: as traffic and allocations name it; addresses: as far as known, the surest first."""
 
     guest: str
@@ -33,7 +33,7 @@ class BranchOut(Schema):
     kind: str
     state: str
     ways: list[str]
-    ports: list[PortOut]
+    ports: list[TopologyPortOut]
     more: int
 
 

@@ -18,7 +18,7 @@ from .spans import Rates
 router = Router()
 
 
-class SampleOut(Schema):
+class TrafficSampleOut(Schema):
     """Means over ``seconds`` from ``at`` on, per second; octets are bytes. In and out are the host's view: what a
     port of a guest has in, the guest has sent."""
 
@@ -35,10 +35,10 @@ class TrafficOut(Schema):
     """port: a guest's, such as "nic:12", or "switch:UUID", "uplink:em0" or "mesh:NAME"."""
 
     port: str
-    samples: list[SampleOut]
+    samples: list[TrafficSampleOut]
 
 
-class RangeIn(Schema):
+class TrafficRangeIn(Schema):
     range: Literal["hour", "day", "month"] = "hour"
 
 
@@ -50,7 +50,7 @@ def out(host_id: int, names: Iterable[str], wanted: str) -> list[dict[str, str |
 
 @router.get("/switches/{name}/traffic", response=list[TrafficOut], summary="What went through a switch")
 def switch_traffic(
-    request: HttpRequest, name: str, query: Query[RangeIn]
+    request: HttpRequest, name: str, query: Query[TrafficRangeIn]
 ) -> list[dict[str, str | list[Rates]]]:
     """The switch itself, its uplink and the ports of its guests."""
     switch = lookup(signed_in(request), Switch, "network.view", name=name)

@@ -98,7 +98,7 @@ class PeerIn(PeerChange):
     host: str | None = None
 
 
-class FileOut(Schema):
+class MeshFileOut(Schema):
     """file: for wg-quick(8), with a private key that is kept nowhere else."""
 
     file: str
@@ -223,7 +223,7 @@ def remove_peer(request: HttpRequest, name: str, number: int) -> Status[None]:
 
 
 @router.post(
-    "/meshes/{name}/peers/{int:number}/file", response=FileOut, summary="A file with a new key, once"
+    "/meshes/{name}/peers/{int:number}/file", response=MeshFileOut, summary="A file with a new key, once"
 )
 def give_file(request: HttpRequest, name: str, number: int) -> dict[str, str]:
     """For wg-quick(8) on a machine without bHype. Its key from before is good no more."""

@@ -102,18 +102,18 @@ class DatasetChange(Schema):
     keep: bool | None = None
 
 
-class ConfirmIn(Schema):
+class ConfirmDatasetIn(Schema):
     confirm: str = Field("", max_length=300)
 
 
-class UnlockIn(Schema):
+class UnlockDatasetIn(Schema):
     """start: what starts with the host and waits for this."""
 
     passphrase: str = Field("", max_length=512)
     start: bool = True
 
 
-class ChangeKeyIn(Schema):
+class ChangeDatasetKeyIn(Schema):
     passphrase: str = Field(max_length=512)
     new_passphrase: str = Field(max_length=512)
 
@@ -199,7 +199,7 @@ def preview_destroy(request: HttpRequest, id: int) -> Status[Task]:
 
 @router.delete("/{int:id}", response={202: TaskOut}, summary="Destroy a dataset that nobody has")
 def destroy_dataset(
-    request: HttpRequest, id: int, payload: ConfirmIn | None = None, confirm: str = ""
+    request: HttpRequest, id: int, payload: ConfirmDatasetIn | None = None, confirm: str = ""
 ) -> Status[Task]:
     """Needs its name: ``{"confirm": NAME}`` in the body, or ``?confirm=``."""
     row = _find(request, id)
@@ -209,7 +209,7 @@ def destroy_dataset(
 
 
 @router.post("/{int:id}/unlock", response={202: TaskOut}, summary="Unlock an encryption root")
-def unlock_dataset(request: HttpRequest, id: int, payload: UnlockIn) -> Status[Task]:
+def unlock_dataset(request: HttpRequest, id: int, payload: UnlockDatasetIn) -> Status[Task]:
     row = _find(request, id)
     secret = _sealed(payload.passphrase, "passphrase")
     return _asked(request, row, "storage.unlock", secret=secret, start=payload.start)
@@ -221,7 +221,7 @@ def lock_dataset(request: HttpRequest, id: int) -> Status[Task]:
 
 
 @router.post("/{int:id}/key", response={202: TaskOut}, summary="Change the passphrase of an encryption root")
-def change_key(request: HttpRequest, id: int, payload: ChangeKeyIn) -> Status[Task]:
+def change_key(request: HttpRequest, id: int, payload: ChangeDatasetKeyIn) -> Status[Task]:
     row = _find(request, id)
     old = _sealed(payload.passphrase, "passphrase")
     new = _sealed(payload.new_passphrase, "new_passphrase")

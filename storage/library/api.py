@@ -75,7 +75,7 @@ class Paging(Schema):
     offset: int = Field(0, ge=0, le=10**9)
 
 
-class RenameIn(Schema):
+class RenameImageIn(Schema):
     model_config = ConfigDict(extra="forbid")
     name: str = Field(max_length=128)
 
@@ -103,7 +103,7 @@ class ImageOut(Schema):
     used_by: list[str]
 
 
-class EntryIn(Schema):
+class CatalogueEntryIn(Schema):
     """url and checksum_url may have {name}, the newest name of the index; state: ready, compatible or not ready."""
 
     model_config = ConfigDict(extra="forbid")
@@ -125,7 +125,7 @@ class EntryIn(Schema):
     is_enabled: bool = True
 
 
-class EntryOut(EntryIn):
+class CatalogueEntryOut(CatalogueEntryIn):
     """is_own: changed here, so that bHype's next version leaves it alone."""
 
     model_config = ConfigDict(extra="ignore")
@@ -185,7 +185,7 @@ def fetch_iso(request: HttpRequest, payload: SourceIn) -> Status[Task]:
 
 
 @isos.patch("/{int:iso}", response={202: TaskOut}, summary="Rename an install medium")
-def rename_iso(request: HttpRequest, iso: int, payload: RenameIn) -> Status[Task]:
+def rename_iso(request: HttpRequest, iso: int, payload: RenameImageIn) -> Status[Task]:
     user = signed_in(request)
     row = lookup(user, Iso, "storage.change", pk=iso)
     form = RenameIsoForm(payload.dict(), iso=row)
@@ -274,21 +274,21 @@ def delete_image(request: HttpRequest, image: int) -> Status[Task]:
     return Status(202, task)
 
 
-@entries.get("", response=list[EntryOut], summary="The catalogue of images")
+@entries.get("", response=list[CatalogueEntryOut], summary="The catalogue of images")
 def list_entries(request: HttpRequest) -> Any:
     user = require(request, "storage.view")
     rows = CatalogueEntry.objects.all()
     return rows if user.can("storage.change") else rows.filter(is_enabled=True)
 
 
-@entries.post("", response={201: EntryOut}, summary="Add an entry to the catalogue")
-def add_entry(request: HttpRequest, payload: EntryIn) -> Status[CatalogueEntry]:
+@entries.post("", response={201: CatalogueEntryOut}, summary="Add an entry to the catalogue")
+def add_entry(request: HttpRequest, payload: CatalogueEntryIn) -> Status[CatalogueEntry]:
     require(request, "storage.change")
     return Status(201, _save(request, EntryForm(payload.dict())))
 
 
-@entries.put("/{int:entry}", response=EntryOut, summary="Change an entry of the catalogue")
-def change_entry(request: HttpRequest, entry: int, payload: EntryIn) -> CatalogueEntry:
+@entries.put("/{int:entry}", response=CatalogueEntryOut, summary="Change an entry of the catalogue")
+def change_entry(request: HttpRequest, entry: int, payload: CatalogueEntryIn) -> CatalogueEntry:
     row = lookup(signed_in(request), CatalogueEntry, "storage.change", pk=entry)
     return _save(request, EntryForm(payload.dict(), instance=row))
 

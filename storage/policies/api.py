@@ -44,7 +44,7 @@ class TargetIO(Schema):
     value: str = Field("", max_length=255)
 
 
-class PolicyIn(Schema):
+class SnapshotPolicyIn(Schema):
     model_config = ConfigDict(extra="forbid")
     name: str = Field(max_length=64)
     time_zone: str = Field("UTC", max_length=64)
@@ -107,7 +107,7 @@ def _find(request: HttpRequest, pk: int, right: str = "storage.change") -> Snaps
     return lookup(signed_in(request), SnapshotPolicy, right, pk=pk)
 
 
-def _save(request: HttpRequest, payload: PolicyIn, policy: SnapshotPolicy | None) -> SnapshotPolicy:
+def _save(request: HttpRequest, payload: SnapshotPolicyIn, policy: SnapshotPolicy | None) -> SnapshotPolicy:
     """Through the form of the page, so that both know the same rules."""
     own = {plan.TAG, plan.PRODUCTION, plan.DATASET}
     by_kind: dict[str, list[str]] = {}
@@ -139,7 +139,7 @@ def list_policies(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 @router.post("", response={201: PolicyOut}, summary="Make a policy")
-def add_policy(request: HttpRequest, payload: PolicyIn) -> Status[dict[str, Any]]:
+def add_policy(request: HttpRequest, payload: SnapshotPolicyIn) -> Status[dict[str, Any]]:
     viewer(request, "storage.change")
     return Status(201, _policy_out(_save(request, payload, None)))
 
@@ -150,7 +150,7 @@ def get_policy(request: HttpRequest, pk: int) -> dict[str, Any]:
 
 
 @router.put("/{int:pk}", response=PolicyOut, summary="Change a policy: what is left out goes")
-def change_policy(request: HttpRequest, pk: int, payload: PolicyIn) -> dict[str, Any]:
+def change_policy(request: HttpRequest, pk: int, payload: SnapshotPolicyIn) -> dict[str, Any]:
     return _policy_out(_save(request, payload, _find(request, pk)))
 
 

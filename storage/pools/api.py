@@ -89,7 +89,7 @@ def get_pool(request: HttpRequest, name: str) -> dict[str, Any]:
     return out(pages.card(pool, pages.samples_of(pool)))
 
 
-class SampleOut(Schema):
+class PoolSampleOut(Schema):
     """reads, writes and bytes are per second."""
 
     at: datetime
@@ -101,12 +101,12 @@ class SampleOut(Schema):
     bytes_written: float
 
 
-class RangeIn(Schema):
+class PoolRangeIn(Schema):
     range: Literal["hour", "day", "week", "month"] = "day"
 
 
-@router.get("/pools/{name}/samples", response=list[SampleOut], summary="What a pool held and did")
-def list_samples(request: HttpRequest, name: str, query: Query[RangeIn]) -> Any:
+@router.get("/pools/{name}/samples", response=list[PoolSampleOut], summary="What a pool held and did")
+def list_samples(request: HttpRequest, name: str, query: Query[PoolRangeIn]) -> Any:
     pool = lookup(signed_in(request), Pool, "storage.view", name=name)
     return pages.since(pool.samples.all(), query.range)
 
@@ -122,7 +122,7 @@ class ArcOut(Schema):
 
 
 @router.get("/arc", response=list[ArcOut], summary="What the ARC of this host was")
-def list_arc(request: HttpRequest, query: Query[RangeIn]) -> Any:
+def list_arc(request: HttpRequest, query: Query[PoolRangeIn]) -> Any:
     require(request, "storage.view")
     return pages.since(Host.objects.this().arc_samples.all(), query.range)
 
@@ -198,14 +198,14 @@ class GroupsIn(Schema):
         return {"groups": [group.model_dump() for group in self.groups], "erase": self.erase}
 
 
-class PoolIn(GroupsIn):
+class StoragePoolIn(GroupsIn):
     name: str = Field(max_length=80)
     compression: Literal["lz4", "zstd", "on", "off"] = "lz4"
     autotrim: bool = False
 
 
 @router.post("/pools", response={202: TaskOut}, summary="Make a pool of free disks")
-def create_pool(request: HttpRequest, body: PoolIn) -> Status[Task]:
+def create_pool(request: HttpRequest, body: StoragePoolIn) -> Status[Task]:
     require(request, "storage.change")
     if problem := pool_name_problem(body.name):
         raise ApiError(422, "invalid", problem, "name")
@@ -236,7 +236,7 @@ def look_for_pools(request: HttpRequest) -> Status[Task]:
     return _asked(request, "storage.find_pools", {}, f"host {Host.objects.this().name}")
 
 
-class ImportIn(Schema):
+class ImportPoolIn(Schema):
     """As POST /importable-pools/look lists it; name: what it is called here."""
 
     guid: str = Field(pattern=r"^[0-9]{1,20}$")
@@ -247,7 +247,7 @@ class ImportIn(Schema):
 
 
 @router.post("/importable-pools/import", response={202: TaskOut}, summary="Import a pool")
-def import_pool(request: HttpRequest, body: ImportIn) -> Status[Task]:
+def import_pool(request: HttpRequest, body: ImportPoolIn) -> Status[Task]:
     require(request, "storage.change")
     return _asked(request, "storage.import_pool", body.model_dump(), f"pool {body.name}")
 
@@ -284,14 +284,14 @@ def export_pool(request: HttpRequest, name: str) -> Status[Task]:
     return _do(request, name, "storage.export_pool")
 
 
-class ConfirmIn(Schema):
+class ConfirmPoolIn(Schema):
     """confirm: the pool's name."""
 
     confirm: str = Field(max_length=200)
 
 
 @router.post("/pools/{name}/destroy", response={202: TaskOut}, summary="Destroy an empty pool")
-def destroy_pool(request: HttpRequest, name: str, body: ConfirmIn) -> Status[Task]:
+def destroy_pool(request: HttpRequest, name: str, body: ConfirmPoolIn) -> Status[Task]:
     pool = _pool(request, name)
     if body.confirm != pool.name:
         raise ApiError(422, "invalid", f"Give {pool.name} as confirm.", "confirm")
@@ -358,7 +358,7 @@ def change_disk(request: HttpRequest, name: str, body: MemberIn) -> Status[Task]
 # Physical disks.
 
 
-class DiskOut(Schema):
+class HostDiskOut(Schema):
     """used_by: what has it, "" for a free one; leftover: what an earlier pool has left on it; health: as smartctl(8)
     tells it, {} where it does not."""
 
@@ -381,7 +381,7 @@ class DiskOut(Schema):
         return str(disk.host.name)
 
 
-@router.get("/disks", response=list[DiskOut], summary="Physical disks")
+@router.get("/disks", response=list[HostDiskOut], summary="Physical disks")
 def list_disks(request: HttpRequest) -> QuerySet[PhysicalDisk]:
     require(request, "storage.view")
     return PhysicalDisk.objects.select_related("host")

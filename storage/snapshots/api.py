@@ -61,7 +61,7 @@ class SnapshotFilters(Schema):
     before: str = Field("", max_length=64)
 
 
-class TakeIn(Schema):
+class TakeSnapshotIn(Schema):
     """dataset: its name; name: "" for one by the time."""
 
     dataset: str = Field(max_length=255)
@@ -73,23 +73,23 @@ class ManyIn(Schema):
     ids: list[int] = Field(min_length=1, max_length=MOST)
 
 
-class NoteIn(Schema):
+class SnapshotNoteIn(Schema):
     note: str = Field("", max_length=NOTE_MAX)
 
 
-class TagIn(Schema):
+class SnapshotTagIn(Schema):
     """tag: who keeps it, in a word; "" for the usual one, and of a release for all that are people's."""
 
     tag: str = Field("", max_length=64)
 
 
-class PathIn(Schema):
+class SnapshotPathIn(Schema):
     """path: below the filesystem."""
 
     path: str = Field("", max_length=1000)
 
 
-class UntilIn(Schema):
+class SnapshotUntilIn(Schema):
     """until: a later snapshot, by name; "" for now."""
 
     until: str = Field("", max_length=200)
@@ -122,14 +122,14 @@ def list_snapshots(request: HttpRequest, query: Query[SnapshotFilters]) -> dict[
 
 
 @router.post("", response={202: TaskOut}, summary="Take a snapshot of a dataset and all below it")
-def take_snapshot(request: HttpRequest, payload: TakeIn) -> Status[Task]:
+def take_snapshot(request: HttpRequest, payload: TakeSnapshotIn) -> Status[Task]:
     row = lookup(signed_in(request), Dataset, "storage.change", name=payload.dataset)
     said = payload.model_dump(include={"name", "note"}, exclude_defaults=True)
     return by_api(request, f"dataset {row.name}", "storage.take_snapshot", dataset_id=row.pk, **said)
 
 
 @router.post("/all", response={202: TaskOut}, summary="Take a snapshot of everything in production")
-def snapshot_all(request: HttpRequest, payload: NoteIn) -> Status[Task]:
+def snapshot_all(request: HttpRequest, payload: SnapshotNoteIn) -> Status[Task]:
     viewer(request, "storage.change")
     return by_api(request, "all in production", "storage.snapshot_all", note=payload.note)
 
@@ -164,12 +164,12 @@ def _one(request: HttpRequest, pk: int, operation: str, payload: Schema) -> Stat
 
 
 @router.post("/{int:pk}/hold", response={202: TaskOut}, summary="Keep a snapshot from being destroyed")
-def hold_snapshot(request: HttpRequest, pk: int, payload: TagIn) -> Status[Task]:
+def hold_snapshot(request: HttpRequest, pk: int, payload: SnapshotTagIn) -> Status[Task]:
     return _one(request, pk, "hold_snapshot", payload)
 
 
 @router.post("/{int:pk}/release", response={202: TaskOut}, summary="Take a hold back")
-def release_snapshot(request: HttpRequest, pk: int, payload: TagIn) -> Status[Task]:
+def release_snapshot(request: HttpRequest, pk: int, payload: SnapshotTagIn) -> Status[Task]:
     return _one(request, pk, "release_snapshot", payload)
 
 
@@ -180,24 +180,24 @@ def list_holds(request: HttpRequest, pk: int) -> Status[Task]:
 
 
 @router.post("/{int:pk}/note", response={202: TaskOut}, summary="Give a snapshot another note")
-def annotate_snapshot(request: HttpRequest, pk: int, payload: NoteIn) -> Status[Task]:
+def annotate_snapshot(request: HttpRequest, pk: int, payload: SnapshotNoteIn) -> Status[Task]:
     return _one(request, pk, "annotate_snapshot", payload)
 
 
 @router.post("/{int:pk}/diff", response={202: TaskOut}, summary="Which files have changed since")
-def diff_snapshot(request: HttpRequest, pk: int, payload: UntilIn) -> Status[Task]:
+def diff_snapshot(request: HttpRequest, pk: int, payload: SnapshotUntilIn) -> Status[Task]:
     return _one(request, pk, "diff_snapshot", payload)
 
 
 @router.post("/{int:pk}/list", response={202: TaskOut}, summary="What lies in a folder of a snapshot")
-def list_files(request: HttpRequest, pk: int, payload: PathIn) -> Status[Task]:
+def list_files(request: HttpRequest, pk: int, payload: SnapshotPathIn) -> Status[Task]:
     return _one(request, pk, "list_snapshot", payload)
 
 
 @router.post(
     "/{int:pk}/fetch", response={202: TaskOut}, summary="Copy a file out of a snapshot, to download it"
 )
-def fetch_file(request: HttpRequest, pk: int, payload: PathIn) -> Status[Task]:
+def fetch_file(request: HttpRequest, pk: int, payload: SnapshotPathIn) -> Status[Task]:
     """Once the task has succeeded, POST /snapshots/files/TASK gives the file to whoever asked."""
     return _one(request, pk, "fetch_from_snapshot", payload)
 

@@ -110,7 +110,7 @@ class NicRow(Schema):
         return nic.switch.name if nic.switch else None
 
 
-class DifferenceOut(Schema):
+class VMDifferenceOut(Schema):
     """path: what to revert; before: as the guest runs; after: at the next start."""
 
     path: str
@@ -362,7 +362,7 @@ def remove_nic(request: HttpRequest, name: str, index: int) -> Document:
 # What waits.
 
 
-@router.get("/{name}/pending", response=list[DifferenceOut], summary="What the next start changes")
+@router.get("/{name}/pending", response=list[VMDifferenceOut], summary="What the next start changes")
 def list_pending(request: HttpRequest, name: str) -> list[pending.Difference]:
     vm, document = _find(request, name)
     return pages.changes_of(vm, document)

@@ -25,7 +25,7 @@ from . import locking
 router = Router()
 
 
-class KeyOut(Schema):
+class VMKeyOut(Schema):
     """root: the dataset of which it has the key; is_own: that is the VM's own; is_locked: it waits for its
     passphrase."""
 
@@ -35,14 +35,14 @@ class KeyOut(Schema):
     is_locked: bool
 
 
-class UnlockIn(Schema):
+class UnlockVMIn(Schema):
     """start: the VM starts if it starts with the host."""
 
     passphrase: str = Field("", max_length=512)
     start: bool = True
 
 
-class ChangeKeyIn(Schema):
+class ChangeVMKeyIn(Schema):
     """passphrase: the one that it has; new_passphrase: the one that it is to have."""
 
     passphrase: str = Field(max_length=512)
@@ -70,7 +70,7 @@ def _asked(request: HttpRequest, vm: VM, operation: str, **params: Any) -> Statu
     return Status(202, task)
 
 
-@router.get("/{name}/key", response=KeyOut, summary="How a VM is encrypted")
+@router.get("/{name}/key", response=VMKeyOut, summary="How a VM is encrypted")
 def get_key(request: HttpRequest, name: str) -> locking.Key:
     """404 for a VM that is not."""
     found = locking.key_of(lookup(signed_in(request), VM, "vms.view", name=name))
@@ -80,7 +80,7 @@ def get_key(request: HttpRequest, name: str) -> locking.Key:
 
 
 @router.post("/{name}/unlock", response={202: TaskOut}, summary="Unlock an encrypted VM")
-def unlock(request: HttpRequest, name: str, payload: UnlockIn) -> Status[Task]:
+def unlock(request: HttpRequest, name: str, payload: UnlockVMIn) -> Status[Task]:
     vm = _find(request, name, "vms.operate")
     secret = sealed(payload.passphrase, "passphrase")
     return _asked(request, vm, "vms.unlock", secret=secret, start=payload.start)
@@ -92,7 +92,7 @@ def lock(request: HttpRequest, name: str) -> Status[Task]:
 
 
 @router.post("/{name}/key", response={202: TaskOut}, summary="Change the passphrase of a VM")
-def change_key(request: HttpRequest, name: str, payload: ChangeKeyIn) -> Status[Task]:
+def change_key(request: HttpRequest, name: str, payload: ChangeVMKeyIn) -> Status[Task]:
     vm = _find(request, name, "vms.change")
     old, new = (sealed(getattr(payload, field), field) for field in ("passphrase", "new_passphrase"))
     return _asked(request, vm, "vms.change_key", secret=old, new_secret=new)

@@ -27,7 +27,7 @@ from .forms import CloneForm, LifeForm, attach
 router, boot = Router(), Router()
 
 
-class RenameIn(Schema):
+class RenameVMIn(Schema):
     name: str = Field(max_length=64)
 
 
@@ -74,7 +74,7 @@ class GrowIn(Schema):
     size: int | str
 
 
-class MoveIn(Schema):
+class MoveDiskIn(Schema):
     """vm: the name of the VM that gets the disk."""
 
     vm: str = Field(max_length=64)
@@ -110,7 +110,7 @@ def _find(request: HttpRequest, name: str, right: str = "vms.change") -> VM:
 
 
 @router.post("/{name}/rename", response={202: TaskOut}, summary="Rename")
-def rename_vm(request: HttpRequest, name: str, payload: RenameIn) -> Status[Task]:
+def rename_vm(request: HttpRequest, name: str, payload: RenameVMIn) -> Status[Task]:
     vm = _find(request, name)
     if problem := renaming.problem_of(vm, payload.name):
         raise ApiError(422, "invalid", problem, "name")
@@ -195,7 +195,7 @@ def _plug(request: HttpRequest, disk: Disk, *, attached: bool) -> Status[Task]:
 
 
 @router.post("/{name}/disks/{int:index}/move", response={202: TaskOut}, summary="Move a disk to another VM")
-def move_disk(request: HttpRequest, name: str, index: int, payload: MoveIn) -> Status[Task]:
+def move_disk(request: HttpRequest, name: str, index: int, payload: MoveDiskIn) -> Status[Task]:
     """Both are off and in one pool; it arrives detached."""
     disk = _disk(request, name, index)
     other = _find(request, payload.vm)

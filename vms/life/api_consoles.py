@@ -54,7 +54,7 @@ class RecordingNow(Schema):
     on: bool
 
 
-class LogQuery(Schema):
+class ConsoleLogQuery(Schema):
     """line: com1 is "serial"; bytes: at most so many of its end; q: only lines with this text, the newest first."""
 
     line: Literal["serial", "serial2", "serial3", "serial4"] = "serial"
@@ -112,7 +112,7 @@ def delete_recording(request: HttpRequest, name: str, pk: int) -> Status[None]:
 
 
 @router.get("/{name}/log", summary="What a serial line has said")
-def get_log(request: HttpRequest, name: str, query: Query[LogQuery]) -> HttpResponse:
+def get_log(request: HttpRequest, name: str, query: Query[ConsoleLogQuery]) -> HttpResponse:
     """Plain text without colours and other control sequences; with ``q`` each hit as "NUMBER:LINE"."""
     vm = lookup(signed_in(request), VM, "vms.watch", name=name)
     subject = subjects.find(signed_in(request), "vm", vm.name)

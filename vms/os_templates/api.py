@@ -112,7 +112,7 @@ class TemplateChange(Schema):
     notes: str | None = Field(None, max_length=10_000)
 
 
-class DeleteIn(Schema):
+class DeleteTemplateIn(Schema):
     """promote: where VMs are clones of it, the first of them takes the data over."""
 
     promote: bool = False
@@ -232,7 +232,9 @@ def change_template(request: HttpRequest, template_id: int, payload: TemplateCha
 
 
 @router.delete("/{template_id}", response={202: TaskOut}, summary="Delete a template")
-def delete_template(request: HttpRequest, template_id: int, payload: DeleteIn | None = None) -> Status[Task]:
+def delete_template(
+    request: HttpRequest, template_id: int, payload: DeleteTemplateIn | None = None
+) -> Status[Task]:
     row = _template(request, template_id, "templates.change")
     params = {"template_id": row.pk, "promote": bool(payload and payload.promote)}
     task = ask("vms.delete_template", params, signed_in(request))

@@ -23,7 +23,7 @@ from .operations import MOST
 router = Router()
 
 
-class SnapshotOut(Schema):
+class VMSnapshotOut(Schema):
     """vms: those that live on it, as far as one may see them; parts: its datasets; why: it cannot be destroyed."""
 
     name: str
@@ -38,7 +38,7 @@ class SnapshotOut(Schema):
     why: str
 
 
-class TakeIn(Schema):
+class TakeVMSnapshotIn(Schema):
     """name: "" for one by the time."""
 
     name: str = Field("", max_length=200)
@@ -62,19 +62,19 @@ class RollbackIn(NameIn):
     keep_config: bool = False
 
 
-class TagIn(NameIn):
+class VMSnapshotTagIn(NameIn):
     tag: str = Field("", max_length=64)
 
 
-class NoteIn(NameIn):
+class VMSnapshotNoteIn(NameIn):
     note: str = Field("", max_length=NOTE_MAX)
 
 
-class PathIn(NameIn):
+class VMSnapshotPathIn(NameIn):
     path: str = Field("", max_length=1000)
 
 
-class UntilIn(NameIn):
+class VMSnapshotUntilIn(NameIn):
     """until: a later snapshot; "" for now."""
 
     until: str = Field("", max_length=200)
@@ -92,7 +92,7 @@ def _ask(request: HttpRequest, name: str, operation: str, payload: Schema) -> St
     )
 
 
-@router.get("/{name}/snapshots", response=list[SnapshotOut], summary="Snapshots of a VM, the newest first")
+@router.get("/{name}/snapshots", response=list[VMSnapshotOut], summary="Snapshots of a VM, the newest first")
 def list_snapshots(request: HttpRequest, name: str) -> list[dict[str, Any]]:
     vm = _find(request, name, "vms.view")
     found = pages.listing(vm, signed_in(request))
@@ -108,7 +108,7 @@ def list_snapshots(request: HttpRequest, name: str) -> list[dict[str, Any]]:
 
 
 @router.post("/{name}/snapshots", response={202: TaskOut}, summary="Take a snapshot of a VM")
-def take_snapshot(request: HttpRequest, name: str, payload: TakeIn) -> Status[Task]:
+def take_snapshot(request: HttpRequest, name: str, payload: TakeVMSnapshotIn) -> Status[Task]:
     return _ask(request, name, "take_snapshot", payload)
 
 
@@ -147,12 +147,12 @@ def finish(request: HttpRequest, name: str, payload: RollbackIn) -> Status[Task]
 @router.post(
     "/{name}/snapshots/hold", response={202: TaskOut}, summary="Keep a snapshot from being destroyed"
 )
-def hold_snapshot(request: HttpRequest, name: str, payload: TagIn) -> Status[Task]:
+def hold_snapshot(request: HttpRequest, name: str, payload: VMSnapshotTagIn) -> Status[Task]:
     return _ask(request, name, "hold_snapshot", payload)
 
 
 @router.post("/{name}/snapshots/release", response={202: TaskOut}, summary="Take a hold back")
-def release_snapshot(request: HttpRequest, name: str, payload: TagIn) -> Status[Task]:
+def release_snapshot(request: HttpRequest, name: str, payload: VMSnapshotTagIn) -> Status[Task]:
     return _ask(request, name, "release_snapshot", payload)
 
 
@@ -163,21 +163,21 @@ def list_holds(request: HttpRequest, name: str, payload: NameIn) -> Status[Task]
 
 
 @router.post("/{name}/snapshots/note", response={202: TaskOut}, summary="Give a snapshot another note")
-def annotate_snapshot(request: HttpRequest, name: str, payload: NoteIn) -> Status[Task]:
+def annotate_snapshot(request: HttpRequest, name: str, payload: VMSnapshotNoteIn) -> Status[Task]:
     return _ask(request, name, "annotate_snapshot", payload)
 
 
 @router.post("/{name}/snapshots/diff", response={202: TaskOut}, summary="Which files have changed since")
-def diff_snapshot(request: HttpRequest, name: str, payload: UntilIn) -> Status[Task]:
+def diff_snapshot(request: HttpRequest, name: str, payload: VMSnapshotUntilIn) -> Status[Task]:
     return _ask(request, name, "diff_snapshot", payload)
 
 
 @router.post("/{name}/snapshots/list", response={202: TaskOut}, summary="Which files a snapshot has")
-def list_files(request: HttpRequest, name: str, payload: PathIn) -> Status[Task]:
+def list_files(request: HttpRequest, name: str, payload: VMSnapshotPathIn) -> Status[Task]:
     return _ask(request, name, "list_snapshot", payload)
 
 
 @router.post("/{name}/snapshots/fetch", response={202: TaskOut}, summary="Copy a file out of a snapshot")
-def fetch_file(request: HttpRequest, name: str, payload: PathIn) -> Status[Task]:
+def fetch_file(request: HttpRequest, name: str, payload: VMSnapshotPathIn) -> Status[Task]:
     """Once the task has succeeded, POST /snapshots/files/TASK gives the file to whoever asked."""
     return _ask(request, name, "fetch_from_snapshot", payload)

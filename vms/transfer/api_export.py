@@ -33,7 +33,7 @@ class ExportIn(Schema):
     format: Literal["", "qcow2", "vmdk", "vhdx", "raw"] = ""
 
 
-class FileOut(Schema):
+class ExportFileOut(Schema):
     """size: bytes."""
 
     name: str
@@ -54,7 +54,7 @@ def _find(request: HttpRequest, name: str, right: str = "vms.change") -> VM:
     return VM.objects.select_related("pool", "host").get(pk=vm.pk)
 
 
-@router.get("/{name}/exports", response=list[FileOut], summary="List exported files")
+@router.get("/{name}/exports", response=list[ExportFileOut], summary="List exported files")
 def list_exports(request: HttpRequest, name: str) -> list[exports.Export]:
     return exports.exports(_find(request, name))
 

@@ -29,7 +29,7 @@ from .forms_import import AdoptForm
 router = Router()
 
 
-class FileOut(Schema):
+class UploadedFileOut(Schema):
     """kind: "ova" and "zfs" become a VM, an "image" the content of a disk; size: bytes."""
 
     name: str
@@ -86,7 +86,7 @@ def _file(user: User, name: str) -> uploads.File:
     return found
 
 
-@router.get("/import/files", response=list[FileOut], summary="Your files that have arrived")
+@router.get("/import/files", response=list[UploadedFileOut], summary="Your files that have arrived")
 def list_import_files(request: HttpRequest) -> list[uploads.File]:
     return uploads.files(require(request, "vms.create"))
 

@@ -28,7 +28,7 @@ from .forms_import import ImportForm
 router = Router()
 
 
-class ImportIn(Schema):
+class ImportVMIn(Schema):
     """format: "" finds it out; source_name, folder: where the text does not tell; name: of the new VM, by default
     that of the source; disk_size: of each disk, by default what it had; dry_run: make nothing."""
 
@@ -72,7 +72,7 @@ class ExportOut(Schema):
 @router.post(
     "/import", response={200: PreviewOut, 202: TaskOut}, summary="Make a VM of a foreign description"
 )
-def import_vm(request: HttpRequest, payload: ImportIn) -> Status[Task] | dict[str, Any]:
+def import_vm(request: HttpRequest, payload: ImportVMIn) -> Status[Task] | dict[str, Any]:
     user = require(request, "vms.create")
     format, imported = _read(payload)
     form = ImportForm(
@@ -92,7 +92,7 @@ def import_vm(request: HttpRequest, payload: ImportIn) -> Status[Task] | dict[st
     return Status(202, task)
 
 
-def _read(payload: ImportIn) -> tuple[str, Imported]:
+def _read(payload: ImportVMIn) -> tuple[str, Imported]:
     if payload.format and payload.format not in FORMATS:
         raise ApiError(422, "invalid", f"Known formats: {', '.join(FORMATS)}.", "format")
     try:
@@ -109,7 +109,7 @@ def _read(payload: ImportIn) -> tuple[str, Imported]:
     return format, importing.simple(found)
 
 
-def _data(payload: ImportIn, imported: Imported, form: ImportForm) -> dict[str, Any]:
+def _data(payload: ImportVMIn, imported: Imported, form: ImportForm) -> dict[str, Any]:
     """What the form would have been sent, with its defaults where the caller says nothing."""
     data: dict[str, Any] = {}
     for name, field in form.fields.items():
