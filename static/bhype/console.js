@@ -191,12 +191,11 @@ async function takeControl() {
   view?.focus();
 }
 
-let refusedAt = 0;
+// Said once, not anew with each key while it can still be read.
 function refusedKey() {
-  if (Date.now() - refusedAt < 3000) return;
-  refusedAt = Date.now();
-  if (document.body.dataset.right === "watch") toast(watching() ? "You only watch: the View menu ends this." : "You may only watch this console.");
-  else toast(shared ? `${whoWrites(shared)}: take it to type.` : "Not connected yet.");
+  let text = shared ? `${whoWrites(shared)}: take it to type.` : "Not connected yet.";
+  if (document.body.dataset.right === "watch") text = watching() ? "You only watch: the View menu ends this." : "You may only watch this console.";
+  if ($("toast").textContent !== text) toast(text);
 }
 
 // A guest that is off: say so, and come back by ourselves when it is on.
