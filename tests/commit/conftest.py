@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -74,9 +75,12 @@ class World:
         return found
 
     def kill_guard(self) -> None:
+        """And wait for its end, by which its lock is free: its words are gone from /proc before that."""
         for pid in self.guards():
+            ending = os.pidfd_open(pid)
             os.kill(pid, signal.SIGKILL)
-        until(lambda: not self.guards())
+            assert select.select([ending], [], [], 15)[0]
+            os.close(ending)
 
     def wait(self, state: str, seconds: float = 15) -> None:
         until(lambda: self.state() == state, seconds)

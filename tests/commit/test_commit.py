@@ -130,7 +130,7 @@ def test_the_worker_is_killed_and_what_was_confirmed_stays(world):
 
 
 def test_the_guard_is_killed_and_the_observer_gives_another(world):
-    world.begin(2)
+    world.begin(4)
     world.kill_guard()
     assert [change.name for change in commit.watch(world.host)] == ["firewall"]
     assert len(world.guards()) == 1

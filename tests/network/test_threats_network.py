@@ -305,7 +305,7 @@ def test_a_full_disk_does_not_keep_the_old_rules_from_coming_back(ready, monkeyp
         patch.setattr(record, "write", full)
         with pytest.raises(OSError, match="No space"):
             guard.end(ready.host, "trial")
-        assert [step["argv"][-1] for step in ran] == ["all"]
+        assert [step["argv"][-1] for step in ran] == ["rules"]
         with pytest.raises(commit.TooLate):
             commit.confirm(ready.host, "trial")
     guard.end(ready.host, "trial")
