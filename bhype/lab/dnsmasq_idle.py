@@ -17,7 +17,7 @@ def main(folder: str, pid_file: str) -> None:
     with open(draft, "w") as file:
         file.write(f"{os.getpid()}\n")
     os.replace(draft, pid_file)
-    while os.path.isdir(folder):
+    while os.path.isdir(folder + "/state"):  # its root may be there again, by a program that wrote last
         time.sleep(1)
 
 
