@@ -40,6 +40,7 @@ ON_POSTGRESQL = [
     "tests/console",
     "tests/vms",
     "tests/network/addresses",
+    "tests/network/traffic",
     "tests/test_routes.py",
 ]
 
