@@ -146,14 +146,12 @@ def test_bytes_that_are_no_text_do_no_harm():
     assert result.stdout == "\ufffd\ufffd\n"
 
 
-FAMILY = """
-import os, signal, subprocess, sys, time
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-child = subprocess.Popen([sys.executable, "-S", "-E", "-c",
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"])
-print(child.pid, flush=True)
-time.sleep(60)
-"""
+# It tells its child within milliseconds, also on a busy machine; both ignore SIGTERM.
+FAMILY = ("/bin/sh", "-c", "trap '' TERM; sleep 60 & echo $!; wait")
+
+
+def family(**options) -> Command:
+    return Command(FAMILY, native=True, **options)
 
 
 def alive(pid: int) -> bool:
@@ -165,15 +163,15 @@ def alive(pid: int) -> bool:
 
 
 def gone(pid: int) -> bool:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.02)
     return not alive(pid)
 
 
 def test_a_late_command_dies_with_all_its_children():
-    with pytest.raises(CommandTimeout, match=r"did not end within 0.5 s and was killed") as caught:
-        LocalHost().run(python(FAMILY, timeout=0.5))
+    with pytest.raises(CommandTimeout, match=r"did not end within 1 s and was killed") as caught:
+        LocalHost().run(family(timeout=1.0))
     assert gone(int(caught.value.result.stdout))
 
 
@@ -186,9 +184,9 @@ def test_a_cancelled_command_dies_with_all_its_children():
 
     start = time.monotonic()
     with pytest.raises(CommandStopped, match="cancelled") as caught:
-        LocalHost(listener=Stopper(), should_stop=stop.is_set).run(python(FAMILY))
+        LocalHost(listener=Stopper(), should_stop=stop.is_set).run(family())
     assert gone(int(caught.value.result.stdout))
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 40
 
 
 def test_a_program_that_closes_its_streams_is_still_late():
@@ -197,11 +195,11 @@ def test_a_program_that_closes_its_streams_is_still_late():
 
 
 def test_children_left_behind_do_not_hold_a_command_up():
-    child = "[sys.executable, '-c', 'import time; time.sleep(20)']"
+    child = "[sys.executable, '-c', 'import time; time.sleep(60)']"
     code = f"import subprocess, sys; print(subprocess.Popen({child}).pid)"
     start = time.monotonic()
     result = LocalHost().run(python(code))
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 40
     os.kill(int(result.stdout), 9)
 
 
@@ -292,8 +290,9 @@ def test_a_leashed_command_dies_with_who_runs_it(tmp_path, leashed, survives):
     runner.kill()
     runner.wait()
     try:
-        time.sleep(0.2)
-        assert alive(pid) == survives
+        if survives:
+            time.sleep(0.2)
+        assert alive(pid) if survives else gone(pid)
     finally:
         if alive(pid):
             os.kill(pid, signal.SIGKILL)

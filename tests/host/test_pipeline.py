@@ -52,7 +52,7 @@ def test_all_bytes_arrive_and_are_counted():
     assert told == sorted(told)
     assert ("stdout", str(20 * MIB)) in heard.events
     assert [event for event in heard.events if event[0] == "finished"] == [("finished", 0)] * 2
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -102,7 +102,7 @@ def test_a_sink_that_fails_ends_the_source_and_is_the_reason():
             python("import sys; sys.stdin.buffer.read(10); sys.exit('no room')"),
         )
     assert caught.value.result.code == 1
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 50
 
 
 def test_a_sink_that_leaves_early_has_not_done_its_work(tmp_path):
@@ -121,7 +121,7 @@ def test_it_is_stopped_when_asked():
     threading.Timer(0.5, stop.set).start()
     with pytest.raises(CommandStopped):
         LocalHost(should_stop=stop.is_set).pipe(writes(10, "import time; time.sleep(60)"), python(READ_ALL))
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def test_it_ends_in_time():
@@ -141,9 +141,17 @@ def test_a_slow_sink_is_waited_for():
     assert LocalHost().pipe(writes(3_000_000), sink) == 3_000_000
 
 
-def test_pieces_of_output_are_heard_before_a_line_ends():
-    heard = []
-    code = "import sys, time\nfor n in (1, 50): print(f'({n}/100%)', end='\\r', flush=True); time.sleep(.3)"
-    LocalHost().run(python(code), heard=heard.append)
+def test_pieces_of_output_are_heard_before_a_line_ends(tmp_path):
+    heard, go = [], tmp_path / "go"
+
+    def hear(piece: str) -> None:
+        heard.append(piece)
+        go.touch()
+
+    code = (
+        "import os, sys, time\nprint('(1/100%)', end='\\r', flush=True)\n"
+        f"while not os.path.exists({str(go)!r}): time.sleep(.01)\nprint('(50/100%)', end='\\r')"
+    )
+    LocalHost().run(python(code), heard=hear)
     assert len(heard) >= 2
     assert "".join(heard) == "(1/100%)\r(50/100%)\r"
