@@ -17,9 +17,13 @@ from vms.models import VM, Disk, Nic
 
 GIB = 2**30
 
-# make test tries the same examples each time; BHYPE_EXPLORE=1 looks for new ones.
-hypothesis.settings.register_profile("same", derandomize=True, deadline=None, database=None)
-hypothesis.settings.register_profile("explore", deadline=None)
+# make test tries the same examples each time; BHYPE_EXPLORE=1 looks for new ones. How long it takes to make them
+# depends on what else the machine does.
+SLOW = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile(
+    "same", derandomize=True, deadline=None, database=None, suppress_health_check=SLOW
+)
+hypothesis.settings.register_profile("explore", deadline=None, suppress_health_check=SLOW)
 hypothesis.settings.load_profile("explore" if os.environ.get("BHYPE_EXPLORE") else "same")
 
 

@@ -93,7 +93,9 @@ def test_other_hosts_are_left_alone(alice):
     )
 )
 @hypothesis_settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_whatever_is_asked_and_ends_the_order_holds(steps, db):
     Task.objects.all().delete()

@@ -161,7 +161,11 @@ def test_a_fresh_form_suggests_name_pool_and_switch(operator, vm, pool, switch):
 TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.dictionaries(st.sampled_from(sorted(VMForm.base_fields)), TEXT))
 def test_no_text_breaks_the_form(operator, pool, data):
     form = VMForm({**GOOD, **data}, user=operator)

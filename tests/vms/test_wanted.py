@@ -167,7 +167,7 @@ def meaning(document: Document) -> Document:
     }  # fmt: skip
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(document=documents())
 def test_what_was_applied_is_what_the_rows_say(vm, admin, iso, document):
     sizes = dict.fromkeys((one["path"] for one in document["emulations"] if "path" in one), 10 * GIB)
@@ -193,7 +193,7 @@ def _as_stranger(vm: VM, document: Document) -> tuple[wanted.Fault, ...]:
     return ()
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(document=documents())
 def test_an_owner_gets_nothing_that_equals_root(vm, alice, iso, document):
     sizes = dict.fromkeys((one["path"] for one in document["emulations"] if "path" in one), 10 * GIB)

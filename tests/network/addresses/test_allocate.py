@@ -144,7 +144,7 @@ def test_ipv6_is_given_too(switch):
         st.one_of(st.none(), st.integers(0, 300).map(lambda n: f"10.77.{n // 256}.{n % 256}")), max_size=25
     )
 )
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_no_address_is_given_twice_and_none_from_outside(switch, static, asked):
     Allocation.objects.all().delete()
     had = []

@@ -114,7 +114,9 @@ def settle(kernel: Kernel, wanted: Wanted, *, steps: int | None = None) -> None:
     assert steps is not None or plan.is_right(wanted, kernel.look()), plan.commands(wanted, kernel.look())
 
 
-SAME = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SAME = settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 @SAME
