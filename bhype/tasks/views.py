@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 
 from bhype.accounts import audit
 from bhype.accounts.access import allow, lookup, signed_in
 from bhype.accounts.models import User
+from bhype.ui.respond import toast
 
 from . import asking, links
 from .errors import Refused
@@ -21,6 +25,8 @@ from .models import Task
 # A page shows the end of a long log; the whole is for download.
 SHOWN_LINES = 500
 DRAWER = 10
+# A task may fail before the page that tells that it was asked for has come.
+JUST_NOW = timedelta(seconds=5)
 
 
 @allow("self")
@@ -91,8 +97,28 @@ def drawer(request: HttpRequest) -> HttpResponse:
 @allow("self")
 @never_cache
 def badge(request: HttpRequest) -> HttpResponse:
-    """The number on the bell: the user's unfinished tasks."""
-    return render(request, "tasks/_badge.html", _count(signed_in(request)))
+    """The number on the bell: the user's unfinished tasks; and a toast when one has failed ``since``.
+
+    since: ISO 8601, from the badge before: when the last failed of which the page was told.
+    """
+    user = signed_in(request)
+    since = _moment(request.GET.get("since", "")) or timezone.now() - JUST_NOW
+    failed = list(
+        Task.objects.filter(
+            user=user, status__in=(Task.Status.FAILED, Task.Status.INTERRUPTED), finished_at__gt=since
+        ).order_by("finished_at")
+    )
+    if failed:
+        since = failed[-1].finished_at or since
+    answer = render(request, "tasks/_badge.html", {"since": since.isoformat()} | _count(user))
+    if len(failed) > 1:
+        return toast(answer, f"{len(failed)} tasks failed.", "error", reverse("tasks:list"))
+    for task in failed:
+        page = reverse("tasks:detail", args=[task.pk])
+        # Its own page says it already.
+        if not request.headers.get("HX-Current-URL", "").endswith(page):
+            toast(answer, f"{task.title}: {task.error or task.get_status_display()}", "error", page)
+    return answer
 
 
 @allow("self", methods="POST")
@@ -120,6 +146,15 @@ def retry(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _task(request: HttpRequest, pk: int) -> Task:
     return lookup(signed_in(request), Task, "self", pk=pk)
+
+
+def _moment(text: str) -> datetime | None:
+    """None where ``text`` is no moment of a time zone."""
+    try:
+        found = datetime.fromisoformat(text)
+        return found.astimezone(UTC) if found.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def _is_fragment(request: HttpRequest) -> bool:

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import html
+import json
 import re
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from bhype.accounts.models import ApiToken, AuditEntry
 from bhype.tasks import ask, links
@@ -156,6 +160,36 @@ def test_the_bell_counts_unfinished_tasks(as_user, alice):
     text = browser.get("/tasks/badge/").content.decode()
     assert ">2<" in text
     assert " hidden>" not in text
+
+
+def test_a_task_that_fails_is_told_once_on_the_page_that_is_open(as_user, alice, admin):
+    browser = as_user(alice)
+    add(alice, status="failed", error="long ago", finished_at=timezone.now() - timedelta(hours=1))
+    add(admin, status="failed", error="not mine", finished_at=timezone.now())
+
+    def look(answer, **headers):
+        """The next answer, asked for as the open page does, and what it tells."""
+        where = html.unescape(re.search(r'hx-get="([^"]+)"', answer.content.decode())[1])
+        answer = browser.get(where, headers=headers)
+        return answer, json.loads(answer.headers.get("HX-Trigger", "{}")).get("toast")
+
+    first = browser.get("/tasks/badge/")
+    assert "HX-Trigger" not in first.headers
+    task = add(
+        alice, status="failed", error="cannot offline da4: no valid replicas", finished_at=timezone.now()
+    )[0]
+    answer, told = look(first)
+    assert told == {
+        "text": "Number 0: cannot offline da4: no valid replicas", "level": "error", "href": f"/tasks/{task.pk}/",
+    }  # fmt: skip
+    assert look(answer)[1] is None
+    assert look(first, **{"HX-Current-URL": f"http://testserver/tasks/{task.pk}/"})[1] is None
+    add(alice, 2, status="interrupted", finished_at=timezone.now())
+    assert look(answer)[1]["text"] == "2 tasks failed."
+    # A page that has just come is told of what failed while it was on its way.
+    assert "3 tasks failed." in browser.get("/tasks/badge/").headers["HX-Trigger"]
+    for bad in ("x", "2026-13-01", "2026-01-01", "0001-01-01T00:00:00+23:00"):
+        assert browser.get("/tasks/badge/", {"since": bad}).status_code == 200
 
 
 def test_cancel_and_retry_are_buttons(as_user, alice):
