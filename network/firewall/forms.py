@@ -7,8 +7,6 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.db import transaction
-from django.db.models import F
 
 from bhype.hosts.models import Host
 from network.models import Alias, Rule, Switch
@@ -16,29 +14,20 @@ from network.models import Alias, Rule, Switch
 from . import checks, document, order, wording, words
 from .checks import Problem
 from .document import RuleRow
+from .draft_forms import OFF, DraftForm, EndpointField
 from .wording import ADDRESS, Naming
 from .world import World
 
-_OFF = {"autocomplete": "off", "spellcheck": "false"}
-STALE = "Somebody has changed this meanwhile. Look at it as it is now, and change it again."
 # What a form shows at once; a rule with more names hides nothing, it is checked by numbers.
 COLUMNS = (
     "action", "direction", "subject", "peer", "protocol", "ports", "family", "is_logged", "is_enabled", "note",
 )  # fmt: skip
 
 
-class EndpointField(forms.ChoiceField):
-    """A select of names. A word that is in use stays choosable when what it names is gone."""
+class RuleForm(DraftForm[Rule]):
+    """A rule that reads as a sentence."""
 
-    def offer(self, choices: wording.Choices, names: Naming, current: str) -> None:
-        known = {word for _, rows in choices for word, _ in rows}
-        if current and current not in known:
-            choices = [*choices, ("Now", [(current, names.name(current).label)])]
-        self.choices = [entry for label, rows in choices for entry in ([(label, rows)] if label else rows)]
-
-
-class RuleForm(forms.Form):
-    """A rule that reads as a sentence. The problems that `checks` finds stand beside the fields."""
+    model, columns = Rule, COLUMNS
 
     action = forms.ChoiceField(choices=Rule.Action.choices, label="What happens")
     direction = forms.ChoiceField(choices=Rule.Direction.choices, label="Direction")
@@ -46,25 +35,22 @@ class RuleForm(forms.Form):
     peer = EndpointField(label="Other side")
     peer_address = forms.CharField(
         required=False, max_length=49, label="Address or network", help_text="such as 192.0.2.0/24 or 2001:db8::1",
-        widget=forms.TextInput(attrs=_OFF),
+        widget=forms.TextInput(attrs=OFF),
     )  # fmt: skip
     protocol = forms.ChoiceField(required=False, choices=Rule.Protocol.choices)
-    ports = forms.CharField(required=False, max_length=200, widget=forms.TextInput(attrs=_OFF))
+    ports = forms.CharField(required=False, max_length=200, widget=forms.TextInput(attrs=OFF))
     family = forms.ChoiceField(required=False, choices=Rule.Family.choices, label="Addresses")
     is_logged = forms.BooleanField(required=False, label="Log what it meets")
     is_enabled = forms.BooleanField(required=False, initial=True, label="On")
-    note = forms.CharField(required=False, max_length=200, widget=forms.TextInput(attrs=_OFF))
-    revision = forms.IntegerField(required=False, widget=forms.HiddenInput)
 
     def __init__(
         self, data: Any = None, *, host: Host, names: Naming, world: World, rule: Rule | None = None,
         initial: dict[str, Any] | None = None, before: int | None = None,
     ) -> None:  # fmt: skip
         """before: the number of the rule before which a new one comes; None for behind all."""
-        super().__init__(data, initial=_initial(rule, names) if rule else initial)
-        self.host, self.names, self.world, self.instance, self.before = host, names, world, rule, before
-        self.is_stale = False
-        self.warnings: list[Problem] = []
+        known = _initial(rule, names) if rule else initial
+        super().__init__(data, host=host, names=names, world=world, instance=rule, initial=known)
+        self.before = before
         subject, peer = self.fields["subject"], self.fields["peer"]
         assert isinstance(subject, EndpointField)  # noqa: S101 - for the type
         assert isinstance(peer, EndpointField)  # noqa: S101
@@ -91,47 +77,27 @@ class RuleForm(forms.Form):
                 chosen["peer"] = found.value
             except words.BadWord as error:
                 self.add_error("peer_address", str(error))
-        if self.instance is not None and chosen.get("revision") not in {None, self.instance.revision}:
-            self.is_stale = True
-            self.add_error(None, STALE)
-        if not self.errors:
-            self._check()
-        return chosen
+        return super().clean()
 
-    def _check(self) -> None:
-        """What is wrong among the other rules."""
+    def problems(self) -> list[Problem]:
         row, now = self.row(), document.of(self.host)
         place = next((at for at, one in enumerate(now.rules) if one.id == self.before), None)
         if self.instance is None and place is not None:
             now = replace(now, rules=(*now.rules[:place], row, *now.rules[place:]))
-        for problem in checks.rule(row, now, self.world):
-            if problem.is_warning:
-                self.warnings.append(problem)
-            else:
-                field = problem.field if problem.field in self.fields else None
-                is_typed = field == "peer" and self.data.get("peer") == ADDRESS
-                self.add_error("peer_address" if is_typed else field, problem.sentence)
+        return checks.rule(row, now, self.world)
+
+    def field_of(self, problem: Problem) -> str:
+        is_typed = problem.field == "peer" and self.data.get("peer") == ADDRESS
+        return "peer_address" if is_typed else problem.field
 
     def row(self) -> RuleRow:
         """The rule that was typed, as it is compiled."""
-        columns = {name: self.cleaned_data[name] for name in COLUMNS}
-        return RuleRow(id=self.instance.pk if self.instance else 0, **columns)
+        return RuleRow(id=self.instance.pk if self.instance else 0, **self.typed())
 
-    def save(self) -> Rule | None:
-        """Write the rule; None when somebody else has changed it since it was looked at."""
-        values = {name: self.cleaned_data[name] for name in COLUMNS}
-        if self.instance is None:
-            rule = Rule(host=self.host, **values)
-            order.insert(rule, self.before)
-            return rule
-        with transaction.atomic():
-            mine = Rule.objects.filter(pk=self.instance.pk, revision=self.instance.revision)
-            if not mine.update(**values, revision=F("revision") + 1):
-                self.is_stale = True
-                self.add_error(None, STALE)
-                return None
-        self.instance.refresh_from_db()
-        return self.instance
+    def create(self) -> Rule:
+        rule = Rule(host=self.host, **self.typed())
+        order.insert(rule, self.before)
+        return rule
 
 
 class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]

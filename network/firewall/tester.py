@@ -13,7 +13,7 @@ from bhype.hosts.models import Host
 
 from . import document, pages, wording, words
 from .document import Document
-from .forms import EndpointField
+from .draft_forms import EndpointField
 from .names import Names
 from .verdict import Packet, Verdict, verdict
 from .wording import ADDRESS, Naming

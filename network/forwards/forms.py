@@ -5,60 +5,54 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.db import transaction
-from django.db.models import F
 
 from bhype.hosts.models import Host
 from network.firewall import checks, document, wording, words
 from network.firewall.checks import Problem
 from network.firewall.document import ForwardRow
-from network.firewall.forms import STALE, EndpointField
+from network.firewall.draft_forms import OFF, DraftForm, EndpointField
 from network.firewall.wording import ADDRESS, Naming, span
 from network.firewall.world import World
 from network.models import Forward
 
-_OFF = {"autocomplete": "off", "spellcheck": "false"}
 COLUMNS = (
     "subject", "protocol", "port", "target_port", "count", "interface", "source", "is_logged", "is_enabled", "note",
 )  # fmt: skip
 
 
-class ForwardForm(forms.Form):
+class ForwardForm(DraftForm[Forward]):
     """A port of the host, or several that follow one another, and the guest that they lead to."""
+
+    model, columns = Forward, COLUMNS
 
     subject = EndpointField(label="Leads to")
     protocol = forms.ChoiceField(choices=Forward.Protocol.choices, initial=Forward.Protocol.TCP)
     outside = forms.CharField(
         max_length=11, label="Port of the host", help_text="such as 8080, or several: 8000-8010",
-        widget=forms.TextInput(attrs={**_OFF, "inputmode": "numeric"}),
+        widget=forms.TextInput(attrs={**OFF, "inputmode": "numeric"}),
     )  # fmt: skip
     inside = forms.CharField(
         max_length=11, required=False, label="Port of the guest", help_text="the first one; empty for the same",
-        widget=forms.TextInput(attrs={**_OFF, "inputmode": "numeric"}),
+        widget=forms.TextInput(attrs={**OFF, "inputmode": "numeric"}),
     )  # fmt: skip
     source = EndpointField(label="Who may use it", initial="any")
     source_address = forms.CharField(
         required=False, max_length=18, label="Address or network", help_text="such as 192.0.2.0/24",
-        widget=forms.TextInput(attrs=_OFF),
+        widget=forms.TextInput(attrs=OFF),
     )  # fmt: skip
     interface = forms.CharField(
-        required=False, max_length=15, label="Comes in by", widget=forms.TextInput(attrs=_OFF),
+        required=False, max_length=15, label="Comes in by", widget=forms.TextInput(attrs=OFF),
         help_text="an interface of the host; empty for that of its default route",
     )  # fmt: skip
     is_logged = forms.BooleanField(required=False, label="Log new connections")
     is_enabled = forms.BooleanField(required=False, initial=True, label="On")
-    note = forms.CharField(required=False, max_length=200, widget=forms.TextInput(attrs=_OFF))
-    revision = forms.IntegerField(required=False, widget=forms.HiddenInput)
 
     def __init__(
         self, data: Any = None, *, host: Host, names: Naming, world: World, forward: Forward | None = None,
         subject: str = "",
     ) -> None:  # fmt: skip
         initial = _initial(forward) if forward else {"subject": subject} if subject else None
-        super().__init__(data, initial=initial)
-        self.host, self.names, self.world, self.instance = host, names, world, forward
-        self.is_stale = False
-        self.warnings: list[Problem] = []
+        super().__init__(data, host=host, names=names, world=world, instance=forward, initial=initial)
         guests = [
             (label, rows) for label, rows in wording.subjects(names) if label not in {"Tags", "Switches"}
         ]
@@ -82,12 +76,7 @@ class ForwardForm(forms.Form):
                 chosen["source"] = words.endpoint(chosen.get("source_address", "")).value or "?"
             except words.BadWord as error:
                 self.add_error("source_address", str(error))
-        if self.instance is not None and chosen.get("revision") not in {None, self.instance.revision}:
-            self.is_stale = True
-            self.add_error(None, STALE)
-        if not self.errors:
-            self._check()
-        return chosen
+        return super().clean()
 
     def _ports(self, field: str, text: str) -> tuple[int, int]:
         """The first port of "8000-8010" and how many there are."""
@@ -102,34 +91,18 @@ class ForwardForm(forms.Form):
             return 0, 1
         return first, last - first + 1
 
-    def _check(self) -> None:
-        """What is wrong among the other forwards."""
-        fields = {"port": "outside", "target_port": "inside", "count": "outside"}
-        for problem in checks.forward(self.row(), document.of(self.host), self.world):
-            if problem.is_warning:
-                self.warnings.append(problem)
-                continue
-            field = fields.get(problem.field, problem.field)
-            is_typed = field == "source" and self.data.get("source") == ADDRESS
-            self.add_error("source_address" if is_typed else field or None, problem.sentence)
+    def problems(self) -> list[Problem]:
+        return checks.forward(self.row(), document.of(self.host), self.world)
+
+    def field_of(self, problem: Problem) -> str:
+        field = {"port": "outside", "target_port": "inside", "count": "outside"}.get(
+            problem.field, problem.field
+        )
+        is_typed = field == "source" and self.data.get("source") == ADDRESS
+        return "source_address" if is_typed else field
 
     def row(self) -> ForwardRow:
-        columns = {name: self.cleaned_data[name] for name in COLUMNS}
-        return ForwardRow(id=self.instance.pk if self.instance else 0, **columns)
-
-    def save(self) -> Forward | None:
-        """Write the forward; None when somebody else has changed it since it was looked at."""
-        values = {name: self.cleaned_data[name] for name in COLUMNS}
-        if self.instance is None:
-            return Forward.objects.create(host=self.host, **values)
-        with transaction.atomic():
-            mine = Forward.objects.filter(pk=self.instance.pk, revision=self.instance.revision)
-            if not mine.update(**values, revision=F("revision") + 1):
-                self.is_stale = True
-                self.add_error(None, STALE)
-                return None
-        self.instance.refresh_from_db()
-        return self.instance
+        return ForwardRow(id=self.instance.pk if self.instance else 0, **self.typed())
 
 
 def _initial(row: Forward) -> dict[str, Any]:
