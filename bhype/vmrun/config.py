@@ -152,7 +152,8 @@ def load(text: str) -> Document:
 def select(document: Document, target: str | None, base: Document | None = None) -> Document:
     """Lay ``target`` over ``base`` (default: the main part). The word "default" goes back to the main part.
 
-    Present values replace, emulations are appended, bootrom and varfile change as a pair. Raises Unfit.
+    Present values replace, emulations are appended (once, where targets follow each other in a circle), bootrom and
+    varfile change as a pair. Raises Unfit.
     """
     targets = document.get("targets") or {}
     if not isinstance(targets, dict):
@@ -172,7 +173,9 @@ def select(document: Document, target: str | None, base: Document | None = None)
     before, more = merged.get("emulations"), layer.get("emulations")
     merged.update(layer)
     if isinstance(before, list) and isinstance(more, list):
-        merged["emulations"] = [*before, *more]
+        main = document.get("emulations")
+        earlier = before[len(main) :] if isinstance(main, list) else before
+        merged["emulations"] = [*before, *(entry for entry in more if entry not in earlier)]
     elif more is None:
         merged["emulations"] = before
     return merged

@@ -43,7 +43,11 @@ def wanted_taps(config: Config) -> tuple[Device, ...]:
 
 
 def _taps(config: Config) -> tuple[Device, ...]:
-    return tuple(one for one in config.devices if one.is_network and one.backend in {"tap", "vmnet"})
+    return tuple(one for one in config.devices if one.is_network and _is_tap(one))
+
+
+def _is_tap(device: Device) -> bool:
+    return device.backend in {"tap", "vmnet"}
 
 
 def port_name(tap: str) -> str:
@@ -269,6 +273,8 @@ def destroy(host: Host, taps: list[str]) -> list[str]:
 
 def set_link(host: Host, device: Device) -> list[str]:
     """Plug a running guest's device in or out, as its configuration says. Returns what could not be done."""
+    if not _is_tap(device):
+        return [f"A {device.backend} backend is plugged in by bhyve itself, at the VM's start only."]
     name, bridge = device.values["name"], device.values.get("bridge")
     try:
         found = _look(host)
@@ -317,6 +323,8 @@ def shape(host: Host, device: Device, found: Found, mtu: int | None = None) -> t
 
 def reshape(host: Host, device: Device) -> list[str]:
     """The same for a running guest, the bridge included."""
+    if not _is_tap(device):
+        return [f"The rate of a {device.backend} backend is not limited: that is done for taps only."]
     try:
         found = _look(host)
         _, warnings = shape(host, device, found, found[device.values["name"]].mtu if found else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
@@ -84,15 +85,14 @@ def make_variables(host: Host, config: Config) -> None:
 
 
 def remove_sockets(host: Host, config: Config) -> None:
-    """bhyve makes the sockets of a virtio-console and fails when they are there. Other files stay."""
+    """bhyve makes the sockets of a virtio-console and fails when they are there. Other files stay; of a socket that
+    cannot be removed bhyve tells."""
     for device in config.devices:
         for path in device.sockets:
             place = local(host, path)
-            try:
+            with contextlib.suppress(OSError):
                 if stat.S_ISSOCK(os.lstat(place).st_mode):
                     os.unlink(place)
-            except FileNotFoundError:
-                continue
 
 
 def destroy_machine(host: Host, name: str) -> list[str]:

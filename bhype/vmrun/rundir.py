@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -134,10 +135,13 @@ class RunDir:
         return True
 
     def rotate_open(self, name: str) -> None:
-        """The same for a log that another process has open for appending: the file stays, emptied."""
+        """The same for a log that another process has open for appending: the file stays, emptied. On a full disk its
+        text is lost rather than the room."""
         if self.log_size(name) > LOG_LIMIT:
-            self.host.copy(self.file(name), self.file(f"{name}.1"), 0o640)
-            os.truncate(self.local(name), 0)
+            with contextlib.suppress(OSError):
+                self.host.copy(self.file(name), self.file(f"{name}.1"), 0o640)
+            with contextlib.suppress(OSError):
+                os.truncate(self.local(name), 0)
 
     def log_size(self, name: str) -> int:
         try:

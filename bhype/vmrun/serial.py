@@ -51,9 +51,11 @@ class SerialLine:
     """com: as "com1"; device: the end that bhyve has. Serves RUN/serialN.sock and writes RUN/serialN.log."""
 
     def __init__(self, rundir: RunDir, selector: Selector, com: str, device: str) -> None:
+        self.com = com
+        self.device = device
         self._rundir = rundir
         self._selector = selector
-        self._device = rundir.host.path(other_side(device))
+        self._path = rundir.host.path(other_side(device))
         self._name = f"serial{com.removeprefix('com')}"
         self._tty = -1
         self._input = bytearray()
@@ -76,7 +78,7 @@ class SerialLine:
         if self._tty >= 0:
             return
         try:
-            tty = os.open(self._device, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+            tty = os.open(self._path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
         except OSError:
             return
         try:
@@ -137,8 +139,10 @@ class SerialLine:
             os.write(self._log, output)
             self._logged += len(output)
             if self._logged > LOG_LIMIT:
+                # First the new one: where there is none to be had, the old descriptor must stay ours.
+                log = self._rundir.open_log(f"{self._name}.log")
                 os.close(self._log)
-                self._log = self._rundir.open_log(f"{self._name}.log")
+                self._log = log
                 self._logged = self._rundir.log_size(f"{self._name}.log")
         except OSError:
             # A full disk costs the log, not the console.

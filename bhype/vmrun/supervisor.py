@@ -132,9 +132,21 @@ class Supervisor:
 
     def _open(self) -> None:
         self.control = Control(self.rundir, self.loop.selector, self.verbs.handle)
-        for com, device in self.config.com:
-            if is_served(device):
-                self.lines.append(SerialLine(self.rundir, self.loop.selector, com, device))
+        self._open_lines()
+
+    def _open_lines(self) -> None:
+        """Serve the serial lines of the configuration; a target may have others. Raises OSError."""
+        wanted = [(com, device) for com, device in self.config.com if is_served(device)]
+        if wanted == [(line.com, line.device) for line in self.lines]:
+            return
+        self._close_lines()
+        for com, device in wanted:
+            self.lines.append(SerialLine(self.rundir, self.loop.selector, com, device))
+
+    def _close_lines(self) -> None:
+        for line in self.lines:
+            line.close()
+        self.lines = []
 
     def _leave(self) -> None:
         """End without the guest: a successor takes over."""
@@ -163,9 +175,7 @@ class Supervisor:
     def _close(self) -> None:
         if self.control:
             self.control.close()
-        for line in self.lines:
-            line.close()
-        self.lines = []
+        self._close_lines()
         self.loop.ended = True
 
     def _tell(self, message: str) -> None:
@@ -231,9 +241,12 @@ class Supervisor:
 
     # Starting.
 
-    def _start(self, *, again: bool = False) -> None:
-        """The first steps: make what the VM needs, then its loader or what comes after it."""
-        self._step(lambda: self._prepare(again=again), self._load if self.config.loader else self._emulate)
+    def _start(self, *, again: bool = False, hop: bool = False) -> None:
+        """The first steps: make what the VM needs, then its loader or what comes after it. again: the guest has run
+        before; hop: with another target, whose needs nobody has looked for yet."""
+        self._step(
+            lambda: self._prepare(again=again, hop=hop), self._load if self.config.loader else self._emulate
+        )
 
     def _step(self, *actions: Callable[[], None]) -> None:
         """What fails ends the supervisor with the reason."""
@@ -245,15 +258,16 @@ class Supervisor:
         except TROUBLE as error:
             self.finish(Outcome(outcome.FAILED, str(error)), None)
 
-    def _prepare(self, *, again: bool) -> None:
+    def _prepare(self, *, again: bool, hop: bool) -> None:
         host, self.warnings = self.host, {}
         # What was in another slot of the host before its last boot is found again.
         config = self.config = locate(host, self.config)
         self.machine = self._machine(first=not again)
+        self._open_lines()
         interfaces = None
         if any(device.is_network for device in config.devices):
             interfaces = host.query(ifconfig.list_interfaces())
-        if not again:
+        if hop or not again:
             resources.load_modules(host, config)
             problems = check(host, config, self.machine, interfaces)
             if problems:
@@ -393,23 +407,23 @@ class Supervisor:
         changed = verdict is not None and verdict.state != outcome.STOPPED
         reason = f"{verdict.reason} It is started again." if verdict and changed else ""
         self.emulator.end()
-        if self.config.next_target:
-            try:
+        hop = self.config.next_target is not None
+        try:
+            if hop:
                 self._select(self.config.next_target, self.selected)
-                changed = True
-            except Unfit as error:
-                self.finish(Outcome(outcome.FAILED, str(error)), None)
-                return
-        self.machine = self._machine(first=False)
+            self.machine = self._machine(first=False)
+        except Unfit as error:
+            self.finish(Outcome(outcome.FAILED, str(error)), None)
+            return
         self._describe()
         self.save(
             state=outcome.STARTING, reason=reason, pid=None, restarts=self.state["restarts"] + 1,
             next_start=time.time() + pause,
         )  # fmt: skip
-        if changed:
+        if changed or hop:
             # Another size of memory or set of devices: the kernel's VM is made anew.
             resources.renew_machine(self.host, self.config.name)
-        self.loop.later("start", pause, lambda: self._start(again=True))
+        self.loop.later("start", pause, lambda: self._start(again=True, hop=hop))
 
     def finish(self, verdict: Outcome, code: int | None, message: str = "") -> None:
         """Clean up, write down how it ended, and end the loop."""

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bhype.freebsd import ifconfig
-from bhype.host import CommandFailed
-from bhype.vmrun import changes, client
+from bhype.host import CommandFailed, LocalHost
+from bhype.vmrun import changes, client, nics
+from bhype.vmrun.config import parse
 
 from .conftest import until
 
@@ -269,7 +270,48 @@ def test_the_main_parts_next_target_counts_from_the_first_reboot(lab):
     assert lab.state()["target"] == "disk"
 
 
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"device": "virtio-rnd", "slot": "0:1:0"}, "The slot is taken by virtio-blk."),
+        ({"device": "ahci-cd", "path": "/vms/gone.iso"}, "/vms/gone.iso cannot be opened"),
+    ],
+)
+def test_a_next_target_that_cannot_run_ends_the_vm_with_the_reason(lab, entry, said):
+    document = lab.document(next_target="next", targets={"next": {"emulations": [entry]}})
+    document["emulations"][0]["slot"] = "0:1:0"
+    lab.plan({"exit": 0, "after": 0.4}, {})
+    lab.start(document)
+    assert said in lab.until("failed")["reason"]
+    assert len(lab.starts) == 1
+
+
+def test_the_serial_lines_are_those_of_the_target(lab):
+    document = lab.document(next_target="two", targets={"two": {"com2": "/dev/nmdm-web1.2A"}})
+    lab.plan({"exit": 0, "after": 0.4}, {})
+    lab.start(document)
+    until(lambda: lab.state().get("restarts") == 1 and lab.state()["state"] == "running")
+    assert lab.state()["serial"] == ["com1", "com2"]
+    assert lab.host.exists(client.serial_socket(lab.name, 2))
+
+
 # The pure part.
+
+
+@pytest.mark.parametrize(
+    ("entry", "kind"),
+    [
+        ({"type": "netgraph", "path": "sw0:", "peerhook": "link1"}, "netgraph"),
+        ({"type": "slirp"}, "slirp"),
+        ({"name": "vale0:a"}, "vale"),
+    ],
+)
+def test_what_is_no_tap_has_no_cable_and_no_rate(short_path, entry, kind):
+    document = {"name": "a", "cpu": 1, "mem": "64M", "emulations": [{"device": "virtio-net", **entry}]}
+    (device,) = parse(document).devices
+    host = LocalHost(str(short_path))
+    for said in (nics.set_link(host, device), nics.reshape(host, device)):
+        assert [f"a {kind} backend" in sentence.lower() for sentence in said] == [True]
 
 
 @given(

@@ -94,6 +94,22 @@ def test_targets_add_up_on_the_way():
     assert (two.bootrom, two.varfile, two.name, two.next_target) == ("/other.fd", None, "a", None)
 
 
+def test_targets_in_a_circle_add_their_devices_once():
+    document = {
+        **SMALL,
+        "emulations": [{"device": "virtio-rnd"}],
+        "targets": {
+            "one": {"emulations": [{"device": "virtio-rnd"}], "next_target": "one"},
+            "two": {"emulations": [{"device": "xhci"}], "next_target": "one"},
+        },
+    }
+    kinds, found = ["virtio-rnd", "virtio-rnd"], select(document, "one")
+    for target in ("one", "two", "one", "two"):
+        found = select(document, target, found)
+        kinds += ["xhci"] if target == "two" and "xhci" not in kinds else []
+        assert [device.kind for device in parse(found).devices] == kinds
+
+
 def test_an_unknown_target_is_named():
     assert complaints(README, "nope") == ["targets: There is no target 'nope'."]
 
