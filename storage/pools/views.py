@@ -165,6 +165,17 @@ def add(request: HttpRequest, pool: Pool) -> HttpResponse:
     return render(request, "storage/pool_add.html", {"pool": pool, "form": form}, status=status_of(form))
 
 
+_DONE = {
+    "replace": "is being replaced",
+    "attach": "is being given a mirror",
+    "online": "is being put online",
+    "offline": "is being taken offline",
+    "clear": "has its errors cleared",
+    "detach": "is being detached",
+    "remove": "is being taken out",
+}
+
+
 @allow("storage.change", Pool, methods="GET POST")
 def member(request: HttpRequest, pool: Pool) -> HttpResponse:
     """``member`` names it; ``do``: replace, attach, or an action of storage.change_disk."""
@@ -179,7 +190,7 @@ def member(request: HttpRequest, pool: Pool) -> HttpResponse:
     if wanted and wanted not in row.actions:
         return HttpResponseBadRequest("No such action.")
     chosen = forms.get(wanted)
-    what, said = f"pool {pool.name} {row.name}", f"{wanted.capitalize()}: {row.shown}."
+    what, said = f"pool {pool.name} {row.name}", f"{row.shown} {_DONE.get(wanted, '')}."
     task = None
     if chosen is not None and chosen.is_valid():
         task = requested.on_page(
