@@ -140,6 +140,13 @@ class FakeLab(Lab):
         lines = path.read_text().splitlines() if path.exists() else []
         return [call for call in map(json.loads, lines) if call[0] in programs]
 
+    def reboot(self) -> None:
+        """The guest reboots by itself."""
+        with self.serial() as line:
+            while b"ready" not in line.recv(100):
+                pass
+            line.sendall(b"\x12")
+
     def helper(self, name: str) -> int:
         """The process of "loader" or "swtpm", as the state has it."""
         return int(until(lambda: self.state().get("helpers", {}).get(name)))

@@ -1,7 +1,8 @@
 """Programs that stand in for bhyve(8) and those around it below a lab's root: quick, and told what to do.
 
 Run as ``fakes.py ROOT PROGRAM ARGUMENTS...``. ROOT/fake/plan.json lists what each successive bhyve does:
-``{"exit": 0, "after": 0.1, "stderr": "..."}`` ends by itself, anything else waits. ``"deaf"`` ignores the
+``{"exit": 0, "after": 0.1, "stderr": "..."}`` ends by itself, so long after its supervisor has said that it runs
+(with ``"init"``, after its own start: it never does), anything else waits. ``"deaf"`` ignores the
 power button, ``"raw"`` dies of it (no ACPI), ``"stuck"`` also ignores bhyvectl.
 """
 
@@ -182,6 +183,20 @@ def bhyvectl(argv: list[str]) -> int:
     return 0
 
 
+def wait_for_supervisor(name: str) -> None:
+    """Until it knows that this bhyve runs: on a busy machine that takes longer than some guests live."""
+    patience = time.monotonic() + 60
+    while time.monotonic() < patience:
+        try:
+            with open(f"{ROOT}/var/run/bhype/vms/{name}/state.json") as file:
+                state = json.load(file)
+        except (FileNotFoundError, json.JSONDecodeError):
+            return
+        if state["pid"] == os.getpid() and state["state"] != "starting":
+            return
+        time.sleep(0.02)
+
+
 def bhyve(argv: list[str]) -> int:
     name = argv[-1]
     with open(f"{ROOT}/fake/starts", "a") as file:
@@ -220,6 +235,8 @@ def bhyve(argv: list[str]) -> int:
         sys.stderr.flush()
     if "init" not in todo:
         register(name, f"bhyve: {name} (bhyve)")
+    if "exit" in todo and "init" not in todo:
+        wait_for_supervisor(name)
     deadline = time.monotonic() + todo["after"] if "exit" in todo else None
     while not ended:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
