@@ -13,6 +13,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
+from urllib.parse import unquote
 
 from bhype.foreign import markup
 from bhype.foreign.imported import Unreadable, usable_name
@@ -26,8 +27,11 @@ DISKS_MAX = 32
 OVF_MAX = 1 << 20
 SIZE_MAX = 64 << 40
 CHUNK = 1 << 20
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+ ()-]{0,119}")
-_HASH = re.compile(r"(SHA1|SHA256)\s*\(([^()\r\n]+(?:\([^()\r\n]*\)[^()\r\n]*)*)\)\s*=\s*([0-9A-Fa-f]+)")
+NAME_MAX = 120
+_DIGITS = {"SHA1": 40, "SHA256": 64, "SHA512": 128}
+_HASH = re.compile(
+    r"(SHA1|SHA256|SHA512)\s*\(([^()\r\n]+(?:\([^()\r\n]*\)[^()\r\n]*)*)\)\s*=\s*([0-9A-Fa-f]+)"
+)
 _UNITS = {
     "kilobytes": 1 << 10,
     "megabytes": 1 << 20,
@@ -198,7 +202,10 @@ def _extended(file: IO[bytes], length: int) -> dict[str, str]:
 
 
 def _check_name(name: str, found: dict[str, Member]) -> None:
-    if not _NAME.fullmatch(name) or ".." in name:
+    # In any language: nothing on the host is ever called so.
+    if not (0 < len(name) <= NAME_MAX and name.isprintable() and name[0] not in ".-") or (
+        ".." in name or set(name) & {"/", "\\"}
+    ):
         raise BadOva(f"The archive holds {name[:80]!r}: only plain names are taken.")
     if name.lower() in {known.lower() for known in found}:
         raise BadOva(f"The archive holds {name!r} twice.")
@@ -285,7 +292,7 @@ def _manifest(file: IO[bytes], ovf: Member, found: dict[str, Member]) -> dict[st
     hashes: dict[str, tuple[str, str]] = {}
     for line in filter(None, (line.strip() for line in text.splitlines())):
         match = _HASH.fullmatch(line)
-        if match is None or len(match[3]) != {"SHA1": 40, "SHA256": 64}[match[1]]:
+        if match is None or len(match[3]) != _DIGITS[match[1]]:
             raise BadOva(f"Its manifest has a line that cannot be read: {line[:80]!r}.")
         if match[2] in hashes:
             raise BadOva(f"Its manifest names {match[2][:80]!r} twice.")
@@ -446,6 +453,9 @@ class _Reader:
         if _attribute(file, "compression") not in {"", "identity"} or _attribute(file, "chunkSize"):
             raise BadOva("Its disks are compressed or cut into chunks: unpack them first.")
         name = _attribute(file, "href")
+        if name not in self.members:
+            # A reference is a URL; not all tools write it as one.
+            name = unquote(name)
         if name not in self.members:
             raise BadOva(f"Its disk {name[:80]!r} is not in the archive.")
         if self.hashes and name not in self.hashes:

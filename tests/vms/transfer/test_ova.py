@@ -70,6 +70,13 @@ def test_a_disk_is_extracted_only_when_its_hash_is_right():
     assert "is damaged: its SHA1" in refused(data.replace(b"debian box", b"debian bax"))
 
 
+@pytest.mark.parametrize("href", ["Büro (neu), 1.vmdk", "B%C3%BCro%20%28neu%29%2C%201.vmdk"])
+def test_names_in_any_language_are_found_also_written_as_a_url(href):
+    name, text = "Büro (neu), 1.vmdk", packages.VIRTUALBOX.replace("box-disk001.vmdk", href)
+    machine = read(packages.ova(text, {name: b"image"}, name="Büro", manifest="SHA512"))
+    assert (machine.disks[0].member.name, machine.hashes[name][0]) == (name, "sha512")
+
+
 @pytest.mark.parametrize(
     ("line", "word"),
     [
@@ -108,6 +115,8 @@ def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.T
         (entry("a/../../x"), "only plain names"),
         (entry(".hidden"), "only plain names"),
         (entry("a..b"), "only plain names"),
+        (entry("a\\b"), "only plain names"),
+        (entry("a\nb"), "only plain names"),
         (entry("x" * 150), "long name|only plain names"),
         (entry("BOX.OVF"), "twice"),
     ],
