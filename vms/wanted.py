@@ -23,7 +23,7 @@ from bhype.freebsd import names
 from bhype.tasks import ask
 from bhype.tasks.models import Task
 from bhype.vmrun import fields
-from bhype.vmrun.config import Config, parse, select
+from bhype.vmrun.config import DEFAULT, Config, parse, select
 from bhype.vmrun.devices import CD, DISK, KINDS, NETWORK, NETWORK_GROUP
 from bhype.vmrun.fields import VERSION
 from bhype.vmrun.machine import machine
@@ -426,6 +426,9 @@ class _Draft:
                 ]
                 continue
             config = config if target else found
+            following = found.next_target
+            if following not in (None, DEFAULT, *(targets if isinstance(targets, dict) else ())):
+                self.fault("next_target", f"There is no target {following!r}.", f"{before}vm")
             if not (target and self.faults):
                 # What the main part has too much is not said again of each target.
                 self._limits(found, before)

@@ -312,6 +312,8 @@ def test_a_device_that_does_not_fit_is_refused_where_it_is(vm, admin, entry, fie
         ({"pinning": {"0": [9]}}, "pinning"),
         ({"com2": "tty"}, "com2"),
         ({"surprise": 1}, "surprise"),
+        ({"next_target": "install"}, "next_target"),
+        ({"targets": {"x": {"next_target": "y"}}}, "next_target"),
         ({"targets": {"x": {"mem": "99G"}}}, "mem"),
         ({"targets": {"x": {"graphic": {"host": "127.0.0.1", "port": 6000}}}}, "graphic"),
         ({"targets": {"x": {"emulations": [{"device": "toaster"}]}}}, "device"),
