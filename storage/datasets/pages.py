@@ -107,8 +107,17 @@ def listing(data: QueryDict) -> Listing:
     """One page of the datasets, in a constant number of queries."""
     filters = Filters.read(data)
     page = Paginator(filters.rows(), PAGE_SIZE).get_page(filters.page)
-    adopted = Pool.objects.filter(is_adopted=True).order_by("name").values_list("name", flat=True)
-    return Listing(filters, page, uses.uses(page), list(adopted))
+    return Listing(filters, page, uses.uses(page), _adopted())
+
+
+def other_homes(row: Dataset) -> list[str]:
+    """Where else a new dataset may lie, if this is the home of bHype in a pool."""
+    homes = [f"{name}/bhype" for name in _adopted()]
+    return [home for home in homes if home != row.name] if row.name in homes else []
+
+
+def _adopted() -> list[str]:
+    return list(Pool.objects.filter(is_adopted=True).order_by("name").values_list("name", flat=True))
 
 
 @dataclass(frozen=True, slots=True)

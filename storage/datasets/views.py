@@ -65,11 +65,12 @@ def detail(request: HttpRequest, dataset: Dataset) -> HttpResponse:
 
 def _overview(request: HttpRequest, row: Dataset, *forms: Form, **more: Any) -> HttpResponse:
     is_prompt = pages.fact(row, "keylocation") in {"prompt", ""}
+    tasks = pages.tasks(signed_in(request), row)
     context = {
         "parts": pages.parts(row), "created_at": pages.created_at(row),
         "ratio": pages.fact(row, "compressratio"), "quota": pages.fact(row, "quota"),
         "children": pages.children(row), "clones": pages.clones(row),
-        "tasks": pages.tasks(signed_in(request), row),
+        "tasks": tasks, "changing": any(not task.is_finished for task in tasks),
         "unlock": UnlockForm(needs_passphrase=is_prompt), "change": ChangeKeyForm(), "is_prompt": is_prompt,
     }  # fmt: skip
     return _page(request, row, "overview", *forms, **(context | more))
@@ -87,7 +88,7 @@ def create(request: HttpRequest, dataset: Dataset) -> HttpResponse:
             request, form, "storage.create_dataset", form.params(), f"{name} is being made.", name
         ):
             return redirect("tasks:detail", task.pk)
-    return _page(request, dataset, "create", form, form=form)
+    return _page(request, dataset, "create", form, form=form, elsewhere=pages.other_homes(dataset))
 
 
 @allow("storage.view", Dataset, methods="GET POST")

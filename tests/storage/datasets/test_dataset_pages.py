@@ -185,9 +185,12 @@ def test_the_key_is_shown_to_admins_as_it_is(as_user, admin, viewer, rows):
     assert "Change the passphrase" in page and ">Unlock<" not in page
     assert as_user(admin).post(f"{address}-/lock/").status_code == 302
     assert last() == ("storage.lock", {"dataset_id": rows["/safe"].pk})
+    live = f'id="key" data-live="dataset:{rows["/safe"].pk}"'
+    assert live not in page and live in text(as_user(admin).get(address))
     Dataset.objects.filter(pk=rows["/safe"].pk).update(key_status="unavailable")
     page = text(as_user(admin).get(address))
     assert "cannot be read" in page and "</svg>Unlock</button>" in page
+    assert live not in page  # what is typed into it stays
     assert "An admin can lock and unlock it" in text(as_user(viewer).get(address))
     assert "locked" in text(as_user(viewer).get("/storage/datasets/?show=locked"))
 
