@@ -28,7 +28,7 @@ class Line(ApplicationCommunicator):
     async def send_to(self, text_data=None, bytes_data=None):
         await self.send_input({"type": "websocket.receive", "text": text_data, "bytes": bytes_data})
 
-    async def disconnect(self, timeout=5):
+    async def disconnect(self, timeout=30):
         if not self.ended:
             self.ended = True
             await self.send_input({"type": "websocket.disconnect", "code": 1000})

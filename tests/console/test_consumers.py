@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import threading
-import time
 from datetime import timedelta
 
 import pytest
@@ -35,6 +34,8 @@ ORIGIN = (b"origin", b"http://localhost:8080")
 HOST = (b"host", b"localhost:8080")
 # The router alone keeps the consumer's own check of the Origin in view; the panel wraps it once more.
 application = AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
+# What comes, comes at once; on a busy machine that may be seconds.
+SOON = 30
 
 
 @pytest.fixture
@@ -83,12 +84,12 @@ class Browser:
         ticket = await self.ticket(kind=kind) if ticket is None else ticket
         line = Line(app, f"/ws/console/thing/{name}/{kind}?ticket={ticket}", headers or self.headers())
         self.open.append(line)
-        accepted, code = await line.connect(timeout=10)
+        accepted, code = await line.connect(timeout=SOON)
         return line if accepted else code
 
     async def close(self):
         for line in self.open:
-            await line.disconnect(timeout=5)
+            await line.disconnect()
 
 
 @pytest.fixture
@@ -150,7 +151,7 @@ class Screen:
             connection.sendall(data)
 
 
-async def closing(line, seconds=5.0):
+async def closing(line, seconds=SOON):
     """Code and reason with which the panel closes; data before it is dropped."""
     async with asyncio.timeout(seconds):
         while True:
@@ -159,7 +160,7 @@ async def closing(line, seconds=5.0):
                 return message["code"], message.get("reason") or ""
 
 
-async def says(line, text, seconds=5.0):
+async def says(line, text, seconds=SOON):
     received = b""
     async with asyncio.timeout(seconds):
         while text not in received:
@@ -268,14 +269,13 @@ async def test_a_token_whose_scope_has_no_consoles_opens_none(browser, alice, ec
     assert (await closing(line))[0] == 4403
 
 
-async def test_signing_out_closes_at_once(browser, echoing):
+async def test_signing_out_closes_at_once(browser, echoing, monkeypatch):
+    monkeypatch.setattr(consumers, "RECHECK_SECONDS", 3600)
     line = await browser.dial()
     await says(line, b"RFB")
     await sync_to_async(browser.client.session.delete)()
-    began = time.monotonic()
     await sync_to_async(publish)(f"session:{digest(browser.key)}")
     assert await closing(line) == (4401, "You are signed out.")
-    assert time.monotonic() - began < 3
 
 
 async def test_it_notices_by_itself_what_nobody_told(browser, door, echoing, monkeypatch):
@@ -319,7 +319,7 @@ async def test_a_screen_in_use_is_refused_and_can_be_taken_over(browser, other, 
     await says(second, b"mine")
 
 
-async def told(line, seconds=5.0, **wanted):
+async def told(line, seconds=SOON, **wanted):
     """Wait until the panel tells this of the serial line; returns all of it."""
     async with asyncio.timeout(seconds):
         while True:
@@ -352,15 +352,14 @@ async def test_of_many_on_a_serial_line_one_writes(browser, other, shared):
     await says(first, b"from alice")
 
 
-async def test_taking_control_is_immediate_and_told_to_all(browser, other, shared):
+async def test_taking_control_is_immediate_and_told_to_all(browser, other, shared, monkeypatch):
+    monkeypatch.setattr(consumers, "RECHECK_SECONDS", 3600)
     first = await browser.dial(kind="serial")
     second = await other.dial(kind="serial")
     await told(second, writer="alice")
-    began = time.monotonic()
     await second.send_to(text_data='{"control": true}')
     await told(second, writes=True, writer="operator")
     await told(first, writes=False, writer="operator")
-    assert time.monotonic() - began < 2
     await first.send_to(bytes_data=b"too late")
     await second.send_to(bytes_data=b"in time")
     assert b"too late" not in await says(first, b"in time")
@@ -491,7 +490,7 @@ async def test_the_guest_hears_at_once_when_the_browser_goes(browser, gate, echo
     await says(line, b"RFB")
     assert len(gate.children()) == 1
     await line.disconnect()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SOON):
         while gate.children():
             await asyncio.sleep(0.02)
 
@@ -510,14 +509,14 @@ async def test_binary_is_answered_only_to_who_offers_it(browser, echoing):
             subprotocols=offered,
         )
         browser.open.append(line)
-        assert await line.connect(timeout=10) == (True, chosen)
+        assert await line.connect(timeout=SOON) == (True, chosen)
 
 
 async def test_ping_is_answered_and_other_text_is_ignored(browser, echoing):
     line = await browser.dial(kind="serial")
     await told(line, writes=True)
     await line.send_to(text_data="ping")
-    assert (await line.receive_output(timeout=5))["text"] == "pong"
+    assert (await line.receive_output(timeout=SOON))["text"] == "pong"
     await line.send_to(text_data='{"x": 1}')
     await line.send_to(bytes_data=b"x")
     assert await says(line, b"x") == b"x"
@@ -537,22 +536,26 @@ async def test_a_client_that_pinged_and_fell_silent_is_let_go(browser, echoing, 
 async def test_a_guest_that_takes_no_input_is_given_up(browser, guest_of, monkeypatch):
     monkeypatch.setattr(consumers, "RECHECK_SECONDS", 0.1)
     monkeypatch.setattr(consumers, "STUCK_SECONDS", 0.3)
-    guest_of(lambda connection: time.sleep(3), "web1")
+    release = threading.Event()
+    guest_of(lambda connection: release.wait(SOON), "web1")
     line = await browser.dial()
     for _ in range(200):
         await line.send_to(bytes_data=bytes(65536))
     assert await closing(line) == (4502, "The guest takes no input.")
+    release.set()
 
 
 async def test_keys_never_visit_a_thread(browser, echoing):
     """Channels' own dispatch does for each message, behind whatever else waits there."""
     line = await browser.dial()
     await says(line, b"RFB")
-    blocking = asyncio.create_task(sync_to_async(time.sleep)(1.0))
+    release = threading.Event()
+    blocking = asyncio.create_task(sync_to_async(release.wait)(SOON))
     await asyncio.sleep(0.05)
     await line.send_to(bytes_data=b"key")
     await says(line, b"key")
     assert not blocking.done()
+    release.set()
     await blocking
 
 
@@ -561,6 +564,6 @@ async def test_a_viewer_is_seen_again_and_again(browser, echoing, monkeypatch):
     await says(await browser.dial(), b"RFB")
     old = timezone.now() - timedelta(seconds=20)
     await Viewer.objects.aupdate(seen_at=old)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SOON):
         while (await Viewer.objects.aget()).seen_at == old:
             await asyncio.sleep(0.05)

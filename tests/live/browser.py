@@ -6,6 +6,9 @@ import json
 
 from asgiref.testing import ApplicationCommunicator
 
+# What comes, comes at once; on a busy machine that may be seconds.
+SOON = 30
+
 
 class Page(ApplicationCommunicator):
     def __init__(self, app, path, headers, scheme="ws"):
@@ -15,7 +18,7 @@ class Page(ApplicationCommunicator):
     async def connect(self) -> bool:
         """Whether the panel let it in."""
         await self.send_input({"type": "websocket.connect"})
-        return (await self.receive_output(3))["type"] == "websocket.accept"
+        return (await self.receive_output(SOON))["type"] == "websocket.accept"
 
     async def send_text(self, text):
         await self.send_input({"type": "websocket.receive", "text": text})
@@ -24,8 +27,8 @@ class Page(ApplicationCommunicator):
         await self.send_text(json.dumps(message))
 
     async def hear(self):
-        return json.loads((await self.receive_output(3))["text"])
+        return json.loads((await self.receive_output(SOON))["text"])
 
     async def leave(self):
         await self.send_input({"type": "websocket.disconnect", "code": 1005})
-        await self.wait(3)
+        await self.wait(SOON)

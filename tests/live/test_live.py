@@ -22,7 +22,7 @@ from bhype.live.models import Event
 from bhype.live.origin import ExactOrigin
 from bhype.live.pruning import prune
 from bhype.live.routing import websocket_urlpatterns
-from tests.live.browser import Page
+from tests.live.browser import SOON, Page
 
 app = ExactOrigin(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
 
@@ -104,7 +104,7 @@ async def test_strangers_and_foreign_pages_are_refused(panel):
 async def test_what_changed_while_the_page_was_fetched_is_told(panel):
     _, client = await signed_in()
     await publish("open:1")
-    early = await opened(client, "open:1", "open:2", age=5)
+    early = await opened(client, "open:1", "open:2", age=60)
     assert await early.hear() == {"topic": "open:1"}
     await early.leave()
     fresh = await opened(client, "open:1", age=0)
@@ -121,7 +121,7 @@ async def test_a_sign_out_closes_the_page_at_once(panel):
     key = client.session.session_key
     await database_sync_to_async(client.session.flush)()
     await publish(consumers.session_topic(key))
-    assert (await page.receive_output(3)) == {"type": "websocket.close", "code": 4401}
+    assert (await page.receive_output(SOON)) == {"type": "websocket.close", "code": 4401}
     await page.leave()
 
 
@@ -131,7 +131,7 @@ async def test_a_session_that_ended_quietly_is_noticed(panel, monkeypatch):
     page = await opened(client, "open:1")
     assert await page.receive_nothing(0.5)
     await database_sync_to_async(User.objects.filter(pk=user.pk).update)(is_active=False)
-    assert (await page.receive_output(3))["code"] == 4401
+    assert (await page.receive_output(SOON))["code"] == 4401
     await page.leave()
 
 
@@ -155,7 +155,7 @@ async def test_a_bad_message_ends_the_page(panel, message):
     page = browser(client)
     await page.connect()
     await page.send_text(message)
-    assert (await page.receive_output(3))["code"] == 4400
+    assert (await page.receive_output(SOON))["code"] == 4400
     await page.leave()
 
 
@@ -163,12 +163,14 @@ async def test_the_tail_tells_each_listener_once_however_much_changes(panel):
     async with tail.subscribe("a", "b") as news, tail.subscribe("b") as other:
         for _ in range(20):
             await publish("a", "b", "c")
-        await asyncio.sleep(0.6)
-        heard = {await asyncio.wait_for(news.get(), 1) for _ in range(2)}
+        newest = (await database_sync_to_async(Event.objects.latest)("id")).pk
+        while news._tail._last < newest:
+            await asyncio.sleep(0.02)
+        heard = {await asyncio.wait_for(news.get(), SOON) for _ in range(2)}
         assert heard == {"a", "b"}
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(news.get(), 0.1)
-        assert await asyncio.wait_for(other.get(), 1) == "b"
+        assert await asyncio.wait_for(other.get(), SOON) == "b"
 
 
 async def test_nobody_listening_costs_nothing(panel):
@@ -176,21 +178,21 @@ async def test_nobody_listening_costs_nothing(panel):
     await news.heard()
     task = news._tail._task
     news.close()
-    await asyncio.wait_for(task, 2)
+    await asyncio.wait_for(task, SOON)
     assert not news._tail.listeners
     async with tail.subscribe("a") as again:
         await publish("a")
-        assert await asyncio.wait_for(again.get(), 2) == "a"
+        assert await asyncio.wait_for(again.get(), SOON) == "a"
 
 
 async def test_a_number_that_commits_late_is_not_missed(panel):
     async with tail.subscribe("late", "early") as news:
         first = await database_sync_to_async(Event.objects.create)(topic="x")
         await database_sync_to_async(Event.objects.create)(id=first.pk + 2, topic="early")
-        assert await asyncio.wait_for(news.get(), 2) == "early"
+        assert await asyncio.wait_for(news.get(), SOON) == "early"
         await asyncio.sleep(0.4)
         await database_sync_to_async(Event.objects.create)(id=first.pk + 1, topic="late")
-        assert await asyncio.wait_for(news.get(), 2) == "late"
+        assert await asyncio.wait_for(news.get(), SOON) == "late"
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(news.get(), 0.6)
 
