@@ -63,12 +63,12 @@ class Worker:
         """Seconds that it took."""
         began = time.monotonic()
         self.process.send_signal(number)
-        self.process.wait(30)
+        self.process.wait(60)
         self.process.stdout.close()
         return time.monotonic() - began
 
 
-def until(condition, seconds=20.0):
+def until(condition, seconds=60.0):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = condition()
@@ -86,11 +86,11 @@ def ended(*tasks):
 
 
 def running(task):
-    """The task, once a worker has it."""
+    """The task, once a worker has it; a short one may have ended before anybody looks."""
 
     def look():
         task.refresh_from_db()
-        return task.status == "running" and task.worker[0].isdigit()
+        return task.status != "queued" and task.worker[:1].isdigit()
 
     until(look)
     return task
@@ -161,7 +161,7 @@ def idle_killed(worker, user):
 
 def second_worker(worker, user):
     command = [sys.executable, "manage.py", "worker"]
-    other = subprocess.run(command, check=False, cwd=BASE, capture_output=True, text=True, timeout=30)
+    other = subprocess.run(command, check=False, cwd=BASE, capture_output=True, text=True, timeout=60)
     return {"code": other.returncode, "said": other.stderr.strip()}
 
 
