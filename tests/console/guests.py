@@ -128,7 +128,7 @@ class GatewayProcess:
         argv += ["--key-file", str(self.key_file), "--root", str(self.root)]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(self.log.read_text())
@@ -152,7 +152,7 @@ class GatewayProcess:
     def close(self) -> None:
         self.process.terminate()
         try:
-            self.process.wait(10)
+            self.process.wait(30)
         finally:
             self.process.kill()
             self.process.wait()
@@ -182,7 +182,7 @@ def plain_websockify(target: int) -> Iterator[int]:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
     try:
-        if not eventually(listens, 20):
+        if not eventually(listens, 60):
             raise RuntimeError("websockify did not start")
         yield port
     finally:
@@ -199,7 +199,7 @@ def resident(pid: int) -> int:
     raise RuntimeError("no RssAnon")
 
 
-def eventually(condition: Callable[[], object], seconds: float = 10.0) -> bool:
+def eventually(condition: Callable[[], object], seconds: float = 30.0) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():

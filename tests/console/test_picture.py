@@ -129,11 +129,12 @@ def test_every_shape_of_screen_fits(width, height):
 
 
 @pytest.mark.parametrize("screen", [Screen(password="other123"), Screen(pause=4)], ids=["password", "slow"])
-def test_a_screen_that_gives_none_is_left_within_seconds(seen, screen):
-    subject, began = seen(screen), time.monotonic()
+def test_a_screen_that_gives_none_is_left_within_seconds(seen, screen, monkeypatch):
+    """Had it waited, there would be a picture of the slow one."""
+    monkeypatch.setattr(gate, "SECONDS", 60.0)
     with pytest.raises(gate.NoAnswer) as none:
-        gate.fetch(subject.name, "picture", password=PASSWORD)
-    assert none.value.status == 404 and time.monotonic() - began < 3.5
+        gate.fetch(seen(screen).name, "picture", password=PASSWORD)
+    assert none.value.status == 404
 
 
 async def test_none_is_taken_while_somebody_views_the_screen(seen):
@@ -151,14 +152,13 @@ async def test_none_is_taken_while_somebody_views_the_screen(seen):
 
 
 async def test_a_viewer_gets_the_screen_from_whoever_takes_a_picture_of_it(seen):
+    """Had the viewer waited for the picture, there would be one."""
     subject = seen(Screen(pause=1.5))
     taking = asyncio.create_task(asyncio.to_thread(gate.fetch, subject.name, "picture", password=PASSWORD))
     await asyncio.sleep(0.3)
-    began = time.monotonic()
     relay = await Relay.open(
         panel.RUN_DIR / "gateway.sock", panel.STATE_DIR / "gateway.key", subject.name, "vnc"
     )
-    assert time.monotonic() - began < 1, "the viewer waited for the picture"
     with pytest.raises(gate.NoAnswer):
         await taking
     relay.abort()
