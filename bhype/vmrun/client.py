@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import Any
 
 from bhype.freebsd import names
 from bhype.freebsd.command import Command
@@ -98,20 +99,28 @@ def running_document(host: Host, name: str) -> dict[str, object] | None:
 
 
 def start_command(
-    host: Host, config: str, *, target: str | None = None, adopt: bool = False, timeout: float = 120.0
+    host: Host,
+    config: str | dict[str, Any],
+    *,
+    target: str | None = None,
+    adopt: bool = False,
+    timeout: float = 120.0,
 ) -> Command:
     """The command that starts a VM, or takes over its running bhyve, and returns when it runs.
 
-    config: FreeBSD's path of its vm.json; adopt: only take over, or clean up where nothing runs. It fails
-    with the reason as its last words.
+    config: FreeBSD's path of its vm.json, or what would stand there; adopt: only take over, or clean up where nothing
+    runs. It fails with the reason as its last words.
     """
     program = os.path.dirname(os.path.abspath(__file__))
-    argv = [sys.executable, "-S", "-E", program, "--detach", "--root", host.root, "-c", host.path(config)]
+    source, text = (
+        (host.path(config), None) if isinstance(config, str) else ("-", json.dumps(config).encode())
+    )
+    argv = [sys.executable, "-S", "-E", program, "--detach", "--root", host.root, "-c", source]
     if adopt:
         argv.append("--adopt")
     if target is not None:
         argv += ["-t", target]
-    return Command(tuple(argv), timeout=timeout, native=True)
+    return Command(tuple(argv), stdin=text, timeout=timeout, native=True)
 
 
 def _lives(pid: object) -> bool:

@@ -15,6 +15,7 @@ from bhype.tasks.models import Task
 from bhype.vmrun import client
 from tests.conftest import make_user
 from tests.lab import efi
+from vms import plan
 from vms.forms import VMForm
 from vms.models import VM
 
@@ -153,6 +154,8 @@ def test_a_guest_outlives_its_supervisor_and_gets_a_successor(ready, maker):
     run(ready, "vms.start", vm, maker)
     booted(ready)
     old = client.read_state(ready.host, "web1")
+    # Not even an edit that broke the file leaves the guest to itself.
+    ready.host.write_text(plan.config_path(vm), "{broken", 0o600)
     os.kill(old["supervisor"], signal.SIGKILL)
     assert state(ready, vm).state == "running"
     assert [(task.operation, task.status) for task in ready.run_tasks()] == [("vms.adopt", "succeeded")]

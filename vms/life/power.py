@@ -61,11 +61,12 @@ def request(run: Run, vm: VM, verb: str, **more: Any) -> State:
 
 def supervise(run: Run, vm: VM, target: str | None = None, *, adopt: bool = False) -> None:
     """Start a supervisor. It starts bhyve, with ``target`` chosen; ``adopt``: it takes over the one that runs, or
-    cleans up after it. Raises CommandError."""
+    cleans up after it, whatever has become of vm.json meanwhile. Raises CommandError."""
+    config = plan.document(vm) if adopt else plan.config_path(vm)
     deadline = time.monotonic() + LEAVE_SECONDS
     while True:
         try:
-            run.host.run(client.start_command(run.host, plan.config_path(vm), target=target, adopt=adopt))
+            run.host.run(client.start_command(run.host, config, target=target, adopt=adopt))
         except CommandFailed as error:
             # The last supervisor has written that the VM is off, but has not yet left.
             if BUSY not in error.result.stderr or time.monotonic() > deadline:
