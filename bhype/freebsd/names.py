@@ -60,7 +60,8 @@ def snapshot(name: str) -> str:
     """Return ``dataset@snapshot`` if both parts are well formed."""
     left, separator, right = name.partition("@")
     if not separator or not _SNAPSHOT.fullmatch(right) or len(name) > 255:
-        raise BadName(f"{name!r} is not a snapshot name that bHype uses.")
+        rule = "it has letters, digits and . _ : -, and begins with a letter or digit"
+        raise BadName(f"{(right or name)!r} is not a snapshot name that bHype uses: {rule}.")
     dataset(left)
     return name
 
