@@ -55,15 +55,15 @@ def test_readers_never_see_a_half_written_state(lab):
 
 
 def test_a_program_killed_while_it_holds_the_lock_frees_it(lab):
-    holder = subprocess.Popen(
-        ["flock", f"{lab.folder}/state/zfs.lock", "sleep", "60"], start_new_session=True
-    )
+    hold = ["flock", f"{lab.folder}/state/zfs.lock", "sh", "-c", "echo held; exec sleep 600"]
+    holder = subprocess.Popen(hold, start_new_session=True, stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b"held\n"
     waiting = subprocess.Popen(lab.argv("zfs", "create", "tank/a"))
     time.sleep(0.2)
     assert waiting.poll() is None
     os.killpg(holder.pid, signal.SIGKILL)
-    holder.wait()
-    assert waiting.wait(10) == 0
+    holder.communicate()
+    assert waiting.wait(60) == 0
 
 
 def test_a_destroy_that_was_killed_half_way_has_destroyed_nothing(lab):
@@ -188,8 +188,8 @@ def test_stop_ends_the_guests(lab, guest):
     stopping = subprocess.Popen(
         [sys.executable, "-m", "bhype.lab", "stop", lab.folder], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
-    assert process.wait(10) == -signal.SIGTERM
-    assert stopping.communicate(timeout=20)[0] == "1 guests ended\n"
+    assert process.wait(60) == -signal.SIGTERM
+    assert stopping.communicate(timeout=60)[0] == "1 guests ended\n"
     assert not node.parent.exists()
 
 

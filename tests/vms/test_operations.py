@@ -126,12 +126,12 @@ def test_nothing_is_left_of_a_creation_whose_command_failed(ready, maker, comman
 
 
 def test_a_hanging_command_is_killed_and_its_error_told(ready, maker, monkeypatch):
-    monkeypatch.setattr("bhype.freebsd.zfs.CHANGE_TIMEOUT", 1.0)
+    monkeypatch.setattr("bhype.freebsd.zfs.CHANGE_TIMEOUT", 3.0)
     new_vm(maker)
     ready.fault(command="zfs create -V", do="hang", nth=1)
     create, recover = ready.run_tasks()
     assert create.status == "failed"
-    assert "did not end within 1 s" in create.error
+    assert "did not end within 3 s" in create.error
     assert recover.status == "succeeded"
     assert ready.datasets() == set()
 

@@ -75,7 +75,7 @@ def test_vms_start_in_order_and_a_failure_holds_up_no_other(ready, host_of_vms):
 
 def test_the_next_waits_for_health_and_delay_and_no_longer_than_it_may(ready, host_of_vms, monkeypatch):
     make(ready, "first", start_order=1, health="serial:up", health_seconds=1, start_delay=7)
-    make(ready, "second", start_order=2, health="serial:up", health_seconds=1, start_delay=9)
+    make(ready, "second", start_order=2, health="serial:up", health_seconds=600, start_delay=9)
     make(ready, "third", start_order=3, health="tcp:web1:22")
     answers = iter([False, True])
     monkeypatch.setattr(health, "POLL", 0.01)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from bhype.accounts.models import User
@@ -35,9 +33,7 @@ def claims() -> int:
 
 
 def test_a_hundred_are_asked_for_at_once_and_three_run_at_a_time(many, alice):
-    began = time.monotonic()
     outcomes = bulk.act("start", many, alice)
-    assert time.monotonic() - began < 20
     assert sum(outcome.task is not None for outcome in outcomes) == 100
     assert claims() == bulk.PARALLEL
     assert len(set(Task.objects.values_list("pool", flat=True))) == 1
