@@ -69,9 +69,12 @@ class Files:
                 file.flush()
                 os.fsync(descriptor)
             os.rename(temporary, target)
-        except OSError:
+        except OSError as error:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+            # A full disk names no file by itself.
+            if error.filename in (None, temporary):
+                error.filename = target
             raise
         folder = os.open(os.path.dirname(target) or "/", os.O_RDONLY)
         try:

@@ -111,8 +111,18 @@ class RunDir:
         return document if isinstance(document, dict) else None
 
     def write_document(self, document: dict[str, Any]) -> None:
-        """Root's alone: whoever reads it there sees the whole VM."""
-        self.host.write_text(self.file(DOCUMENT), json.dumps(document) + "\n", 0o600)
+        """Root's alone: whoever reads it there sees the whole VM. Raises OSError."""
+        self.put(DOCUMENT, json.dumps(document) + "\n")
+
+    def put(self, name: str, text: str) -> None:
+        """Write a file of root's, unless it says just that: a guest that reboots needs no room on the disk. Raises
+        OSError."""
+        try:
+            same = self.host.read_text(self.file(name)) == text
+        except (OSError, ValueError):
+            same = False
+        if not same:
+            self.host.write_text(self.file(name), text, 0o600)
 
     def tidy(self, *names: str) -> None:
         """Remove what has a meaning only while the VM runs: secrets, its configuration, sockets, and ``names``."""

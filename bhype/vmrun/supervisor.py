@@ -256,7 +256,10 @@ class Supervisor:
         except Unfit as error:
             self.finish(Outcome(outcome.FAILED, str(error)), None, tree(self.config.name, error.problems))
         except TROUBLE as error:
-            self.finish(Outcome(outcome.FAILED, str(error)), None)
+            why = str(error)
+            if isinstance(error, OSError) and error.strerror:
+                why = f"{error.filename or self.rundir.path}: {error.strerror}."
+            self.finish(Outcome(outcome.FAILED, why), None)
 
     def _prepare(self, *, again: bool, hop: bool) -> None:
         host, self.warnings = self.host, {}
@@ -276,7 +279,7 @@ class Supervisor:
         if not host.exists(self.rundir.file(EMPTY)):
             host.write_text(self.rundir.file(EMPTY), "", 0o400)
         if self.machine.secrets:
-            host.write_text(self.rundir.file(SECRETS), self.machine.secrets, 0o600)
+            self.rundir.put(SECRETS, self.machine.secrets)
         if not again and not self.config.loader:
             self._renew_machine()
 

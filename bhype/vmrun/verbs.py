@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from bhype.freebsd import bhyvectl
 from bhype.vmrun import changes, limits, nics, outcome
-from bhype.vmrun import config as configuration
 from bhype.vmrun.config import Document
 from bhype.vmrun.control import Answer
 from bhype.vmrun.outcome import Outcome, Restarts
@@ -148,14 +147,13 @@ class Verbs:
 
     def _take(self, change: Callable[[], Document]) -> str | None:
         """Make a changed configuration the VM's, also for its next starts; returns why not."""
-        of = self._of
+        of, before = self._of, self._of.selected
         try:
-            changed = change()
-            configuration.parse(changed)
-            of.take(changed)
+            of.take(change())
             of.keep()
-        except Unfit as error:
-            return str(error)
-        except (ValueError, OSError) as error:
+        except OSError as error:
+            of.take(before)
+            return f"{error.filename or of.rundir.path}: {error.strerror}."
+        except (Unfit, ValueError) as error:
             return str(error)
         return None

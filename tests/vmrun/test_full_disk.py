@@ -1,4 +1,4 @@
-"""Logs of a VM, on a host that cannot write them."""
+"""A VM on a host that cannot write its files any more."""
 
 from __future__ import annotations
 
@@ -27,6 +27,20 @@ def folder(short_path, monkeypatch):
     for name in (LOG, "serial1.log"):
         run.host.makedirs(run.file(f"{name}.1"))
     return run
+
+
+def test_a_guest_reboots_and_refused_limits_change_nothing(lab):
+    lab.plan({"exit": 0, "after": 1.0}, {})
+    lab.start()
+    state = lab.state()
+    for name in ("vm.json", "secret.conf"):
+        # Where the supervisor writes first what then takes the file's place.
+        lab.host.makedirs(f"/var/run/bhype/vms/web1/{name}.{state['supervisor']}.new")
+    answer = lab.ask("limits", nice=5)
+    assert (answer["ok"], "vm.json: Is a directory." in answer["error"]) == (False, True)
+    until(lambda: lab.state().get("restarts") == 1 and lab.state()["state"] == "running")
+    assert lab.state()["supervisor"] == state["supervisor"]
+    assert os.getpriority(os.PRIO_PROCESS, lab.state()["pid"]) == 0
 
 
 def test_what_bhyve_says_is_given_up_rather_than_the_supervisor(folder):
