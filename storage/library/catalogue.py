@@ -29,6 +29,8 @@ COLUMNS = (
 _HREF = re.compile(r"""href\s*=\s*["']?([^"'<>\s]{1,500})""", re.IGNORECASE)
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,254}")
 _VERSION = re.compile(r"\d+(?:\.\d+)*(?:-\d+)*")
+# What has a digit in it, and is no version.
+_FORMAT = re.compile(r"qcow2|bz2|amd64|arm64|aarch64|x86[_-]64|i[36]86", re.IGNORECASE)
 MOST_NAMES, MOST_STARS = 20_000, 8
 
 
@@ -141,7 +143,7 @@ def natural(name: str) -> list[tuple[int, int, str]]:
 
 def version_of(name: str) -> str:
     """The version in a file's name: "14.3" of "FreeBSD-14.3-RELEASE-...", "" without one."""
-    found = _VERSION.search(name)
+    found = _VERSION.search(_FORMAT.sub("", name))
     return found[0][:60] if found else ""
 
 

@@ -86,6 +86,17 @@ def test_the_newest_of_an_index(text, pattern, found):
 
 
 @pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("FreeBSD-14.3-RELEASE-amd64-BASIC-CLOUDINIT-ufs.raw.xz", "14.3"), ("debian12-10.zip", "12-10"),
+        ("debian-12-genericcloud-amd64.qcow2", "12"), ("disk.qcow2", ""), ("server-cloudimg-x86_64.raw.bz2", ""),
+    ],
+)  # fmt: skip
+def test_the_format_and_the_machine_are_no_version(name, version):
+    assert catalogue.version_of(name) == version
+
+
+@pytest.mark.parametrize(
     ("text", "pattern"),
     [("", "a*"), (LISTING, "16.*"), ("{", "x"), ("{}", "x"), ('{"vm_images": 3}', "x"), ('{"vm_images": [1]}', "x"),
      ('{"vm_images": [{"x": ["../../etc/passwd", "a b", 3]}]}', "x"), (LISTING, "*" * 9), ("[" * 100_000, "x")],
