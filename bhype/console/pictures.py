@@ -56,8 +56,8 @@ def _turn(path: Path) -> Iterator[bool]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         status = os.fstat(descriptor)
-        # A file that was made just now has no time that counts: it is empty.
-        due = not status.st_size or time.time() - status.st_mtime >= SECONDS
+        # A file that was made just now has no time that counts: it is empty. The clock may be set back.
+        due = not status.st_size or abs(time.time() - status.st_mtime) >= SECONDS
         if not (due and _is_alone(descriptor) and _AT_ONCE.acquire(blocking=False)):
             yield False
             return

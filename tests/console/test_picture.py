@@ -169,8 +169,9 @@ def test_a_mark_that_a_dead_viewer_left_counts_for_seconds_only(tmp_path):
     screens = Screens(tmp_path / "s")
     (tmp_path / "s" / "web1.wanted").touch()
     assert screens.is_wanted("web1")
-    os.utime(tmp_path / "s" / "web1.wanted", (1, 1))
-    assert not screens.is_wanted("web1")
+    for moment in (1, time.time() + 3600):
+        os.utime(tmp_path / "s" / "web1.wanted", (moment, moment))
+        assert not screens.is_wanted("web1"), "nor after the clock was set back"
     lock = screens.spare("web1")
     with pytest.raises(Busy):
         screens.spare("web1")
@@ -185,7 +186,9 @@ def test_it_is_taken_when_asked_for_and_then_kept_for_a_while(seen, alice, monke
     image = pictures.of(subject)
     assert image is not None and pixels(image)[0] == 160
     assert pictures.of(subject) == image and screen.served == 1
-    monkeypatch.setattr(pictures, "SECONDS", 0)
+    # It was taken an hour from now, once the clock is set back.
+    turn = panel.RUN_DIR / "pictures" / f"{subject.topic.replace(':', '-')}.turn"
+    os.utime(turn, (time.time() + 3600, time.time() + 3600))
     assert pictures.of(subject) == image and eventually(lambda: screen.served == 2)
     viewers.enter(alice, "s", subject.topic, "vnc", take_over=False)
     assert pictures.of(subject) == image and screen.served == 2, "somebody views it"

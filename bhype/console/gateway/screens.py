@@ -62,6 +62,7 @@ class Screens:
     def is_wanted(self, name: str) -> bool:
         """Whether a viewer waits for the screen."""
         try:
-            return time.time() - (self.folder / f"{name}.wanted").stat().st_mtime < PATIENCE
+            # Abs: the clock may have been set back since.
+            return abs(time.time() - (self.folder / f"{name}.wanted").stat().st_mtime) < PATIENCE
         except FileNotFoundError:
             return False
