@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
@@ -12,6 +13,7 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.operation import Operation
 from ninja.parser import Parser
+from ninja.responses import Response
 
 from bhype.accounts.access import allow
 from bhype.accounts.api import audit as audit_router
@@ -72,7 +74,8 @@ api = PanelAPI(
     version="1",
     description="Virtual machines on FreeBSD. Sign in with `Authorization: Bearer TOKEN`.",
     auth=[Bearer(), Session()],
-    docs_decorator=allow("self"),
+    # Its description and the page that shows it are below, each with a rule of its own.
+    openapi_url="",
     urls_namespace="api",
 )
 api.add_router("/vms", deploy_router, tags=["vms"])
@@ -101,6 +104,24 @@ api.add_router("/users", users_router, tags=["accounts"])
 api.add_router("/tokens", tokens_router, tags=["accounts"])
 api.add_router("/ssh-keys", ssh_keys_router, tags=["accounts"])
 api.add_router("/audit", audit_router, tags=["accounts"])
+
+
+@api.get("/openapi.json", url_name="openapi-json", tags=["api"], summary="This description, as OpenAPI 3.1")
+def get_description(request: HttpRequest) -> HttpResponse:
+    """All operations with what they take and answer."""
+    return Response(description())
+
+
+@cache
+def description() -> dict[str, Any]:
+    """The API as OpenAPI. Kept: it takes a second to make, and never changes."""
+    return dict(api.get_openapi_schema())
+
+
+@allow("self")
+def documentation(request: HttpRequest) -> HttpResponse:
+    """The page that shows the description to people."""
+    return api.docs.render_page(request, api)
 
 
 def _answer(

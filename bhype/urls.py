@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from bhype.api import api
+from bhype.api import api, documentation
 
 urlpatterns = [
     path("", include("bhype.ui.urls")),
@@ -15,6 +15,7 @@ urlpatterns = [
     path("storage/", include("storage.urls")),
     path("network/", include("network.urls")),
     path("vms/", include("vms.urls")),
+    path("api/v1/docs", documentation, name="api-docs"),
     path("api/v1/", api.urls),
 ]
 

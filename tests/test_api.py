@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 
+from django.test import Client
 from ninja import Schema
 
-from bhype.api import api
+from bhype.accounts.models import ApiToken
+from bhype.api import description
 
 ROOMS = {"bhype", "network", "storage", "vms"}
 
 
 def _ids() -> list[str]:
-    paths = api.get_openapi_schema()["paths"]
+    paths = description()["paths"]
     return [operation["operationId"] for methods in paths.values() for operation in methods.values()]
 
 
@@ -52,3 +54,23 @@ def test_each_schema_has_a_name_of_its_own():
 
     assert {name: where for name, where in modules.items() if len(where) > 1} == {}
     assert len(modules) > 100
+
+
+def test_the_description_is_for_whoever_shows_a_token_or_a_session(as_user, alice):
+    _, secret = ApiToken.objects.issue(alice, "t", "read", None)
+    address = "/api/v1/openapi.json"
+
+    for answer in (
+        Client().get(address, headers={"Authorization": f"Bearer {secret}"}),
+        as_user(alice).get(address),
+    ):
+        assert answer.status_code == 200 and set(answer.json()["paths"]) == set(description()["paths"])
+    for headers in ({}, {"Authorization": "Bearer bhype_wrong"}):
+        answer = Client().get(address, headers=headers)
+        assert answer.status_code == 401 and answer.json()["code"] == "unauthenticated"
+
+
+def test_the_page_that_shows_the_description_asks_people_to_sign_in(as_user, alice):
+    answer = Client().get("/api/v1/docs")
+    assert answer.status_code == 302 and answer["Location"].endswith("?next=%2Fapi%2Fv1%2Fdocs")
+    assert b"/api/v1/openapi.json" in as_user(alice).get("/api/v1/docs").content

@@ -19,7 +19,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from bhype.accounts.models import ApiToken, AuditEntry, SshKey
-from bhype.api import api
+from bhype.api import description
 from bhype.tasks.models import Task
 from network.models import (
     Aggregation,
@@ -230,7 +230,7 @@ def test_a_stranger_can_not_tell_a_forbidden_vm_from_a_missing_one(world, as_use
 
 def operations() -> list[tuple[str, str]]:
     """(method, path) of every API operation."""
-    schema = api.get_openapi_schema()
+    schema = description()
     return [(method.upper(), path) for path, item in schema["paths"].items() for method in item]
 
 

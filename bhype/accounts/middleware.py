@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,12 +12,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import resolve_url
-from ninja.openapi import views as openapi_views
 from ninja.operation import PathView
 
-from .access import Rule, allow, lookup, signed_in, url_key
+from .access import Rule, lookup, signed_in, url_key
 
-_OPENAPI = frozenset({openapi_views.openapi_json, openapi_views.openapi_view, openapi_views.default_home})
 _API_WRAPPER = "PathView.get_view.<locals>."
 
 
@@ -59,15 +56,8 @@ class DenyByDefault:
         return None
 
 
-@allow("self")
-def _api_documentation() -> None:
-    """Carries the rule of django-ninja's own pages, which nobody else can mark."""
-
-
 def _rule(view: Callable[..., Any]) -> Rule | None:
     rule = getattr(view, "access", None)
-    if rule is None and isinstance(view, partial) and view.func in _OPENAPI:
-        rule = _rule(_api_documentation)
     return rule if isinstance(rule, Rule) else None
 
 
