@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import CharField, Count, F, Q, QuerySet, Sum, Value
+from django.db.models import CharField, Count, F, IntegerField, Q, Sum, Value
 from django.http import QueryDict
 
 from bhype.accounts.models import User
@@ -169,11 +169,8 @@ def matching(user: User, filters: Filters) -> VMQuerySet:
 def listing(user: User, data: QueryDict, *, with_choices: bool = True) -> Listing:
     """One page of VMs by the filters in ``data``; with_choices False leaves out what the filter bar needs."""
     filters = Filters.read(data)
-    by_state = dict(
-        filters.apply(VM.objects.visible_to(user))
-        .order_by()
-        .values_list("state")
-        .annotate(Count("pk", distinct=True))
+    by_state, choices = _words(
+        user, filters, ("host__name", "owner__username", "tags__name") if with_choices else ("host__name",)
     )
     everything = sum(by_state.values())
     counts = {key: sum(by_state.get(state, 0) for state in states) for key, (_, states) in GROUPS.items()}
@@ -188,9 +185,6 @@ def listing(user: User, data: QueryDict, *, with_choices: bool = True) -> Listin
         if counts[key] or filters.state == key or key in {"running", "stopped"}
     ]
     found = Listing(filters, rows_of(vms, user), total, pages, chips)
-    choices = _choices(
-        user, ("host__name", "owner__username", "tags__name") if with_choices else ("host__name",)
-    )
     found.one_host = len(choices["host__name"]) < 2
     if with_choices:
         found.tags, found.owners = choices["tags__name"], choices["owner__username"]
@@ -198,18 +192,27 @@ def listing(user: User, data: QueryDict, *, with_choices: bool = True) -> Listin
     return found
 
 
-def _choices(user: User, columns: tuple[str, ...]) -> dict[str, list[str]]:
-    """What these columns say of the VMs that the user may see, each word once and in order, in one query."""
-
-    def words(column: str) -> QuerySet[VM, tuple[str, str]]:
-        rows = VM.objects.visible_to(user).order_by().filter(**{f"{column}__isnull": False})
-        return rows.values_list(Value(column, CharField()), column)
-
-    first, *others = (words(column) for column in columns)
-    found: dict[str, list[str]] = {column: [] for column in columns}
-    for column, word in sorted(first.union(*others)):
-        found[column].append(word)
-    return found
+def _words(
+    user: User, filters: Filters, columns: tuple[str, ...]
+) -> tuple[dict[str, int], dict[str, list[str]]]:
+    """How many VMs the filters leave in each state, and what ``columns`` say of all VMs that the user may see: each
+    word once and in order. One query."""
+    visible = VM.objects.visible_to(user).order_by()
+    states = filters.apply(visible).values_list(Value("state", CharField()), "state")
+    others = (
+        visible.filter(**{f"{column}__isnull": False}).values_list(
+            Value(column, CharField()), column, Value(0, IntegerField())
+        )
+        for column in columns
+    )
+    counts: dict[str, int] = {}
+    choices: dict[str, list[str]] = {column: [] for column in columns}
+    for column, word, count in sorted(states.annotate(Count("pk", distinct=True)).union(*others)):
+        if column == "state":
+            counts[word] = count
+        else:
+            choices[column].append(word)
+    return counts, choices
 
 
 def _sorted(rows: VMQuerySet, sort: str) -> VMQuerySet:
