@@ -24,7 +24,7 @@ from network.models import HostInterface, Switch
 if TYPE_CHECKING:
     from .forms import SwitchForm
 
-# Ports shown at once: with all that can be done to each, a hundred were 170 kB of HTML.
+# Ports shown at once.
 PAGE = 50
 
 

@@ -123,7 +123,8 @@
     if (!button) return;
     event.preventDefault();
     menuButton = button;
-    const url = `${new URL(button.href).pathname}menu/`;
+    const { pathname, search } = new URL(button.href);
+    const url = `${pathname}menu/${search}`;
     window.htmx.ajax("GET", url, { source: button, target: "#menu", swap: "innerHTML" });
   });
   document.addEventListener("htmx:afterSwap", (event) => {

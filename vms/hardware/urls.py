@@ -14,6 +14,7 @@ urlpatterns = [
     path("<slug:vm>/hardware/attach/", views.attach, name="hardware_attach"),
     path("<slug:vm>/hardware/forget/", views.forget, name="hardware_forget"),
     path("<slug:vm>/hardware/medium/", views.medium, name="hardware_medium"),
+    path("<slug:vm>/hardware/menu/", views.port_menu, name="hardware_port_menu"),
     path("<slug:vm>/hardware/link/", views.link, name="hardware_link"),
     path("<slug:vm>/hardware/guard/", views.guard, name="hardware_guard"),
     path("<slug:vm>/hardware/order/", views.order, name="hardware_order"),

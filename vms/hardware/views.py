@@ -19,7 +19,9 @@ from bhype.ui.respond import toast
 from bhype.vmrun.config import load as parse_json
 from bhype.vmrun.devices import KINDS
 from bhype.vmrun.problems import Unfit
+from network.guests import find
 from vms import edited, pages, plan, wanted
+from vms.guests import endpoint
 from vms.models import VM, Disk, Nic
 from vms.wanted import STALE, WantedError
 
@@ -233,6 +235,16 @@ def link(request: HttpRequest, vm: VM) -> HttpResponse:
     return _ask(
         request, vm, "vms.set_link", {"nic_id": nic.pk, "link": state}, f"The cable is being {words}."
     )
+
+
+@allow("network.change", VM)
+def port_menu(request: HttpRequest, vm: VM) -> HttpResponse:
+    """What can be done to one of its ports, for the page of a switch."""
+    found = [port for guest in find(endpoints=[endpoint(vm)]) for port in guest.ports]
+    port = next((one for one in found if one.mac == request.GET.get("mac")), None)
+    if port is None:
+        raise Http404
+    return render(request, "vms/_port_menu.html", {"vm": vm, "port": port})
 
 
 @allow("network.change", VM, methods="POST")

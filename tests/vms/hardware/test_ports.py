@@ -127,6 +127,36 @@ def test_the_guard_of_a_port_is_for_those_who_may_change_networks(as_user, alice
     assert not Nic.objects.get().may_spoof
 
 
-def test_a_switch_page_leads_to_the_cable_and_the_guard_of_its_ports(as_user, admin, vm):
+def test_a_switch_page_leads_to_the_cable_and_the_guard_of_its_ports(as_user, alice, admin, vm):
+    mac = Nic.objects.get().mac
     page = as_user(admin).get("/network/switches/nat/").content.decode()
-    assert 'hx-post="/vms/web1/hardware/link/"' in page and 'hx-post="/vms/web1/hardware/guard/"' in page
+    assert f'href="/vms/web1/hardware/?mac={mac}" data-menu' in page and 'id="menu"' in page
+
+    address = f"/vms/web1/hardware/menu/?mac={mac}"
+    menu = as_user(admin).get(address).content.decode()
+    assert f'hx-post="/vms/web1/hardware/link/" hx-vals=\'{{"mac":"{mac}","link":"down"}}\'' in menu
+    assert f'hx-post="/vms/web1/hardware/guard/" hx-vals=\'{{"mac":"{mac}","guard":"off"}}\'' in menu
+    Nic.objects.update(options={"link": "down"}, may_spoof=True)
+    menu = as_user(admin).get(address).content.decode()
+    assert "Plug the cable in" in menu and "Let it send in its own name only" in menu
+
+    assert as_user(admin).get("/vms/web1/hardware/menu/?mac=58:9c:fc:00:00:99").status_code == 404
+    assert as_user(alice).get(address).status_code == 404
+
+
+def test_a_switch_page_of_fifty_ports_is_small(as_user, admin, vm, switch):
+    rows = VM.objects.bulk_create(
+        VM(
+            host=vm.host, pool=vm.pool, owner=vm.owner, name=f"machine-{number:03}", memory=2**30,
+            vnc_port=6000 + number, vnc_password="x" * 8, state=VM.State.RUNNING,
+        )
+        for number in range(60)
+    )  # fmt: skip
+    Nic.objects.bulk_create(
+        Nic(vm=row, index=0, slot="0:10:0", switch=switch, mac=f"58:9c:fc:00:01:{number:02x}")
+        for number, row in enumerate(rows)
+    )
+    page = as_user(admin).get("/network/switches/nat/").content
+
+    assert page.count(b"data-menu") == 50
+    assert len(page) < 60_000
