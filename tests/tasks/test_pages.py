@@ -118,6 +118,18 @@ def test_the_log_gives_new_lines_only(as_user, alice):
         assert "one" in browser.get(f"/tasks/{task.pk}/log/?after={bad}").content.decode()
 
 
+def test_a_log_without_lines_says_so_and_is_left_out_when_none_will_come(as_user, alice):
+    [task] = add(alice)
+    page = as_user(alice).get(f"/tasks/{task.pk}/").content.decode()
+    assert 'id="task-log"' in page and "Nothing is logged so far." in page
+
+    Task.objects.update(status=Task.Status.SUCCEEDED)
+    assert 'id="task-log"' not in as_user(alice).get(f"/tasks/{task.pk}/").content.decode()
+
+    TaskLine.objects.create(task=task, text="Done.")
+    assert "Done." in as_user(alice).get(f"/tasks/{task.pk}/").content.decode()
+
+
 def test_the_whole_log_can_be_downloaded(as_user, alice):
     [task] = add(alice)
     TaskLine.objects.bulk_create([TaskLine(task=task, text=f"line {n}") for n in range(600)])
