@@ -130,8 +130,9 @@ def grow_disk(run: Run, params: GrowParams) -> None:
 
 def _resize(vm: VM, disk: Disk) -> None:
     with transaction.atomic():
-        Disk.objects.filter(pk=disk.pk).update(size=disk.size)
+        # The VM first, as `wanted.apply` has it: two that wait for each other would be broken off by PostgreSQL.
         changed(vm)
+        Disk.objects.filter(pk=disk.pk).update(size=disk.size)
 
 
 @_disk_operation("vms.remove_disk", "Remove disk {disk} of {vm}")
@@ -157,8 +158,8 @@ def remove_disk(run: Run, params: DiskParams) -> None:
 def _forget(run: Run, disk: Disk) -> None:
     vm = disk.vm
     with transaction.atomic():
-        disk.delete()
         changed(vm)
+        disk.delete()
     parts.write_config(run, wanted.load(vm.pk))
 
 
@@ -204,9 +205,9 @@ def _arrive(run: Run, disk: Disk, source: int, vm: VM, index: int) -> None:
     if (disk.vm_id, disk.index) != (vm.pk, index):
         slot = plan.free_slot(vm, plan.DISK_SLOT)
         with transaction.atomic():
-            Disk.objects.filter(pk=disk.pk).update(vm=vm, index=index, slot=slot, is_attached=False)
-            for each in VM.objects.filter(pk__in=(source, vm.pk)):
+            for each in VM.objects.filter(pk__in=(source, vm.pk)).order_by("pk"):
                 changed(each)
+            Disk.objects.filter(pk=disk.pk).update(vm=vm, index=index, slot=slot, is_attached=False)
     run.host.run(zfs.set_property(volume, zfs.ID_PROPERTY, str(vm.uuid)))
     for each in VM.objects.filter(pk__in=(source, vm.pk)):
         parts.write_config(run, wanted.load(each.pk))

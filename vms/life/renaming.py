@@ -84,10 +84,10 @@ def _write_row(vm: VM, old: str, name: str) -> None:
     """The row, and what in it names the VM's own sockets and lines."""
     try:
         with transaction.atomic():
+            changed(vm, name=name, settings=plan.renamed(vm.settings, old, name))
             for device in vm.devices.all():
                 device.options = plan.renamed(device.options, old, name)
                 device.save(update_fields=["options"])
-            changed(vm, name=name, settings=plan.renamed(vm.settings, old, name))
             schedules.retitle(vm.subject)
     except IntegrityError as error:
         raise OperationFailed(f"There is already a VM called {name}.") from error
