@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from bhype.lab import disks, tree, uname, wires
+from bhype.lab import disks, release, tree, wires
 
 
 def main() -> int:
@@ -20,7 +20,7 @@ def main() -> int:
     create.add_argument("--pool", default="tank")
     create.add_argument("--size", type=int, default=100 * tree.GIB, help="bytes of the pool")
     create.add_argument("--nics", type=int, default=1, help="em0 and so on, each in a network of its own")
-    create.add_argument("--release", choices=tuple(uname.KERNELS), default="", help="of FreeBSD (14.3)")
+    create.add_argument("--release", choices=tuple(release.KERNELS), default="", help="of FreeBSD (14.3)")
     stop = verbs.add_parser("stop", help="end all guests")
     stop.add_argument("--grace", type=float, default=3.0, help="seconds between SIGTERM and SIGKILL")
     fault = verbs.add_parser("fault", help="make programs fail as the JSON says")

@@ -7,7 +7,7 @@ set}}; ``static``: {MAC: MEMBER}; ``settings``: {word: value}; and of a bridge t
 
 from __future__ import annotations
 
-from bhype.lab import core, uname
+from bhype.lab import core, release
 from bhype.lab.ifconfig_state import EXISTS, INVALID, MISSING, Trouble, bridge_of, is_mac, leave
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ def _refuse(request: str, what: str, reason: str) -> NoReturn:
 
 def add_member(run: Run, member: str) -> None:
     untagged, tagged = 0, None
-    while uname.major() >= 15 and run.words[:1] in (["untagged"], ["tagged"]):
+    while release.major() >= 15 and run.words[:1] in (["untagged"], ["tagged"]):
         word = run.words.pop(0)
         if not run.words:
             raise Trouble(f"ifconfig: usage: {word} <vlan {'id' if word == 'untagged' else 'set'}>")
@@ -37,7 +37,7 @@ def add_member(run: Run, member: str) -> None:
             tagged = _vlans(run.words.pop(0))
     _check_new(run, member, "BRDGADD")
     me = run.me
-    if uname.major() >= 15 and core.peek("sysctl").get("net.link.bridge.member_ifaddrs") != "1":
+    if release.major() >= 15 and core.peek("sysctl").get("net.link.bridge.member_ifaddrs") != "1":
         there = run.interfaces[member]
         if there["inet"] or any(not each.startswith("fe80:") for each in there["inet6"]):
             _refuse("BRDGADD", member, INVALID)
@@ -167,12 +167,12 @@ def flush_all(run: Run) -> None:
 def add_static(run: Run, member: str, mac: str) -> None:
     if not is_mac(mac):
         raise Trouble(
-            f"ifconfig: {member + ': ' if uname.major() < 15 else ''}invalid address: {mac}".replace(
+            f"ifconfig: {member + ': ' if release.major() < 15 else ''}invalid address: {mac}".replace(
                 "::", ":"
             )
         )
     if member not in run.me.get("members", ()):
-        _refuse("BRDGSADDR", "" if uname.major() >= 15 else member, MISSING)
+        _refuse("BRDGSADDR", "" if release.major() >= 15 else member, MISSING)
     run.me.setdefault("static", {})[_mac(mac)] = member
 
 
@@ -180,7 +180,7 @@ def remove_address(run: Run, mac: str) -> None:
     if not is_mac(mac):
         raise Trouble(f"ifconfig: invalid address: {mac}")
     if run.me.get("static", {}).pop(_mac(mac), None) is None:
-        _refuse("BRDGDADDR", "" if uname.major() >= 15 else mac, MISSING)
+        _refuse("BRDGDADDR", "" if release.major() >= 15 else mac, MISSING)
 
 
 def _mac(text: str) -> str:

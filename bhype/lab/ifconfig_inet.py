@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
-from bhype.lab import core, uname
+from bhype.lab import core, release
 from bhype.lab.ifconfig_state import EXISTS, INVALID, Trouble, bridge_of, is_mac, nd6
 
 TYPE_CHECKING = False
@@ -123,7 +123,7 @@ def _check(run: Run, family: str, address: str) -> None:
     if any(entry.partition("/")[0] == address for entry in others):
         raise Trouble(f"ifconfig: ioctl (SIOCAIFADDR): {EXISTS}")
     bridged = bridge_of(run.interfaces, run.name) and not address.startswith("fe80:")
-    if uname.major() >= 15 and bridged and core.peek("sysctl").get("net.link.bridge.member_ifaddrs") != "1":
+    if release.major() >= 15 and bridged and core.peek("sysctl").get("net.link.bridge.member_ifaddrs") != "1":
         raise Trouble(f"ifconfig: ioctl (SIOCAIFADDR): {INVALID}")
 
 

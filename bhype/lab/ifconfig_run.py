@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bhype.lab import core, ifconfig_bridge, ifconfig_clones, ifconfig_inet, uname
+from bhype.lab import core, ifconfig_bridge, ifconfig_clones, ifconfig_inet, release
 from bhype.lab.ifconfig_state import (
     CLONERS,
     EXISTS,
@@ -60,7 +60,7 @@ class Run:
             raise Trouble(f"ifconfig: interface {self.name} does not exist")
         if self.words and self.words[0] in FAMILIES:
             self.family = FAMILIES[self.words.pop(0)]
-        known = WORDS | (ifconfig_bridge.WORDS_15 if uname.major() >= 15 else {})
+        known = WORDS | (ifconfig_bridge.WORDS_15 if release.major() >= 15 else {})
         while self.words:
             word = self.words.pop(0)
             if word not in known:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bhype.lab import uname
+from bhype.lab import release
 from bhype.lab.ifconfig_state import bridge_of, nd6
 
 TYPE_CHECKING = False
@@ -130,7 +130,7 @@ def flags(name: str, interfaces: dict[str, Interface], openers: dict[str, int]) 
         "PROMISC": bool(bridge_of(interfaces, name)),
         "SIMPLEX": not alone,
         "MULTICAST": kind != "pflog",
-        "LOWER_UP": linked and up and uname.major() >= 14,
+        "LOWER_UP": linked and up and release.major() >= 14,
     }
     return [word for word in FLAGS if on[word]]
 
@@ -173,7 +173,7 @@ def _bridge(me: Interface, interfaces: dict[str, Interface]) -> list[str]:
         ),
         f"\troot id {root} priority {settings['priority']} ifcost 0 port 0",
     ]
-    if uname.major() >= 15:
+    if release.major() >= 15:
         default = f" defuntagged={me['defuntagged']}" if me.get("defuntagged") else ""
         words = ["VLANFILTER"] if me.get("vlanfilter") else []
         lines.append(f"\tbridge flags={_bits({'VLANFILTER': 1}, words)}{default}")
@@ -188,7 +188,7 @@ def _bridge(me: Interface, interfaces: dict[str, Interface]) -> list[str]:
 
 
 def _limit(number: int) -> str:
-    return f"ifmaxaddr {number} " if number or uname.major() < 15 else ""
+    return f"ifmaxaddr {number} " if number or release.major() < 15 else ""
 
 
 def _member(name: str, bridge: Interface, interfaces: dict[str, Interface], protocol: str) -> list[str]:

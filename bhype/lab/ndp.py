@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bhype.lab import core, libxo, neighbours, uname
+from bhype.lab import core, libxo, neighbours, release
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ USAGE = (
 def main(argv: list[str]) -> int:
     core.fault(" ".join(["ndp", *argv]))
     # No libxo before FreeBSD 15.
-    as_json, words = libxo.take(argv) if uname.major() >= 15 else (False, argv)
+    as_json, words = libxo.take(argv) if release.major() >= 15 else (False, argv)
     try:
         options, rest = core.getopt(words, "acnd:st")
     except core.BadOption:

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FAILING, LOG_ERRORS = 8, 64
+FAILING = 8
 
 
 def main(argv: list[str]) -> int:

@@ -9,7 +9,7 @@ import os
 import time
 
 from bhype.lab import core, disks, wires
-from bhype.lab.uname import HOSTNAME, major, osreldate, release, version
+from bhype.lab.release import HOSTNAME, major, osreldate, release, version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

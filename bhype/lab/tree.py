@@ -16,18 +16,14 @@ from bhype.lab import bhyve_state, core, disks, wires
 
 PROGRAMS = {
     **{f"sbin/{name}": name for name in ("zfs", "zpool", "ifconfig", "kldload", "kldstat", "sysctl")},
-    **{f"sbin/{name}": name for name in ("camcontrol", "geom", "gpart", "mount", "nvmecontrol")},
-    **{"sbin/swapinfo": "swapinfo", "usr/sbin/diskinfo": "diskinfo", "usr/sbin/iostat": "iostat"},
-    "usr/local/sbin/smartctl": "smartctl",
-    **{"bin/ps": "ps", "bin/freebsd-version": "freebsd_version", "usr/bin/uname": "uname"},
+    **{f"sbin/{name}": name for name in ("geom", "gpart")},
+    **{"usr/sbin/diskinfo": "diskinfo", "usr/local/sbin/smartctl": "smartctl", "bin/ps": "ps"},
     **{f"usr/sbin/{name}": name for name in ("bhyve", "bhyvectl", "bhyveload", "devctl", "ngctl", "pciconf")},
-    **{f"usr/bin/{name}": name for name in ("nice", "protect", "rctl", "renice")},
+    **{f"usr/bin/{name}": name for name in ("drill", "netstat", "protect", "rctl", "wg")},
     **{"sbin/pfctl": "pfctl", "usr/sbin/tcpdump": "tcpdump"},
     "usr/local/sbin/grub-bhyve": "grub_bhyve",
-    "usr/bin/wg": "wg",
-    **{"sbin/ping": "ping", "sbin/route": "route", "usr/bin/netstat": "netstat", "usr/bin/host": "host"},
-    **{f"usr/sbin/{name}": name for name in ("arp", "ndp", "service", "sysrc", "valectl")},
-    "usr/bin/drill": "drill",
+    **{"sbin/ping": "ping", "sbin/route": "route"},
+    **{f"usr/sbin/{name}": name for name in ("arp", "ndp", "sysrc", "valectl")},
     **{"usr/bin/zstream": "zstream", "usr/bin/limits": "limits", "usr/local/bin/qemu-img": "qemu_img"},
 }
 FOLDERS = (
@@ -66,7 +62,7 @@ def create(
     """Make the lab in ``folder``, or refresh it, keeping its pool, guests and interfaces. /boot/loader.conf is read.
 
     cpus, memory (bytes): what the host pretends to have. pool, size (bytes): its first pool. nics: how many NICs, em0
-    and so on. release: of FreeBSD, one of `uname.KERNELS`; "" leaves it as it is.
+    and so on. release: of FreeBSD, one of `release.KERNELS`; "" leaves it as it is.
     Returns sentences about what is missing on this machine.
     """
     os.environ["BHYPE_LAB"] = folder = os.path.realpath(folder)

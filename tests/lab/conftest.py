@@ -13,26 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from bhype.lab import wires
+from bhype.lab import tree, wires
 from bhype.lab.openzfs.store import changing
 from tests import labfolder
 
 ROOT = Path(__file__).resolve().parents[2]
-PATHS = {
-    **{name: f"sbin/{name}" for name in ("zfs", "zpool", "ifconfig", "kldload", "kldstat", "sysctl")},
-    **{"ps": "bin/ps", "bhyve": "usr/sbin/bhyve", "bhyvectl": "usr/sbin/bhyvectl"},
-    **{"uname": "usr/bin/uname", "freebsd-version": "bin/freebsd-version"},
-    **{name: f"usr/sbin/{name}" for name in ("bhyveload", "devctl", "ngctl", "pciconf")},
-    **{name: f"usr/bin/{name}" for name in ("nice", "protect", "rctl", "renice")},
-    **{name: f"sbin/{name}" for name in ("camcontrol", "geom", "gpart", "mount", "nvmecontrol", "swapinfo")},
-    **{"pfctl": "sbin/pfctl", "tcpdump": "usr/sbin/tcpdump"},
-    **{"diskinfo": "usr/sbin/diskinfo", "iostat": "usr/sbin/iostat", "smartctl": "usr/local/sbin/smartctl"},
-    **{"ping": "sbin/ping", "route": "sbin/route", "netstat": "usr/bin/netstat", "host": "usr/bin/host"},
-    "wg": "usr/bin/wg",
-    **{name: f"usr/sbin/{name}" for name in ("arp", "ndp", "service", "sysrc", "valectl")},
-    "drill": "usr/bin/drill",
-    **{"grub-bhyve": "usr/local/sbin/grub-bhyve", "swtpm": "usr/local/bin/swtpm"},
-}
+PATHS = {path.rpartition("/")[2]: path for path in (*tree.PROGRAMS, "usr/local/bin/swtpm")}
 GIB = 2**30
 
 

@@ -1,8 +1,7 @@
-"""rctl, protect, renice and nice: what a process may use, for processes that there are."""
+"""rctl and protect: what a process may use, for processes that there are."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 
@@ -122,27 +121,8 @@ def test_processes_are_protected(host, process):
     assert host.fails("protect", "-p", "x").startswith("protect: invalid process id\nusage: protect")
     assert host.fails("protect").startswith("usage: protect [-i] command\n")
     assert host.fails("protect", "-p", "1", "ls").startswith("usage: protect")
-    assert host.ok("protect", "-i", "/usr/bin/uname") == "FreeBSD\n"
+    assert host.ok("protect", "-i", "/sbin/sysctl", "-n", "kern.ostype") == "FreeBSD\n"
     assert host.fails("protect", "/none", code=127) == "protect: /none: No such file or directory\n"
-
-
-def test_priorities_of_running_processes_change(host, process):
-    pid = process.pid
-    assert host.ok("renice", "5", "-p", str(pid)) == f"{pid}: old priority 0, new priority 5\n"
-    assert os.getpriority(os.PRIO_PROCESS, pid) == 5
-    host.ok("renice", "-n", "2", str(pid))
-    assert os.getpriority(os.PRIO_PROCESS, pid) == 7
-    assert host.fails("renice", "5", "9999999") == "renice: 9999999: getpriority: No such process\n"
-    assert host.fails("renice", "fast", "1") == "renice: fast: bad value\n"
-    assert host.fails("renice", "5").startswith("usage: renice priority")
-
-
-def test_nice_starts_a_program_with_another_priority(host):
-    assert host.ok("nice", "-n", "5", "/usr/bin/uname") == "FreeBSD\n"
-    assert host.ok("nice", "sh", "-c", "nice") in ("10\n", "19\n")
-    assert host.fails("nice", "-n", "x", "ls") == "nice: x: invalid nice value\n"
-    assert host.fails("nice").startswith("usage: nice")
-    assert host.fails("nice", "/none", code=127) == "nice: /none: No such file or directory\n"
 
 
 def test_swtpm_keeps_its_files_below_the_labs_root(host, process):

@@ -1,4 +1,4 @@
-"""arp, ndp, netstat, route, ping, drill, host, service, sysrc and valectl of the lab."""
+"""arp, ndp, netstat, route, ping, drill, sysrc and valectl of the lab."""
 
 from __future__ import annotations
 
@@ -96,20 +96,6 @@ def test_rc_conf_is_read_and_written(lab):
     assert lab.fails("sysrc", "last") == "sysrc: unknown variable 'last'\n"
 
 
-def test_services_start_when_they_are_enabled(lab):
-    cannot = "Cannot 'start' dnsmasq. Set dnsmasq_enable to YES in /etc/rc.conf or use 'onestart' instead of 'start'.\n"
-    assert lab.ok("service", "dnsmasq", "start") == cannot
-    assert lab.ok("service", "dnsmasq", "onestart") == "Starting dnsmasq.\n"
-    assert lab("service", "dnsmasq", "status").out.startswith("dnsmasq is running as pid ")
-    assert lab.ok("service", "dnsmasq", "onestop") == "Stopping dnsmasq.\n"
-    assert lab("service", "dnsmasq", "status").code == 1
-    lab.ok("service", "pf", "enable")
-    lab.path("/etc/pf.conf").write_text("pass all\n")
-    assert lab("service", "pf", "start").out == "Enabling pf.\n"
-    assert "Status: Enabled" in lab("service", "pf", "status").out
-    assert "does not exist in /etc/rc.d" in lab.fails("service", "magic", "start")
-
-
 def test_without_wires_only_the_host_and_its_router_answer(lab):
     assert read(lab, ping.answers("192.0.2.1")) is True
     assert read(lab, ping.answers("192.0.2.10")) is True
@@ -145,12 +131,6 @@ def test_wired_programs_tell_what_is_so(outside):
     assert "rcode: NOERROR" in answer.out
     assert "example.org.\t0\tIN\tA\t93.184.216.34\n" in answer.out
     assert read(outside, ping.names_answer("192.0.2.1", "example.org")) is True
-    assert outside.ok("host", "example.org") == (
-        "example.org has address 93.184.216.34\n"
-        "example.org has IPv6 address 2606:2800:220:1:248:1893:25c8:1946\n"
-    )
-    answer = outside("host", "-t", "A", "nobody.example.test")
-    assert (answer.code, answer.out) == (1, "Host nobody.example.test not found: 3(NXDOMAIN)\n")
     assert outside("ping", "-c", "1", "-t", "5", "93.184.216.34").code == 0
     answer = outside("ping", "-n", "-c", "2", "-i", "0.1", "192.0.2.1")
     assert answer.code == 0

@@ -44,10 +44,9 @@ def loaded() -> bool:
 
 def world() -> World:
     """The lab's host as rules see it."""
-    from bhype.lab.uname import RELEASE
+    from bhype.lab import release
 
-    release = str(core.peek("host").get("release") or RELEASE)
-    found = of_lab(core.peek("ifconfig"), int(release.partition(".")[0]), _read)
+    found = of_lab(core.peek("ifconfig"), release.major(), _read)
     gateway = core.peek("route").get("routes", {}).get("default", "192.0.2.1")
     found.default = ""
     found.default = Filter(world=found).route(str(gateway)) or ""
