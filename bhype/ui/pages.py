@@ -9,6 +9,9 @@ from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 
+# What a form says that is stale: its row is another one than the page showed.
+STALE = "Somebody has changed this meanwhile. Look at it as it is now, then change it again."
+
 
 def posted(request: HttpRequest) -> QueryDict | None:
     """What a form is bound to; None where it is only to be shown."""

@@ -18,6 +18,7 @@ from bhype.tasks import ask
 from bhype.tasks.api import TaskOut
 from bhype.tasks.models import Task
 from bhype.tasks.requested import by_api
+from bhype.ui.pages import STALE
 from network.addresses.ranges import Unfit
 from network.models import DnsRecord, Lease, Switch
 
@@ -151,7 +152,7 @@ def change_dhcp(request: HttpRequest, name: str, payload: DhcpIn) -> dict[str, A
     try:
         form.save()
     except forms.Stale as error:
-        raise ApiError(409, "stale", "Somebody has changed this switch meanwhile.", "revision") from error
+        raise ApiError(409, "stale", STALE, "revision") from error
     _apply(request, f"switch {switch.name}", "network.dhcp", given)
     return _dhcp(switch)
 

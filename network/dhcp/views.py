@@ -15,7 +15,7 @@ from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.live import publish
 from bhype.tasks import requested
-from bhype.ui.pages import posted, render_page, status_of
+from bhype.ui.pages import STALE, posted, render_page, status_of
 from network.addresses.ranges import Unfit
 from network.models import DnsRecord, Lease, Switch
 from network.switches import pages as switch_pages
@@ -79,9 +79,7 @@ def settings(request: HttpRequest, switch: Switch) -> HttpResponse:
         try:
             form.save()
         except forms.Stale:
-            form.add_error(
-                None, "Somebody has changed this switch meanwhile. Load the page again, then change it."
-            )
+            form.add_error(None, STALE)
             status = 409
         else:
             audit.record(request, "network.dhcp", f"switch {switch.name}", form.cleaned_data)

@@ -8,6 +8,7 @@ from django import forms
 from django.db.models import F
 
 from bhype.hosts.models import Host
+from bhype.ui.pages import STALE
 from network.models import Alias, Forward, Rule
 
 from . import wording
@@ -17,7 +18,6 @@ from .world import World
 
 Row = TypeVar("Row", bound=Rule | Forward | Alias)
 OFF = {"autocomplete": "off", "spellcheck": "false"}
-STALE = "Somebody has changed this meanwhile. Look at it as it is now, and change it again."
 
 
 class EndpointField(forms.ChoiceField):

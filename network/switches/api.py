@@ -18,10 +18,11 @@ from bhype.hosts.models import Host
 from bhype.tasks.api import TaskOut
 from bhype.tasks.models import Task
 from bhype.tasks.requested import by_api
+from bhype.ui.pages import STALE
 from network.models import HostInterface, Switch
 
 from . import pages, removing
-from .forms import COLUMNS, STALE, SwitchForm
+from .forms import COLUMNS, SwitchForm
 
 router = Router()
 interfaces_router = Router()

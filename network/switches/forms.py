@@ -16,6 +16,7 @@ from bhype.hosts.models import Host
 from bhype.live import publish
 from bhype.tasks import ask
 from bhype.tasks.models import Task
+from bhype.ui.pages import STALE
 from network.models import HostInterface, Switch
 
 from . import checks, defaults
@@ -27,7 +28,6 @@ COLUMNS = (
 )  # fmt: skip
 # They are what a switch is: another one has others.
 FIXED = ("name", "adopted")
-STALE = "Somebody has changed this switch since the page was shown. Look at it as it is now, and try again."
 
 
 class SwitchForm(forms.Form):

@@ -13,11 +13,11 @@ from bhype.accounts import audit
 from bhype.accounts.access import allow, signed_in
 from bhype.hosts.models import Host
 from bhype.tasks import Refused, requested
-from bhype.ui.pages import posted, render_page, status_of
+from bhype.ui.pages import STALE, posted, render_page, status_of
 from network.models import Switch
 
 from . import pages, removing
-from .forms import STALE, MoveForm, SwitchForm
+from .forms import MoveForm, SwitchForm
 
 
 @allow("network.view")

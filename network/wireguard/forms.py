@@ -14,6 +14,7 @@ from django.db.models import F, Q
 
 from bhype.hosts.models import Host
 from bhype.live import publish
+from bhype.ui.pages import STALE
 from network.models import Forward, HostInterface, Mesh, MeshPeer, Switch
 
 from . import rules
@@ -22,7 +23,6 @@ from .rules import Bad, Used
 T = TypeVar("T")
 _OFF = {"autocomplete": "off", "spellcheck": "false", "autocapitalize": "off"}
 MOST_ROUTES = 64
-STALE = "Somebody else has changed this meanwhile. Look at it again, then change it."
 
 
 def _checked(check: Callable[..., T], *values: Any) -> T:

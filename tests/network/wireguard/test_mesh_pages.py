@@ -127,7 +127,7 @@ def test_a_stale_form_is_refused(as_user, admin, mesh):
     client = as_user(admin)
     values = {"port": 4000, "mtu": 1400, "keepalive": 0}
     answer = client.post("/network/wireguard/all/edit/", values | {"seen": "x"})
-    assert answer.status_code == 409 and "Somebody else" in answer.content.decode()
+    assert answer.status_code == 409 and "Somebody has changed" in answer.content.decode()
     assert client.post("/network/wireguard/all/edit/", values | {"seen": seen(mesh)}).status_code == 302
     mesh.refresh_from_db()
     assert (mesh.port, mesh.mtu, mesh.keepalive) == (4000, 1400, 0)
