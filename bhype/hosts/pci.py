@@ -14,7 +14,7 @@ from bhype.freebsd.ifconfig import Interface
 from .models import Host, PciDevice
 
 # Base classes of PCI devices, as in sys/dev/pci/pcireg.h (PCIC_*).
-STORAGE, NETWORK, DISPLAY, BRIDGE = 0x01, 0x02, 0x03, 0x06
+STORAGE, NETWORK, BRIDGE = 0x01, 0x02, 0x06
 # loader.conf(5) takes at most that many characters for one variable; there are pptdevs, pptdevs2 and pptdevs3.
 LONGEST = 128
 VARIABLES = ("pptdevs", "pptdevs2", "pptdevs3")

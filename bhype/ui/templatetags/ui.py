@@ -105,14 +105,6 @@ def badge(word: str, label: str = "", title: str = "") -> SafeString:
 
 
 @register.simple_tag
-def state_badge(row: Any) -> SafeString:
-    """The badge of a VM: what it is doing by an unfinished task (``row.doing``), else its observed state."""
-    doing = getattr(row, "doing", "")
-    label = doing.capitalize() if doing else row.get_state_display()
-    return badge(doing or row.state, label, getattr(row, "reason", ""))
-
-
-@register.simple_tag
 def bar(percent: float, label: str, colour: str = "") -> SafeString:
     """A small bar. ``label`` tells on hover what is measured; the number itself stands beside the bar."""
     level = colour or ("red" if percent >= 90 else "yellow" if percent >= 75 else "primary")
