@@ -24,7 +24,7 @@ def at_once(transactional_db):
         barrier, results = threading.Barrier(len(calls)), []
 
         def attempt(call: Callable[[], object]) -> object:
-            end = time.monotonic() + 10
+            end = time.monotonic() + 60
             while True:
                 try:
                     return call()
