@@ -85,6 +85,9 @@ def read_options(argv: list[str]) -> Options:
             raise Misuse(f"There is no option {word}.")
     if "config" not in options.values and "help" not in options.flags:
         raise Misuse("-c is missing.")
+    folder = options.values.get("run_dir", RUN_DIR)
+    if not folder.startswith("/") or ".." in folder.split("/"):
+        raise Misuse("--run-dir wants an absolute path.")
     return options
 
 

@@ -42,7 +42,15 @@ def test_options_stand_apart_attached_and_behind_equals():
 
 
 @pytest.mark.parametrize(
-    "words", [["-c"], ["-c", "a", "b"], ["-c", "a", "--p", "b"], ["--target", "a"], ["-x"]]
+    "words",
+    [
+        ["-c"],
+        ["-c", "a", "b"],
+        ["-c", "a", "--p", "b"],
+        ["--target", "a"],
+        ["-x"],
+        ["-c", "a", "--run-dir", "b"],
+    ],
 )
 def test_misuse_is_refused(words):
     with pytest.raises(Misuse):
