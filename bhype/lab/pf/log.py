@@ -17,7 +17,7 @@ from bhype.lab.pf import names, nft
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _FLAGS = "FSRP.UEW"
 
@@ -29,12 +29,13 @@ def follow(options: dict[str, str], deltas: int, words: list[str]) -> int:
     words: a filter, taken for none.
     """
     del words
-    core.warn(
+    head = (
         "tcpdump: verbose output suppressed, use -v[v]... for full protocol decode\n"
         f"listening on pflog0, link-type PFLOG (OpenBSD pflog file), snapshot length {options.get('s') or 262144} bytes"
     )
     pid = wires.namespace()
     if pid is None:
+        core.warn(head)
         while True:  # nothing moves
             time.sleep(3600)
     limit = int(options.get("c") or 0)
@@ -42,7 +43,7 @@ def follow(options: dict[str, str], deltas: int, words: list[str]) -> int:
 
     netlink.enter(pid)
     last = 0.0
-    for told, (prefix, devices, packet) in enumerate(_packets(), 1):
+    for told, (prefix, devices, packet) in enumerate(_packets(lambda: core.warn(head)), 1):
         now = time.time()
         stamp = _stamp(deltas, now, last)
         last = now
@@ -54,12 +55,12 @@ def follow(options: dict[str, str], deltas: int, words: list[str]) -> int:
     return 0
 
 
-def _packets() -> Iterator[tuple[str, tuple[int, ...], bytes]]:
+def _packets(begun: Callable[[], None]) -> Iterator[tuple[str, tuple[int, ...], bytes]]:
     from bhype.lab.pf.netlink import Netlink
 
     while True:
         try:
-            yield from Netlink().follow_log(nft.GROUP)
+            yield from Netlink().follow_log(nft.GROUP, begun)
         except OSError as error:
             if error.errno != 16:  # EBUSY: another tcpdump reads; FreeBSD would let both
                 raise

@@ -106,8 +106,12 @@ class Netlink:
         tuple_ = attribute(1 | _NESTED, addresses) + attribute(2 | _NESTED, numbers)
         return self.ask(_CONNTRACK, 2, family, 0, attribute(1 | _NESTED, tuple_)) == 0
 
-    def follow_log(self, group: int) -> Iterator[tuple[str, tuple[int, ...], bytes]]:
+    def follow_log(
+        self, group: int, begun: Callable[[], None]
+    ) -> Iterator[tuple[str, tuple[int, ...], bytes]]:
         """What ``log group`` meets: prefix, numbers of interfaces, the packet from its IP header.
+
+        begun: called once nothing that comes is missed any more.
 
         The interfaces are those in and out, and then the ports of a bridge in and out; 0 for none.
 
@@ -118,6 +122,7 @@ class Netlink:
             raise OSError(code, os.strerror(code))
         mode = struct.pack(">IBB", 0xFFFF, 2, 0)
         self.ask(_LOG, 1, socket.AF_UNSPEC, group, attribute(2, mode) + attribute(3, struct.pack(">I", 1)))
+        begun()
         while True:
             try:
                 data = self.socket.recv(_SIZE)
