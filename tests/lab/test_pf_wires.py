@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -44,6 +45,13 @@ def know(lab):
         lab.inside("ip", "neigh", "replace", address, "lladdr", GUESTS[tap], "dev", switch, check=True)
 
 
+def forwarding(lab):
+    """The ports of bridges that forward what comes."""
+    links = json.loads(lab.inside("ip", "-j", "-d", "link", check=True).stdout)
+    slaves = {link["ifname"]: link.get("linkinfo", {}).get("info_slave_data", {}) for link in links}
+    return {name for name, slave in slaves.items() if slave.get("state") == "forwarding"}
+
+
 @pytest.fixture(scope="module")
 def net():
     """A wired lab with two switches, guests on three ports, and a pf that filters on all of them."""
@@ -74,7 +82,10 @@ def net():
         cables = Cables(GUESTS)
     know(lab)
     lab.inside("ip", "neigh", "replace", "192.0.2.1", "lladdr", cables.macs["em0"], "dev", "em0", check=True)
-    time.sleep(0.1)  # ports need a moment until they forward
+    deadline = time.monotonic() + 60
+    while set(GUESTS) - forwarding(lab):  # ports need a moment for that
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     yield lab, cables
     cables.close()
     drop_lab(lab)
