@@ -292,9 +292,12 @@ def test_nothing_is_left_when_the_folder_is_gone():
     sleeper = subprocess.Popen(
         ["nsenter", f"--net=/proc/{holders['outside']}/ns/net", "sleep", "600"], start_new_session=True
     )
+    there = os.readlink(f"/proc/{holders['outside']}/ns/net")
+    while os.readlink(f"/proc/{sleeper.pid}/ns/net") != there:
+        time.sleep(0.01)
     os.rename(lab.folder, lab.folder + ".gone")
     assert gone(holders["pid"]) and gone(holders["outside"])
-    assert sleeper.wait(5) != 0
+    assert sleeper.wait(60) != 0
     os.rename(lab.folder + ".gone", lab.folder)
     assert lab.admin("wires", lab.folder, "status").code == 1
     drop_lab(lab)
