@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bhype.accounts.models import User
@@ -14,7 +14,7 @@ from . import checks, difference, document, rulesets, seen, world
 from .checks import Problem
 from .difference import Difference
 from .document import Document
-from .wording import Named, endpoints_of, naming
+from .wording import Named, Naming, endpoints_of, naming
 from .world import World
 
 CHANGE = "firewall"
@@ -78,7 +78,7 @@ def draft(host: Host, user: User, address: str) -> Draft:
     rows = (*old.rules, *old.forwards, *new.rules, *new.forwards)
     aliased = {word for alias in (*old.aliases, *new.aliases) for word in alias.entries}
     names = naming(host, endpoints_of(rows) | aliased, user)
-    found = [*checks.document(new, now), *checks.locks_out(new, now, address)]
+    found = [*_named(checks.document(new, now), new, names), *checks.locks_out(new, now, address)]
     waits = HostChange.objects.filter(host=host, name=CHANGE).first()
     return Draft(
         applied,
@@ -88,6 +88,19 @@ def draft(host: Host, user: User, address: str) -> Draft:
         waits if waits is not None and not waits.has_ended else None,
         Ruleset.objects.filter(host=host).first(),
     )
+
+
+def _named(problems: Iterable[Problem], new: Document, names: Naming) -> list[Problem]:
+    """The problems of all rows, each with what it is about: beside many others "it" tells nothing."""
+    labels = {f"rule:{row.id}": f"Rule {n}, {names.rule(row)}" for n, row in enumerate(new.rules, 1)}
+    labels |= {f"forward:{row.id}": names.forward(row) for row in new.forwards}
+    labels |= {f"alias:{row.id}": f"Alias {row.name}" for row in new.aliases}
+    return [
+        replace(problem, sentence=f"{labels[problem.about]}: {problem.sentence}")
+        if problem.about in labels
+        else problem
+        for problem in problems
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,8 @@ def endpoint(word: str) -> Endpoint:
     try:
         return Endpoint("address", pf.address(word))
     except pf.BadRule as error:
-        raise BadWord(str(error)) from None
+        # Names are read before: see the forms.
+        raise BadWord(f"{error} Nor is there a VM, tag, switch or alias of this name.") from None
 
 
 def _uuid(value: str) -> str:

@@ -160,10 +160,15 @@ def test_the_draft_tells_by_name_how_it_differs_from_what_is_in_force(client, ho
 
 
 def test_a_draft_with_errors_cannot_be_applied_by_the_button(client, host, web1):
+    rule(host, web1)
     rule(host, web1, ports="80", protocol="icmp")
     shown = text(client.get("/network/firewall/draft/"))
-    assert "It cannot be applied" in shown and "Ports belong to TCP and UDP" in shown
-    assert 'aria-disabled="true"' in shown
+    assert "It cannot be applied" in shown and 'aria-disabled="true"' in shown
+    # Which one, among many.
+    assert re.search(r"<li>Rule 2, Allow to web1 from anywhere, [^<]*: Ports belong to TCP and UDP", shown), (
+        shown
+    )
+    assert "Rule 2, Allow to web1" in client.get("/api/v1/firewall").json()["errors"][0]
 
 
 def test_apply_asks_for_the_operation_and_bounds_the_seconds(client, host, web1):
@@ -320,6 +325,8 @@ def test_an_alias_that_means_nothing_is_refused(client, host, web1, values, fiel
     known = {"name": "office", "kind": "hosts", "entries": "none-such"} | values
     answer = client.post("/network/aliases/new/", known)
     assert answer.status_code == 422 and field in answer.context["form"].errors
+    if values == {"entries": "nobody"}:
+        assert "Nor is there a VM, tag, switch or alias of this name." in text(answer)
     assert not Alias.objects.exists()
 
 
