@@ -14,6 +14,7 @@ from bhype.freebsd.zpool import PoolInfo
 from bhype.host import CommandError
 from bhype.hosts.observer import Sweep
 from bhype.live import publish
+from bhype.tasks.models import Schedule
 from storage.models import PhysicalDisk, Pool
 
 from . import advice, capacity, inventory
@@ -73,7 +74,7 @@ def _coarse(pool: Pool) -> tuple[Any, ...]:
 
 
 def _gone(sweep: Sweep, pool: Pool) -> None:
-    if not pool.vms.exists():
+    if not (pool.vms.exists() or Schedule.objects.filter(subject=f"pool:{pool.pk}").exists()):
         try:
             pool.delete()
         except ProtectedError:
@@ -81,7 +82,10 @@ def _gone(sweep: Sweep, pool: Pool) -> None:
         else:
             publish("pools")
             return
-    sweep.problem(f"The pool {pool.name} is not there, but VMs or images lie in it: import it again.")
+    sweep.problem(
+        f"The pool {pool.name} is not there, but VMs, images or schedules are its own: import it again, "
+        "or remove them."
+    )
     if Pool.objects.filter(pk=pool.pk).exclude(health="UNAVAIL").update(health="UNAVAIL", status={}):
         publish(f"pool:{pool.pk}", "pools")
 

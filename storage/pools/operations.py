@@ -23,6 +23,7 @@ from bhype.host import CommandFailed
 from bhype.hosts.models import Host
 from bhype.live import publish
 from bhype.tasks import OperationFailed, Run, operation
+from bhype.tasks.models import Schedule
 from storage import owners, plan
 from storage.models import PhysicalDisk, Pool
 
@@ -251,12 +252,14 @@ def destroy(run: Run, params: PoolParams) -> None:
             raise OperationFailed(f"{pool.name} is not empty. It holds {', '.join(inside[:10])}.")
         _refuse_boot(run, pool)
         do(run, zpool.destroy(pool.name))
+    subject = f"pool:{pool.pk}"
     try:
         pool.delete()
     except ProtectedError as error:
         raise OperationFailed(
             f"VMs or images of this panel lie in {pool.name}: remove them first."
         ) from error
+    Schedule.objects.filter(subject=subject).delete()
     publish("pools")
 
 

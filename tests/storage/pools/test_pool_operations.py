@@ -14,7 +14,7 @@ from bhype.hosts.models import Host
 from bhype.hosts.observer import Observer
 from bhype.lab import tree
 from bhype.tasks import ask
-from bhype.tasks.models import Task
+from bhype.tasks.models import Schedule, Task
 from storage.models import ArcSample, PhysicalDisk, Pool, PoolSample
 from storage.pools import samples
 from tests.labhost import Lab, ready_lab, rows
@@ -268,6 +268,16 @@ def test_disks_are_added_and_taken_out(ready, data):
     assert "not free" in failed(ready, "storage.add_disks", pool_id=data.pk, groups=used)
 
 
+def weekly_scrub(pool: Pool) -> Schedule:
+    return Schedule.objects.create(
+        title="Scrub",
+        operation="storage.scrub",
+        subject=f"pool:{pool.pk}",
+        when="sun 03:00",
+        is_enabled=False,
+    )
+
+
 def test_a_pool_is_exported_and_imported_again(ready, data):
     done(ready, "storage.export_pool", pool_id=data.pk)
     assert names(ready) == {"tank"} and Pool.objects.get(name="data").health == "UNAVAIL"
@@ -281,6 +291,10 @@ def test_a_pool_is_exported_and_imported_again(ready, data):
     done(ready, "storage.import_pool", guid=found["guid"], name="data")
     assert "already" in failed(ready, "storage.import_pool", guid="4711", name="data")
     done(ready, "storage.export_pool", pool_id=pool.pk)
+    weekly = weekly_scrub(pool)
+    sweep(ready)
+    assert Pool.objects.filter(pk=pool.pk).exists(), "its schedule would be lost"
+    weekly.delete()
     sweep(ready)
     # Nothing of the panel lies in it: it is forgotten.
     assert set(Pool.objects.values_list("name", flat=True)) == {"tank"}
@@ -305,7 +319,9 @@ def test_only_an_empty_pool_of_its_own_is_destroyed(ready, data):
     ready.commands("/sbin/zfs", "create", "data/mine")
     assert "It holds data/mine." in failed(ready, "storage.destroy_pool", pool_id=data.pk)
     ready.commands("/sbin/zfs", "destroy", "data/mine")
+    weekly_scrub(data)
     done(ready, "storage.destroy_pool", pool_id=data.pk)
+    assert not Schedule.objects.exists()
     assert names(ready) == {"tank"} and not Pool.objects.filter(name="data").exists()
 
 
@@ -368,7 +384,6 @@ class _Quick(samples.Measuring):
 
 def test_samples_are_taken_once_a_minute(ready, monkeypatch):
     monkeypatch.setattr(samples, "Measuring", _Quick)
-    monkeypatch.setattr(samples._Last, "at", None)
     observer = Observer(ready.host)
     observer.sweep()
     assert not PoolSample.objects.exists()
@@ -377,7 +392,7 @@ def test_samples_are_taken_once_a_minute(ready, monkeypatch):
     observer.sweep()
     sample = PoolSample.objects.get(pool__name="tank")
     assert sample.size > 90 * GIB and sample.reads == 0
-    samples._Last.at -= samples.PERIOD
+    observer.memories[samples.Last].at -= samples.PERIOD
     observer.sweep()
     assert PoolSample.objects.filter(pool__name="tank").last().writes > 0
     assert ArcSample.objects.get().size > 0
