@@ -155,9 +155,25 @@ def read_info(text: str, kind: str) -> int:
 
 def convert_in(kind: str, source: int, target: int, *, is_zero: bool) -> tuple[str, ...]:
     """The arguments that write the image behind the socket ``source`` to the disk behind ``target``, which is large
-    enough. is_zero: that disk reads as zeros."""
+    enough. is_zero: that disk reads as zeros.
+
+    The disk has its size already, so it may be written in any order (-W), by several at once (-m). Zeros are left out
+    from 64 KiB on (-S): shorter ones would part what is written into pieces smaller than a volume's blocks.
+    """
     zero = ("--target-is-zero",) if is_zero else ()
-    told = ("convert", "-p", "-n", *zero, "--image-opts", "--target-image-opts")
+    told = (
+        "convert",
+        "-p",
+        "-n",
+        "-W",
+        "-m",
+        "16",
+        "-S",
+        "64k",
+        *zero,
+        "--image-opts",
+        "--target-image-opts",
+    )
     return (*told, _served(kind, source), _served("raw", target))
 
 

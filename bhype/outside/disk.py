@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -162,7 +161,7 @@ def _run(words: Words, served: Sequence[Image], heard: Callable[[str], None] | N
     program = next((place for place in PROGRAMS if os.access(place, os.X_OK)), "")
     if not program:
         raise Unable("qemu-img is not on this host: pkg install qemu-tools.")
-    pairs = [socket.socketpair() for _ in served]
+    pairs = [nbd.pair() for _ in served]
     ends = [there.detach() for _, there in pairs]
     inner, outer = os.pipe()
     null = os.open(os.devnull, os.O_RDONLY)

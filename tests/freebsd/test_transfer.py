@@ -250,7 +250,8 @@ def test_qemu_img_is_given_what_was_opened_for_it():
     image, disk = (f"file.driver=nbd,file.server.type=fd,file.server.str={end}" for end in (5, 7))
     assert qemu_img.info("qcow2", 5) == ("info", "--image-opts", "--output=json", f"driver=qcow2,{image}")
     assert qemu_img.convert_in("vpc", 5, 7, is_zero=True) == (
-        *("convert", "-p", "-n", "--target-is-zero", "--image-opts", "--target-image-opts"),
+        *("convert", "-p", "-n", "-W", "-m", "16", "-S", "64k"),
+        *("--target-is-zero", "--image-opts", "--target-image-opts"),
         *(f"driver=vpc,{image}", f"driver=raw,{disk}"),
     )
     assert "--target-is-zero" not in qemu_img.convert_in("vpc", 5, 7, is_zero=False)
