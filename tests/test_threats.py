@@ -111,7 +111,7 @@ def test_t02_websockets_of_other_origins_are_refused(path, origin):
     headers = [(b"host", b"localhost:8080")] + ([(b"origin", origin)] if origin else [])
 
     async def dial() -> tuple[bool, object]:
-        return await Line(application, path, headers).connect(timeout=5)
+        return await Line(application, path, headers).connect(timeout=30)
 
     assert async_to_sync(dial)()[0] is False
 
