@@ -170,10 +170,8 @@ def put_config(
     refused (409) when somebody else has changed the VM since; without ``share_cpus``, also (409, "in_use") when it
     pins the VM anew to CPUs that other VMs are pinned to."""
     vm, before = _find(request, name, "vms.change")
-    if not share_cpus and document.get("pinning") != before.get("pinning"):
-        others = pins.taken(vm, signed_in(request))
-        if taken := pins.conflict(before.get("pinning"), document.get("pinning"), others):
-            raise ApiError(409, "in_use", f"Other VMs have these CPUs: {taken}.", "pinning")
+    if not share_cpus and (taken := pins.shared(vm, before, document, signed_in(request))):
+        raise ApiError(409, "in_use", f"Other VMs have these CPUs: {taken}.", "pinning")
     marks = document.get("bhype")
     revision = marks.get("revision") if isinstance(marks, dict) else None
     return _save(request, vm, document, revision=revision if isinstance(revision, int) else None)

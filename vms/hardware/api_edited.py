@@ -18,6 +18,7 @@ from vms import edited
 from vms.models import VM
 from vms.wanted import WantedError
 
+from . import pages
 from .api import refusal
 
 router = Router()
@@ -31,10 +32,12 @@ class EditOut(Schema):
 
 
 class AnswerIn(Schema):
-    """take: take over what was written; otherwise it is overwritten."""
+    """take: take over what was written; otherwise it is overwritten. share_cpus: also where that pins the VM anew to
+    CPUs that other VMs are pinned to, which is refused otherwise (409, "in_use")."""
 
     model_config = ConfigDict(extra="forbid")
     take: bool
+    share_cpus: bool = False
 
 
 @router.get("/{name}/edited", response=EditOut | None, summary="What was written into vm.json by hand")
@@ -48,7 +51,9 @@ def get_edit(request: HttpRequest, name: str) -> dict[str, Any] | None:
 def answer_edit(request: HttpRequest, name: str, payload: AnswerIn) -> Status[Task]:
     """Take it over, or have bHype's own written again; until then the VM is not started."""
     user = signed_in(request)
-    vm = lookup(user, VM, "vms.change", name=name)
+    vm = pages.load(lookup(user, VM, "vms.change", name=name))
+    if payload.take and not payload.share_cpus and (taken := pages.edit_shares(vm, user)):
+        raise ApiError(409, "in_use", f"Other VMs have these CPUs: {taken}.", "share_cpus")
     try:
         task = edited.take_over(vm, user)[1] if payload.take else edited.write_again(vm, user)
     except WantedError as error:

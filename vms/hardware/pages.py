@@ -6,12 +6,13 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any
 
+from bhype.accounts.models import User
 from bhype.vmrun.devices import CD, DISK, KINDS, NETWORK_GROUP
 from vms import plan, wanted
 from vms.models import VM, Disk, Nic
 from vms.sizes import human
 
-from . import pending
+from . import pending, pins
 from .forms import SECTIONS
 from .pending import Difference
 from .tables import ICONS, MENU, ROOT_KINDS
@@ -97,6 +98,12 @@ def edits_of(vm: VM, document: Document) -> list[Difference]:
     """What taking over a change by hand would change."""
     edited = (vm.edited or {}).get("document")
     return pending.differences(document, edited) if isinstance(edited, dict) else []
+
+
+def edit_shares(vm: VM, user: User) -> str:
+    """Which CPUs of other VMs it would have by taking over a change by hand, as `pins.told`; "" for none."""
+    edited = (vm.edited or {}).get("document")
+    return pins.shared(vm, plan.document(vm), edited, user) if isinstance(edited, dict) else ""
 
 
 def _section(name: str, vm: VM, document: Document, changes: list[Difference]) -> Section:

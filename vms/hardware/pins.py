@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from bhype.accounts.models import User
@@ -45,3 +46,11 @@ def conflict(before: Any, after: Any, others: Taken) -> str:
     """Which of the CPUs that ``after`` has and ``before`` had not are others', as `told`; "" when none is."""
     new = host_cpus(after) - host_cpus(before)
     return told({cpu: names for cpu, names in others.items() if cpu in new})
+
+
+def shared(vm: VM, before: Mapping[str, Any], after: Mapping[str, Any], user: User) -> str:
+    """Which CPUs of other VMs the document ``after`` takes and ``before`` had not, as `told`; "" when none."""
+    pinning = after.get("pinning")
+    if pinning == before.get("pinning"):
+        return ""
+    return conflict(before.get("pinning"), pinning, taken(vm, user))

@@ -50,9 +50,14 @@ def _page(request: HttpRequest, vm: VM, template: str, status: int = 200, **more
 @allow("vms.view", VM)
 def hardware(request: HttpRequest, vm: VM) -> HttpResponse:
     loaded = pages.with_hardware(VM.objects.all()).prefetch_related(*wanted.PARTS).get(pk=vm.pk)
-    shown = hardware_pages.of(loaded)
+    user = signed_in(request)
     return _page(
-        request, loaded, "vms/hardware.html", hardware=shown, may_root=signed_in(request).can("vms.root")
+        request,
+        loaded,
+        "vms/hardware.html",
+        hardware=hardware_pages.of(loaded),
+        may_root=user.can("vms.root"),
+        shared_cpus=hardware_pages.edit_shares(loaded, user),
     )
 
 

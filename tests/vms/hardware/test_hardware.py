@@ -168,6 +168,31 @@ def test_a_cpu_that_another_vm_is_pinned_to_is_shared_by_request_only(root, vm, 
     assert (vm.settings["pinning"], vm.settings["nice"]) == ({"0": "5-6"}, 5)
 
 
+def test_an_edit_by_hand_that_takes_a_cpu_of_another_vm_says_so(root, vm, pinned):
+    before = plan.document(wanted.load(vm.pk))
+    edit = {"digest": "", "document": before | {"pinning": {"0": "5"}}, "problem": ""}
+    VM.objects.filter(pk=vm.pk).update(edited=edit)
+    assert "CPU 6" not in root.get(URL).content.decode()
+    edit["document"] |= {"pinning": {"0": "5-6"}}
+    VM.objects.filter(pk=vm.pk).update(edited=edit)
+    page = root.get(URL).content.decode()
+    assert "CPU 6: db1. Taken over, they are shared." in page
+
+    def take(**more: object):
+        sent = {"take": True, **more}
+        return root.post("/api/v1/vms/web1/edited", sent, "application/json", HTTP_ORIGIN="http://testserver")
+
+    answer = take()
+    assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (
+        409,
+        "in_use",
+        "share_cpus",
+    )
+    assert take(share_cpus=True).status_code == 202
+    vm.refresh_from_db()
+    assert vm.settings["pinning"] == {"0": "5-6"}
+
+
 def test_the_names_of_vms_that_somebody_does_not_see_are_not_told(client, vm, pinned):
     page = client.get(f"{URL}processor/").content.decode()
     assert "CPU 6: another VM" in page
