@@ -203,7 +203,11 @@ def test_of_two_starts_at_one_moment_one_is_refused(ready, host_of_vms):
                 connection.close()
             return
 
-    runs = [Run(ask("vms.start", {"vm_id": vm.pk}, None)) for vm in vms]
+    tasks = [ask("vms.start", {"vm_id": vm.pk}, None) for vm in vms]
+    Task.objects.update(
+        status=Task.Status.RUNNING
+    )  # one that does not run is taken for cancelled before long
+    runs = [Run(task) for task in tasks]
     threads = [threading.Thread(target=claim, args=pair) for pair in zip(vms, runs, strict=True)]
     for thread in threads:
         thread.start()
