@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import shutil
@@ -18,6 +19,7 @@ ARTIFACTS = BASE_DIR / "tests" / "artifacts"
 # Until what a page does must be seen. Two slow cores have guests, databases and other tests to run meanwhile.
 PATIENCE = 45_000
 expect.set_options(timeout=PATIENCE)
+_numbers = itertools.count(2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -89,6 +91,23 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def admin() -> str:
+    """The name of an admin whom the module has for itself."""
+    return f"root{next(_numbers)}"
+
+
+@pytest.fixture(scope="module")
+def session(panel, admin) -> str:
+    return panel.sign_in(**{admin: "admin"})[admin]
+
+
+@pytest.fixture(scope="module")
+def secret(panel, admin, session) -> str:
+    """The API token of the module's ``admin``."""
+    return panel.manage("token", admin).strip()
+
+
 @pytest.fixture
 def page(browser, panel) -> Iterator[Page]:
     """A fresh window at 1440 px. Fails the test on an error in the page's scripts."""
@@ -106,14 +125,14 @@ def page(browser, panel) -> Iterator[Page]:
 
 @pytest.fixture
 def window(browser, panel, session):
-    """Opens windows of the person whose ``session`` the test's module has. Fails on an error in a script."""
+    """Opens windows of the module's ``admin``, at the panel or at ``url``. Fails on an error in a script."""
     contexts, errors = [], []
 
-    def open_window(width: int = 1440, scheme: str = "light") -> Page:
+    def open_window(width: int = 1440, scheme: str = "light", url: str = panel.url) -> Page:
         context = browser.new_context(
-            viewport={"width": width, "height": 900}, base_url=panel.url, color_scheme=scheme, bypass_csp=True
+            viewport={"width": width, "height": 900}, base_url=url, color_scheme=scheme
         )
-        context.add_cookies([{"name": "bhype_session", "value": session, "url": panel.url}])
+        context.add_cookies([{"name": "bhype_session", "value": session, "url": url}])
         context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()

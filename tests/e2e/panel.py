@@ -22,6 +22,23 @@ from pathlib import Path
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 # How much slower than it is by itself a machine may be that has other tests to run.
 BUSY = 3
+_SIGN_IN = """
+import json
+from importlib import import_module
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from bhype.accounts.models import User
+keys = {}
+for name, role in %s.items():
+    user, _ = User.objects.get_or_create(username=name, defaults={"role": role, "source": "panel"})
+    session = import_module(settings.SESSION_ENGINE).SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session[BACKEND_SESSION_KEY] = "bhype.accounts.backends.PanelBackend"
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session.create()
+    keys[name] = session.session_key
+print(json.dumps(keys))
+"""
 
 
 def free_port() -> int:
@@ -137,6 +154,11 @@ class Panel:
         os.killpg(pid, signal.SIGKILL)
         return pid
 
+    def sign_in(self, **roles: str) -> dict[str, str]:
+        """The session of each of these people, who are made when they are not there. roles: by name."""
+        answer = self.manage("shell", "-v", "0", "-c", _SIGN_IN % roles).splitlines()[-1]
+        return dict(json.loads(answer))
+
     def api(self, method: str, path: str, token: str, body: object = None) -> tuple[int, dict]:
         request = urllib.request.Request(
             f"{self.url}/api/v1{path}",
@@ -158,6 +180,23 @@ class Panel:
             return row if row["status"] not in {"queued", "running", "cancelling"} else None
 
         return wait_until(ended, seconds, f"task {task}\n{self.log}")  # type: ignore[return-value]
+
+    def do(self, path: str, token: str, body: object = None) -> None:
+        """Ask for a task, and wait until it has succeeded."""
+        status, task = self.api("POST", path, token, body)
+        assert status == 202, task
+        assert self.finish(task["id"], token)["status"] == "succeeded", self.log
+
+    def make_vm(self, token: str, name: str, **more: object) -> None:
+        """A small VM that does not run, as soon as the host has a pool and a switch for it."""
+
+        def is_ready() -> bool:
+            pools, switches = (self.api("GET", path, token)[1] for path in ("/pools", "/switches"))
+            return any(row["is_adopted"] for row in pools) and any(row["name"] == "nat" for row in switches)
+
+        wait_until(is_ready, 60, f"the pool and the switch\n{self.log}")
+        small = {"cpus": 1, "memory": "128M", "disks": [{"size": "4M"}], "switch": "nat", "start": False}
+        self.do("/vms", token, {**small, "name": name, **more})
 
     def stop_panel(self) -> None:
         if self.process is not None and self.process.poll() is None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
+from tests.e2e import looks
 from tests.e2e.panel import wait_until
-from tests.e2e.test_console_sharing import SIGN_IN
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("panel")]
 SUBNET = "10.99.1"
@@ -23,22 +20,11 @@ REMOVE = "from network.models import Switch; Switch.objects.filter(name='phone')
 
 
 @pytest.fixture
-def phone(browser, panel):
+def phone(panel, window):
     """A window of 360 px in which an admin is signed in, and a private switch with a subnet."""
-    keys = json.loads(panel.manage("shell", "-v", "0", "-c", SIGN_IN % {"root7": "admin"}).splitlines()[-1])
     wait_until(lambda: panel.manage("shell", "-v", "0", "-c", MAKE).strip().isdecimal(), 30, "the host's row")
-    context = browser.new_context(viewport={"width": 360, "height": 780}, base_url=panel.url)
-    context.add_cookies([{"name": "bhype_session", "value": keys["root7"], "url": panel.url}])
-    context.set_default_timeout(15_000)
-    yield context.new_page()
-    context.close()
+    yield window(360)
     panel.manage("shell", "-v", "0", "-c", REMOVE)
-
-
-def fits(page: Page) -> None:
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa"]})
-    assert found.violations_count == 0, found.generate_report()
 
 
 def test_pools_and_addresses_on_a_phone(phone):
@@ -47,14 +33,14 @@ def test_pools_and_addresses_on_a_phone(phone):
     expect(phone.get_by_role("row").filter(has_text=f"{SUBNET}.10").first).to_contain_text(f"{SUBNET}.99")
     picture = phone.get_by_role("img", name=f"The addresses of {SUBNET}.0/24")
     assert picture.locator("rect").count() == 256
-    fits(phone)
+    looks.check(phone)
     phone.get_by_role("link", name="Give an address").click()
     phone.get_by_label("How").select_option("lease")
     phone.get_by_label("MAC address").fill("58:9c:fc:00:00:77")
     phone.get_by_label("Address", exact=True).fill(f"{SUBNET}.1")
     phone.get_by_role("button", name="Give it").click()
     expect(phone.get_by_text(f"{SUBNET}.1 is the host's own address.")).to_be_visible()
-    fits(phone)
+    looks.check(phone)
     phone.get_by_label("Address", exact=True).fill("")
     phone.get_by_role("button", name="Give it").click()
     line = phone.get_by_role("row").filter(has_text="58:9c:fc:00:00:77")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from tests.cloudinit.examples import key
+from tests.e2e import looks
 from tests.e2e.panel import wait_until
-from tests.e2e.test_console_sharing import SIGN_IN
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("panel")]
 
@@ -18,27 +15,8 @@ NAME = "seeded"
 
 
 @pytest.fixture(scope="module")
-def session(panel) -> str:
-    """The session of an admin."""
-    found = panel.manage("shell", "-v", "0", "-c", SIGN_IN % {"root4": "admin"})
-    return json.loads(found.splitlines()[-1])["root4"]
-
-
-@pytest.fixture(scope="module")
-def vm(panel, session) -> str:
-    secret = panel.manage("token", "root4").strip()
-    wait_until(lambda: panel.api("GET", "/pools", secret)[1], 30, "the observer to see the pool")
-    body = {
-        "name": NAME,
-        "cpus": 1,
-        "memory": "128M",
-        "disks": [{"size": "4M"}],
-        "switch": "nat",
-        "start": False,
-    }
-    status, task = panel.api("POST", "/vms", secret, body)
-    assert status == 202, task
-    assert panel.finish(task["id"], secret)["status"] == "succeeded", panel.log
+def vm(panel, secret) -> str:
+    panel.make_vm(secret, NAME)
     return NAME
 
 
@@ -103,6 +81,4 @@ def test_its_pages_are_fit_for_everybody(vm, window, width, scheme):
         "/vms/_snippets/new/",
     ):
         page.goto(path)
-        found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-        assert not found, [(each["id"], each["nodes"][0]["html"][:200]) for each in found]
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        looks.check(page, and_advice=True)

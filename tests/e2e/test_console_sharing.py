@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from tests.e2e import looks
 from tests.e2e.panel import wait_until
 from tests.lab import efi
 
@@ -16,40 +15,19 @@ pytestmark = [pytest.mark.browser, pytest.mark.guest, pytest.mark.xdist_group("p
 
 NAME = "shared"
 USERS = {"ada": "operator", "bea": "operator", "wim": "watcher", "root1": "admin"}
-SIGN_IN = """
-import json
-from importlib import import_module
-from django.conf import settings
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from bhype.accounts.models import SignIn, User
-keys = {}
-for name, role in %s.items():
-    user, _ = User.objects.get_or_create(username=name, defaults={"role": role, "source": "panel"})
-    session = import_module(settings.SESSION_ENGINE).SessionStore()
-    session[SESSION_KEY] = str(user.pk)
-    session[BACKEND_SESSION_KEY] = "bhype.accounts.backends.PanelBackend"
-    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
-    session.create()
-    keys[name] = session.session_key
-print(json.dumps(keys))
-"""
 
 
 @pytest.fixture(scope="module")
 def keys(panel) -> dict[str, str]:
     """A session for each of the people."""
-    return json.loads(panel.manage("shell", "-v", "0", "-c", SIGN_IN % USERS).splitlines()[-1])
+    return panel.sign_in(**USERS)
 
 
 @pytest.fixture(scope="module")
 def guest(panel, keys) -> str:
     """A running VM whose guest echoes com1, of which sessions are recorded."""
     secret = panel.manage("token", "root1").strip()
-    wait_until(lambda: panel.api("GET", "/pools", secret)[1], 30, "the observer to see the pool")
-    body = {"name": NAME, "cpus": 1, "memory": "128M", "disks": [{"size": "4M"}], "start": False}
-    status, task = panel.api("POST", "/vms", secret, body)
-    assert status == 202, task
-    assert panel.finish(task["id"], secret)["status"] == "succeeded", panel.log
+    panel.make_vm(secret, NAME)
     with (panel.root / f"dev/zvol/tank/bhype/vms/{NAME}/disk0").open("r+b") as device:
         device.write(efi.echo())
     panel.manage("shell", "-v", "0", "-c", "from vms.models import VM; VM.objects.update(has_recording=True)")
@@ -72,7 +50,6 @@ def window(browser, panel, keys):
             viewport={"width": width, "height": 900},
             base_url=panel.url,
             color_scheme=scheme,
-            bypass_csp=True,
         )
         context.add_cookies([{"name": "bhype_session", "value": keys[name], "url": panel.url}])
         context.set_default_timeout(15_000)
@@ -329,8 +306,4 @@ def test_the_pages_fit_and_have_no_serious_accessibility_fault(guest, window, sh
             expect(page.locator("body[data-connected='1']")).to_have_count(1)
         name = re.sub(r"\W+", "-", address).strip("-")
         shot(page, f"{name}-{width}-{scheme}")
-        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert wide <= 1, f"{address} is {wide} px too wide at {width}"
-        found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-        faults = [v for v in found if v["impact"] in {"serious", "critical"}]
-        assert not faults, (address, [(v["id"], [n["html"] for n in v["nodes"]][:3]) for v in faults])
+        looks.check(page)

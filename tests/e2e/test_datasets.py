@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from tests.e2e import looks
 from tests.e2e.panel import wait_until
-from tests.e2e.test_console_sharing import SIGN_IN
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("panel"), pytest.mark.usefixtures("secret")]
 
@@ -23,21 +20,13 @@ PAGES = {
 
 
 @pytest.fixture(scope="module")
-def session(panel) -> str:
-    """The session of an admin."""
-    found = panel.manage("shell", "-v", "0", "-c", SIGN_IN % {"root4": "admin"})
-    return json.loads(found.splitlines()[-1])["root4"]
-
-
-@pytest.fixture(scope="module")
-def secret(panel, session) -> str:
-    token = panel.manage("token", "root4").strip()
+def secret(panel, secret) -> str:
     wait_until(
-        lambda: any(row["name"] == "tank/bhype" for row in panel.api("GET", "/datasets", token)[1]),
+        lambda: any(row["name"] == "tank/bhype" for row in panel.api("GET", "/datasets", secret)[1]),
         40,
         "the observer to see the datasets",
     )
-    return token
+    return secret
 
 
 def succeeded(page: Page) -> None:
@@ -104,14 +93,10 @@ def test_a_dataset_is_made_changed_locked_unlocked_and_destroyed(panel, window, 
 
 
 def test_a_locked_vm_says_so_and_goes_on_when_it_is_unlocked(panel, secret, window, shot):
-    body = {"name": NAME, "cpus": 1, "memory": "64M", "disks": [{"size": "4M"}], "passphrase": WORDS}
-    status, task = panel.api("POST", "/vms", secret, body)
-    assert status == 202, task
-    assert panel.finish(task["id"], secret)["status"] == "succeeded", panel.log
+    panel.make_vm(secret, NAME, passphrase=WORDS)
     page = window()
     page.goto("/vms/")
-    status, task = panel.api("POST", f"/vms/{NAME}/lock", secret)
-    assert status == 202 and panel.finish(task["id"], secret)["status"] == "succeeded"
+    panel.do(f"/vms/{NAME}/lock", secret)
     row = page.locator("tr", has_text=NAME)
     expect(row.get_by_text("Locked")).to_be_visible()
     expect(row.get_by_title("It is locked. Unlock it first.")).to_be_visible()
@@ -128,16 +113,9 @@ def test_pages_fit_and_have_no_serious_accessibility_fault(panel, secret, window
     rows = {row["name"]: row["id"] for row in panel.api("GET", "/datasets", secret)[1]}
     if "tank/bhype/safe" not in rows:
         body = {"parent": rows["tank/bhype"], "name": "safe", "passphrase": WORDS}
-        status, task = panel.api("POST", "/datasets", secret, body)
-        assert status == 202 and panel.finish(task["id"], secret)["status"] == "succeeded", task
+        panel.do("/datasets", secret, body)
     page = window(width, scheme)
     for name, address in PAGES.items():
         assert page.goto(address).status == 200, address
         shot(page, f"datasets-{name}-{width}-{scheme}")
-        overflow = page.evaluate(
-            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        )
-        assert overflow <= 1, f"{address} is {overflow} px too wide at {width}"
-        found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-        faults = [v for v in found if v["impact"] in {"serious", "critical"}]
-        assert not faults, (address, [(v["id"], [n["html"] for n in v["nodes"]][:3]) for v in faults])
+        looks.check(page)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from tests.e2e import looks
 from tests.e2e.panel import wait_until
-from tests.e2e.test_console_sharing import SIGN_IN
 from tests.lab import efi
 
 pytestmark = [pytest.mark.browser, pytest.mark.guest, pytest.mark.xdist_group("panel")]
@@ -20,18 +17,6 @@ row = Image.objects.create(pool=Pool.objects.get(is_adopted=True), name="golden"
                            cloud_init="cloud-init", login="debian", state="ready")
 print(row.uuid)
 """
-
-
-@pytest.fixture(scope="module")
-def session(panel) -> str:
-    """The session of an admin."""
-    found = panel.manage("shell", "-v", "0", "-c", SIGN_IN % {"root3": "admin"})
-    return json.loads(found.splitlines()[-1])["root3"]
-
-
-@pytest.fixture(scope="module")
-def secret(panel, session) -> str:
-    return panel.manage("token", "root3").strip()
 
 
 @pytest.fixture(scope="module")
@@ -128,8 +113,5 @@ def test_pages_fit_and_have_no_serious_accessibility_fault(panel, image, window,
     page: Page = window(width, scheme)
     for path in PAGES:
         page.goto(f"/vms/{path}")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
-        found = Axe().run(page).response["violations"]
-        serious = [one["id"] for one in found if one["impact"] in {"serious", "critical"}]
-        assert serious == [], (path, serious, [node["html"] for one in found for node in one["nodes"]][:3])
+        looks.check(page)
         shot(page, f"deploy-{path.strip('/').replace('/', '-').replace('?', '-')}-{width}")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.e2e.panel import wait_until
-from tests.e2e.test_console_sharing import SIGN_IN
+from tests.e2e import looks
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("panel")]
 
@@ -29,34 +26,9 @@ PAGES = (
 
 
 @pytest.fixture(scope="module")
-def session(panel) -> str:
-    """The session of an admin."""
-    found = panel.manage("shell", "-v", "0", "-c", SIGN_IN % {"root8": "admin"})
-    return json.loads(found.splitlines()[-1])["root8"]
-
-
-@pytest.fixture(scope="module")
-def secret(panel, session) -> str:
-    return panel.manage("token", "root8").strip()
-
-
-@pytest.fixture(scope="module")
 def guest(panel, secret) -> str:
     """A VM whose address is known, on a host whose packet filter is on and asks bHype's anchors."""
-    wait_until(
-        lambda: any(pool["is_adopted"] for pool in panel.api("GET", "/pools", secret)[1]), 60, "the pool"
-    )
-    body = {
-        "name": NAME,
-        "cpus": 1,
-        "memory": "128M",
-        "disks": [{"size": "4M"}],
-        "switch": "nat",
-        "start": False,
-    }
-    status, task = panel.api("POST", "/vms", secret, body)
-    assert status == 202, task
-    assert panel.finish(task["id"], secret)["status"] == "succeeded", panel.log
+    panel.make_vm(secret, NAME)
     panel.manage("shell", "-v", "0", "-c", ADDRESS)
     mend(panel, secret)
     return NAME
@@ -64,13 +36,11 @@ def guest(panel, secret) -> str:
 
 def mend(panel, secret: str) -> None:
     """Let the self-test mend what it names, and confirm what that changes of the host."""
-    _, task = panel.api("POST", "/nat/test", secret)
-    assert panel.finish(task["id"], secret)["status"] == "succeeded", panel.log
+    panel.do("/nat/test", secret)
     found = panel.api("GET", "/switches/nat/nat", secret)[1]["checks"]
     fixes = sorted({one["fix"] for one in found if one["fix"]})
     if fixes:
-        _, task = panel.api("POST", "/nat/mend", secret, {"fixes": fixes})
-        assert panel.finish(task["id"], secret)["status"] == "succeeded", panel.log
+        panel.do("/nat/mend", secret, {"fixes": fixes})
     for change in panel.api("GET", "/changes", secret)[1]:
         if change["state"] == "waiting":
             _, task = panel.api("POST", f"/changes/{change['id']}/confirm", secret)
@@ -173,9 +143,5 @@ def test_every_page_fits_and_is_accessible(guest, window, shot, width, scheme):
     for address in [*(f"/network/{one}" for one in PAGES), f"/vms/{NAME}/firewall/"]:
         page.goto(address)
         page.wait_for_load_state("networkidle")
-        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert wide <= 1, f"{address} is {wide} px too wide at {width}"
-        found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-        faults = [one for one in found if one["impact"] in {"serious", "critical"}]
-        assert not faults, (address, [(one["id"], [n["html"] for n in one["nodes"]][:3]) for one in faults])
+        looks.check(page)
     shot(page, f"firewall-{width}-{scheme}")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from tests.e2e import looks
 from tests.e2e.panel import wait_until
-from tests.e2e.test_console_sharing import SIGN_IN
 from tests.lab import efi
 
 pytestmark = [pytest.mark.browser, pytest.mark.guest, pytest.mark.xdist_group("panel")]
@@ -21,40 +18,15 @@ PAGES = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def session(panel) -> str:
-    """The session of an admin."""
-    found = panel.manage("shell", "-v", "0", "-c", SIGN_IN % {"root2": "admin"})
-    return json.loads(found.splitlines()[-1])["root2"]
-
-
-@pytest.fixture(scope="module")
-def secret(panel, session) -> str:
-    return panel.manage("token", "root2").strip()
-
-
 def act(panel, secret: str, action: str) -> None:
-    status, task = panel.api("POST", f"/vms/{NAME}/{action}", secret)
-    assert status == 202, task
-    assert panel.finish(task["id"], secret)["status"] == "succeeded", panel.log
+    panel.do(f"/vms/{NAME}/{action}", secret)
     wanted = "running" if action == "start" else "stopped"
     wait_until(lambda: panel.api("GET", f"/vms/{NAME}", secret)[1]["state"] == wanted, 30, wanted)
 
 
 @pytest.fixture(scope="module")
 def guest(panel, secret) -> str:
-    wait_until(lambda: panel.api("GET", "/pools", secret)[1], 30, "the observer to see the pool")
-    body = {
-        "name": NAME,
-        "cpus": 1,
-        "memory": "128M",
-        "disks": [{"size": "4M"}],
-        "switch": "nat",
-        "start": False,
-    }
-    status, task = panel.api("POST", "/vms", secret, body)
-    assert status == 202, task
-    assert panel.finish(task["id"], secret)["status"] == "succeeded", panel.log
+    panel.make_vm(secret, NAME)
     with (panel.root / f"dev/zvol/tank/bhype/vms/{NAME}/disk0").open("r+b") as device:
         device.write(efi.echo())
     act(panel, secret, "start")
@@ -112,10 +84,4 @@ def test_pages_fit_and_have_no_serious_accessibility_fault(panel, guest, secret,
         for summary in page.locator("#content details:not(.menu) > summary").all():
             summary.click()
         shot(page, f"vms-{address.strip('/').replace('/', '-')}-{width}-{scheme}")
-        overflow = page.evaluate(
-            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        )
-        assert overflow <= 1, f"{address} is {overflow} px too wide at {width}"
-        found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-        faults = [v for v in found if v["impact"] in {"serious", "critical"}]
-        assert not faults, (address, [(v["id"], [n["html"] for n in v["nodes"]][:3]) for v in faults])
+        looks.check(page)

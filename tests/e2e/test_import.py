@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.e2e.panel import wait_until
-from tests.e2e.test_console_sharing import SIGN_IN
 from tests.lab import efi
 from tests.vms import packages
 
@@ -18,20 +16,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.guest, pytest.mark.xdist_group("p
 
 NAME = "imported"
 SAYS = "made-elsewhere"
-
-
-@pytest.fixture
-def admin(panel, browser) -> Page:
-    """An admin's window. Fails the test on an error in a page's scripts."""
-    key = json.loads(panel.manage("shell", "-v", "0", "-c", SIGN_IN % {"root1": "admin"}).splitlines()[-1])
-    context = browser.new_context(viewport={"width": 1440, "height": 900}, base_url=panel.url)
-    context.add_cookies([{"name": "bhype_session", "value": key["root1"], "url": panel.url}])
-    context.set_default_timeout(15_000)
-    page, errors = context.new_page(), []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    context.close()
-    assert not errors, errors
 
 
 @pytest.fixture
@@ -51,8 +35,8 @@ def package(tmp_path):
     return path
 
 
-def test_a_package_of_another_tool_is_imported_run_and_exported(panel, admin, package, tmp_path, shot):
-    page = admin
+def test_a_package_of_another_tool_is_imported_run_and_exported(panel, window, package, tmp_path, shot):
+    page = window()
     wait_until(lambda: "tank" in page.request.get("/storage/").text(), 30, "the observer to see the pool")
 
     # Upload it; what it becomes is shown before anything is made.

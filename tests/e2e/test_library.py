@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import lzma
 import os
 import select
@@ -16,7 +15,6 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.panel import wait_until
-from tests.e2e.test_console_sharing import SIGN_IN
 from tests.storage.web import serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.root, pytest.mark.xdist_group("panel")]
@@ -79,19 +77,11 @@ def cable(panel) -> Iterator[Cable]:
 
 
 @pytest.fixture
-def root(browser, panel, cable) -> Iterator[Page]:
+def root(cable, window) -> Page:
     """An admin's window, at the end of the cable."""
-    key = json.loads(panel.manage("shell", "-v", "0", "-c", SIGN_IN % {"root1": "admin"}).splitlines()[-1])
-    url = f"http://127.0.0.1:{cable.port}"
-    context = browser.new_context(viewport={"width": 1440, "height": 900}, base_url=url)
-    context.add_cookies([{"name": "bhype_session", "value": key["root1"], "url": url}])
-    context.set_default_timeout(15_000)
-    page, errors = context.new_page(), []
-    page.on("pageerror", lambda error: errors.append(str(error)))
+    page = window(url=f"http://127.0.0.1:{cable.port}")
     wait_until(lambda: "tank" in page.request.get("/storage/").text(), 30, "the observer to see the pool")
-    yield page
-    context.close()
-    assert not errors, errors
+    return page
 
 
 def test_an_upload_survives_a_dropped_connection_and_a_reload(panel, root, cable, tmp_path, shot):

@@ -14,7 +14,6 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.panel import Panel, wait_until
-from tests.e2e.test_console_sharing import SIGN_IN
 from tests.guest import build
 from tests.guest.console import Console
 
@@ -42,12 +41,6 @@ def panel(local_user):
         panel.run("-m", "bhype.lab", "stop", str(panel.state / "lab"))
         panel.run("-m", "bhype.lab", "wires", str(panel.state / "lab"), "off")
         panel.stop()
-
-
-@pytest.fixture(scope="module")
-def session(panel) -> str:
-    found = panel.manage("shell", "-v", "0", "-c", SIGN_IN % {"root9": "admin"})
-    return json.loads(found.splitlines()[-1])["root9"]
 
 
 @pytest.fixture

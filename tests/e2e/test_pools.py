@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from bhype.lab import tree
+from tests.e2e import looks
 from tests.e2e.panel import wait_until
-from tests.e2e.test_console_sharing import SIGN_IN
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("panel"), pytest.mark.usefixtures("secret")]
 
@@ -39,15 +37,7 @@ ArcSample.objects.bulk_create(ArcSample(
 
 
 @pytest.fixture(scope="module")
-def session(panel) -> str:
-    """The session of an admin."""
-    found = panel.manage("shell", "-v", "0", "-c", SIGN_IN % {"root3": "admin"})
-    return json.loads(found.splitlines()[-1])["root3"]
-
-
-@pytest.fixture(scope="module")
-def secret(panel, session) -> str:
-    secret = panel.manage("token", "root3").strip()
+def secret(panel, secret) -> str:
     wait_until(lambda: panel.api("GET", "/disks", secret)[1], 60, "the observer to see the disks")
     return secret
 
@@ -108,10 +98,4 @@ def test_every_page_of_pools_fits_and_is_accessible(panel, window, shot, width, 
     for address in PAGES:
         page.goto(f"/storage/{address}")
         shot(page, f"storage-{re.sub('[^a-z0-9]+', '-', address).strip('-') or 'pools'}-{width}-{scheme}")
-        overflow = page.evaluate(
-            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        )
-        assert overflow <= 1, f"{address} is {overflow} px too wide at {width}"
-        found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-        faults = [v for v in found if v["impact"] in {"serious", "critical"}]
-        assert not faults, (address, [(v["id"], [n["html"] for n in v["nodes"]][:3]) for v in faults])
+        looks.check(page)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from tests.e2e import looks
 from tests.e2e.panel import wait_until
-from tests.e2e.test_console_sharing import SIGN_IN
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("panel")]
 
@@ -17,32 +16,9 @@ NAME = "kept"
 
 
 @pytest.fixture(scope="module")
-def session(panel) -> str:
-    """The session of an admin."""
-    found = panel.manage("shell", "-v", "0", "-c", SIGN_IN % {"root5": "admin"})
-    return json.loads(found.splitlines()[-1])["root5"]
-
-
-@pytest.fixture(scope="module")
-def secret(panel, session) -> str:
-    return panel.manage("token", "root5").strip()
-
-
-@pytest.fixture(scope="module")
 def vm(panel, secret) -> str:
     """A stopped VM with something on its disk, of which the observer knows the datasets."""
-    wait_until(lambda: panel.api("GET", "/pools", secret)[1], 30, "the observer to see the pool")
-    body = {
-        "name": NAME,
-        "cpus": 1,
-        "memory": "128M",
-        "disks": [{"size": "4M"}],
-        "switch": "nat",
-        "start": False,
-    }
-    status, task = panel.api("POST", "/vms", secret, body)
-    assert status == 202, task
-    assert panel.finish(task["id"], secret)["status"] == "succeeded", panel.log
+    panel.make_vm(secret, NAME)
     write(panel, b"first")
 
     def is_seen() -> bool:
@@ -158,16 +134,13 @@ def test_the_pages_are_usable_by_everybody_and_fit_a_phone(vm, window, shot):
     small = window(360, "dark")
     for name, address in pages.items():
         page.goto(address)
-        found = Axe().run(page)
-        assert found.violations_count == 0, (address, found.generate_report())
+        looks.check(page, and_advice=True)
         shot(page, f"{name}-1440-light")
         small.goto(address)
-        wide = small.evaluate("document.documentElement.scrollWidth")
-        assert wide <= 360, (address, wide)
+        looks.check(small)
         shot(small, f"{name}-360-dark")
     page.goto("/storage/snapshots/")
     page.get_by_role("link", name="looked-at").click()
     expect(page.get_by_text("What was taken at this moment")).to_be_visible()
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
+    looks.check(page, and_advice=True)
     shot(page, "snapshot-1440-light")

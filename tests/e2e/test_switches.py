@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from tests.e2e import looks
 from tests.e2e.panel import wait_until
-from tests.e2e.test_console_sharing import SIGN_IN
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("panel")]
 STATE = """
@@ -17,12 +14,6 @@ from network.models import Switch
 row = Switch.objects.filter(name="office").first()
 print(row.dhcp_state if row else "gone")
 """
-
-
-@pytest.fixture(scope="module")
-def session(panel) -> str:
-    keys = json.loads(panel.manage("shell", "-v", "0", "-c", SIGN_IN % {"root7": "admin"}).splitlines()[-1])
-    return keys["root7"]
 
 
 def state(panel) -> str:
@@ -53,9 +44,7 @@ def test_its_pages_fit_a_phone_and_its_switch_goes_again(panel, window):
         "aggregations/new/",
     ):
         page.goto(f"/network/{path}")
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
-        found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa"]})
-        assert found.violations_count == 0, found.generate_report()
+        looks.check(page)
     page.goto("/network/switches/office/")
     page.get_by_label("More for office").click()
     page.get_by_role("button", name="Delete").click()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from tests.e2e.panel import wait_until
-from tests.e2e.test_console_sharing import SIGN_IN
+from tests.e2e import looks
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("panel")]
 
@@ -29,32 +26,10 @@ write(vm.host, [Rates(
 
 
 @pytest.fixture(scope="module")
-def session(panel) -> str:
-    """The session of an admin."""
-    found = panel.manage("shell", "-v", "0", "-c", SIGN_IN % {"root5": "admin"})
-    return json.loads(found.splitlines()[-1])["root5"]
-
-
-@pytest.fixture(scope="module")
-def guest(panel, session) -> str:
-    secret = panel.manage("token", "root5").strip()
-    wait_until(lambda: panel.api("GET", "/switches", secret)[1], 60, "the observer to see the switches")
-    wait_until(lambda: panel.api("GET", "/pools", secret)[1][0].get("is_adopted"), 60, "the pool")
-    body = {"name": NAME, "cpus": 1, "memory": "128M", "disks": [{"size": "4M"}], "start": False}
-    body["switch"] = "nat"
-    status, task = panel.api("POST", "/vms", secret, body)
-    assert status == 202, task
-    assert panel.finish(task["id"], secret)["status"] == "succeeded", panel.log
+def guest(panel, secret) -> str:
+    panel.make_vm(secret, NAME)
     panel.manage("shell", "-v", "0", "-c", SAMPLES)
     return NAME
-
-
-def check(page) -> None:
-    """Nothing is wider than the window, and no serious rule of accessibility is broken."""
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-    faults = [one for one in found if one["impact"] in {"serious", "critical"}]
-    assert not faults, [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in faults]
 
 
 def test_the_picture_leads_to_what_it_shows(window, shot, guest):
@@ -64,7 +39,7 @@ def test_the_picture_leads_to_what_it_shows(window, shot, guest):
     box = page.locator("svg.topo a", has_text=guest)
     expect(box).to_be_visible()
     shot(page, "topology-1440-light")
-    check(page)
+    looks.check(page)
     # By keyboard: it can have the focus, and Enter opens it.
     box.focus()
     expect(box).to_be_focused()
@@ -73,7 +48,7 @@ def test_the_picture_leads_to_what_it_shows(window, shot, guest):
     page.get_by_role("link", name="Traffic").click()
     expect(page.locator("#traffic svg.chart-plot").first).to_be_visible()
     shot(page, "traffic-vm-1440-light")
-    check(page)
+    looks.check(page)
 
 
 def test_on_a_phone_the_picture_is_a_list(window, shot, guest):
@@ -82,9 +57,9 @@ def test_on_a_phone_the_picture_is_a_list(window, shot, guest):
     expect(page.locator("svg.topo")).to_be_hidden()
     expect(page.locator(".topo-tree").get_by_role("link", name=guest)).to_be_visible()
     shot(page, "topology-360-dark")
-    check(page)
+    looks.check(page)
     page.goto(f"/vms/{guest}/traffic/?range=day")
-    check(page)
+    looks.check(page)
 
 
 def test_this_host_joins_a_mesh_in_two_forms(window, shot, guest):
@@ -105,11 +80,11 @@ def test_this_host_joins_a_mesh_in_two_forms(window, shot, guest):
     page.get_by_text("Configuration").click()
     expect(page.locator("#mesh pre")).to_contain_text("# PrivateKey stays on lab")
     shot(page, "mesh-1440-light")
-    check(page)
+    looks.check(page)
     phone = window(360, "dark")
     phone.goto("/network/wireguard/all/")
     shot(phone, "mesh-360-dark")
-    check(phone)
+    looks.check(phone)
     page.get_by_role("button", name="Delete").click()
     page.locator("#confirm-yes").click()
     page.wait_for_url("**/network/wireguard/")
