@@ -18,7 +18,7 @@ from network.models import AddressPool, Allocation, Switch
 
 from . import pools
 from .allocate import Taken, allocate, release
-from .lines import Line, read
+from .lines import Line, read, stale
 from .ranges import Unfit
 
 router = Router()
@@ -202,3 +202,18 @@ def release_address(request: HttpRequest, name: str, allocation_id: int) -> Stat
     release([row])
     audit.record(request, "network.address_release", f"switch {name}", {"addresses": row.address})
     return Status(204, None)
+
+
+@router.post(
+    "/switches/{name}/addresses/release-stale",
+    response=list[str],
+    summary="Release the addresses of ports that are gone",
+)
+def release_stale_addresses(request: HttpRequest, name: str) -> list[str]:
+    """Answers the addresses that were released."""
+    found = stale(_switch(request, name, "network.change"))
+    addresses = [row.address for row in found]
+    release(found)
+    released = ", ".join(map(str, found))
+    audit.record(request, "network.address_release", f"switch {name}", {"addresses": released})
+    return addresses

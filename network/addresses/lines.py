@@ -99,6 +99,11 @@ def read(switches: Iterable[Switch]) -> Table:
     return Table(sorted(found.values(), key=lambda line: line.sort_key), pools, known)
 
 
+def stale(switch: Switch) -> list[Allocation]:
+    """What was given to ports that are not on the switch any more."""
+    return [line.allocation for line in read([switch]).lines if line.is_stale and line.allocation]
+
+
 def _pools(switches: list[Switch]) -> dict[int, list[tuple[AddressPool, Span]]]:
     found: dict[int, list[tuple[AddressPool, Span]]] = {switch.pk: [] for switch in switches}
     for pool in AddressPool.objects.filter(switch__in=switches).order_by("pk"):

@@ -16,7 +16,7 @@ from network.switches import pages
 from . import pools
 from .allocate import release
 from .forms import GiveForm, PoolForm
-from .lines import read
+from .lines import read, stale
 from .picture import pictures
 
 # Lines shown at once.
@@ -119,7 +119,7 @@ def act(request: HttpRequest, switch: Switch) -> HttpResponse:
     wanted = request.POST.get("release", "")
     rows = switch.allocations.select_related("switch")
     if wanted == "stale":
-        found = [line.allocation for line in read([switch]).lines if line.is_stale and line.allocation]
+        found = stale(switch)
     elif wanted.isdecimal() and len(wanted) < 19:
         found = [get_object_or_404(rows, pk=int(wanted))]
     else:

@@ -158,6 +158,11 @@ def test_the_api_says_the_same(client, switch, static, vm, nic):
     assert len(client.get(f"{base}/allocations").json()) == 1
     assert client.delete(f"{base}/allocations/{made.json()['id']}").status_code == 204
     assert client.delete(f"{base}/allocations/{made.json()['id']}").status_code == 404
+    Allocation.objects.create(switch=switch, address="10.77.0.11", kind="static", port="nic:4711")
+    kept = Allocation.objects.create(switch=switch, address="10.77.0.12", kind="reserved")
+    assert client.post(f"{base}/addresses/release-stale").json() == ["10.77.0.11"]
+    assert client.post(f"{base}/addresses/release-stale").json() == []
+    assert Allocation.objects.get() == kept
     pool = client.get(f"{base}/pools").json()[0]
     assert pool["note"] == "<b>mine</b>"
     assert client.delete(f"{base}/pools/{pool['id']}").status_code == 204
