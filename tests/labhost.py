@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import transaction
@@ -18,7 +19,7 @@ from django.test import override_settings
 
 from bhype.host import LocalHost
 from bhype.hosts.models import Host
-from bhype.hosts.observer import Observer
+from bhype.hosts.observer import Observer, Sweep
 from bhype.lab import tree, wires
 from bhype.lab.openzfs import files
 from bhype.tasks import ask, queue, runner
@@ -45,6 +46,7 @@ class Lab:
             )
         labfolder.make(folder)
         self.host = LocalHost(str(self.root))
+        self.memories: dict[type, Any] = {}
 
     def fault(self, **fault: object) -> None:
         """As bhype.lab.core.fault: ``command="zfs create", do="fail", nth=2``."""
@@ -78,7 +80,14 @@ class Lab:
         return runner.run_queued()
 
     def sweep(self) -> None:
-        Observer(self.host).sweep()
+        """One sweep in which everything is looked at; what observing functions remember is kept to the next."""
+        observer = Observer(self.host)
+        observer.memories = self.memories
+        observer.sweep()
+
+    def look(self, number: int = 0) -> Sweep:
+        """A sweep for a test that calls an observing function itself."""
+        return Sweep(self.host, Host.objects.this(), number, memories=self.memories)
 
     def interrupt(self) -> list[Task]:
         """As if the worker of all running tasks had been killed; returns the interrupted tasks."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,10 +27,15 @@ State = VM.State
 # What a sweep has no use for, but of the few VMs that it looks at closely.
 UNREAD = ("notes", "settings", "running")
 METRICS = ("cpu_percent", "memory_used")
-# What is left behind is removed when two sweeps have seen it: a supervisor that ends tidies up itself.
-_suspects: set[str] = set()
-# When each VM's vm.json was written and how long it is, as it was when it was last read.
-_files: dict[int, tuple[int, int]] = {}
+
+
+@dataclass(slots=True)
+class Memory:
+    """suspects: what seemed left behind; it is removed when two sweeps have seen it, for a supervisor that ends tidies
+    up itself. files: by VM, its vm.json (mtime, size) as it was when it was last read."""
+
+    suspects: set[str] = field(default_factory=set)
+    files: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,21 +208,22 @@ def _ask(sweep: Sweep, vms: list[VM], seen: dict[int, Seen]) -> None:
     ]
     nodes = [name for name in sweep.host.listdir("/dev/vmm") if name in idle]
     left = {*(f"tap {name}" for name in taps), *(f"node {name}" for name in nodes)}
-    if left & _suspects:
+    memory = sweep.memory(Memory)
+    if left & memory.suspects:
         ask_once("vms.clean_up", {"taps": taps, "nodes": nodes})
-    _suspects.clear()
-    _suspects.update(left)
+    memory.suspects = left
 
 
 def _look_for_edits(sweep: Sweep, vms: list[VM]) -> None:
     """Read each vm.json that is not as it was at the last look, and note what somebody else has written there."""
+    files = sweep.memory(Memory).files
     for vm in vms:
         try:
             found = os.lstat(sweep.host.path(plan.config_path(vm)))
         except (OSError, ValueError):
             continue
         mark = (found.st_mtime_ns, found.st_size)
-        if _files.get(vm.pk) == mark or vm.state in {State.CREATING, State.DELETING}:
+        if files.get(vm.pk) == mark or vm.state in {State.CREATING, State.DELETING}:
             continue
         try:
             if edited.find(sweep.host, vm) != vm.edited:
@@ -231,7 +237,7 @@ def _look_for_edits(sweep: Sweep, vms: list[VM]) -> None:
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             # Rows of which no document can be made: one VM's must not end the watch over all.
             sweep.problem(f"{vm.name}: its rows are not understood: {error}")
-        _files[vm.pk] = mark
+        files[vm.pk] = mark
 
 
 def on_boot(host: Host) -> None:

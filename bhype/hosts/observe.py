@@ -37,8 +37,9 @@ PCI_COLUMNS = (
 # In sweeps: half a minute.
 PCI_EVERY = 15
 
-# The last kern.cp_time of this process: load is the difference of two.
-_ticks: dict[str, list[int]] = {}
+
+class Ticks(list[int]):
+    """The last kern.cp_time: load is the difference of two."""
 
 
 def observe(sweep: Sweep) -> None:
@@ -51,7 +52,7 @@ def observe(sweep: Sweep) -> None:
     last_boot = row.booted_at
     if sweep.every(15) or not row.features.get("modules"):
         _observe_features(sweep)
-    _read(row, sweep.ask(sysctl.read(*NAMES)))
+    _read(row, sweep.ask(sysctl.read(*NAMES)), sweep.memory(Ticks))
     with transaction.atomic():
         row.save(update_fields=COLUMNS)
         if row.booted_at and (last_boot is None or abs(row.booted_at - last_boot) > SAME_BOOT):
@@ -108,7 +109,7 @@ def _gauges(row: Host) -> tuple[int, ...]:
     return round(row.cpu_percent / 2), row.memory_free // part, row.arc // part, round(row.load * 5)
 
 
-def _read(row: Host, values: dict[str, str]) -> None:
+def _read(row: Host, values: dict[str, str], last: Ticks) -> None:
     """The answers of sysctl(8) into columns; names that this host does not have leave theirs alone."""
     row.release = values.get("kern.osrelease", row.release)
     row.cpus = int(values.get("hw.ncpu", row.cpus))
@@ -123,15 +124,15 @@ def _read(row: Host, values: dict[str, str]) -> None:
         moment = datetime.fromtimestamp(int(boot.group(1)), UTC)
         if row.booted_at is None or abs(moment - row.booted_at) > SAME_BOOT:
             row.booted_at = moment
-    row.cpu_percent = _cpu_percent(row.name, [int(word) for word in values.get("kern.cp_time", "").split()])
+    row.cpu_percent = _cpu_percent(last, [int(word) for word in values.get("kern.cp_time", "").split()])
 
 
-def _cpu_percent(name: str, ticks: list[int]) -> float:
+def _cpu_percent(last: Ticks, ticks: list[int]) -> float:
     """The share of time that was not idle since the last call; kern.cp_time is user nice system interrupt idle."""
-    last, _ticks[name] = _ticks.get(name, []), ticks
-    if len(last) != len(ticks) or not ticks:
+    before, last[:] = list(last), ticks
+    if len(before) != len(ticks) or not ticks:
         return 0.0
-    spent = [new - old for new, old in zip(ticks, last, strict=True)]
+    spent = [new - old for new, old in zip(ticks, before, strict=True)]
     total = sum(spent)
     return round(100 * (total - spent[-1]) / total, 1) if total > 0 else 0.0
 

@@ -69,13 +69,25 @@ class Sweep:
     """One look at the host. ``row`` is its Host, ``now`` the moment, ``number`` counts from 0."""
 
     def __init__(
-        self, host: LocalHost, row: Host, number: int = 0, resting: dict[Any, Any] | None = None
+        self,
+        host: LocalHost,
+        row: Host,
+        number: int = 0,
+        resting: dict[Any, Any] | None = None,
+        memories: dict[type[Any], Any] | None = None,
     ) -> None:
         self.host, self.row, self.number = host, row, number
         self.now: datetime = timezone.now()
         self.problems: list[str] = []
         self._answers: dict[tuple[str, ...], Any] = {}
         self._resting: dict[tuple[str, ...], tuple[float, CommandError]] = {} if resting is None else resting
+        self.memories: dict[type[Any], Any] = {} if memories is None else memories
+
+    def memory(self, kind: type[T]) -> T:
+        """What the observer keeps of ``kind`` from one sweep to the next; made as ``kind()`` when asked for first."""
+        if kind not in self.memories:
+            self.memories[kind] = kind()
+        return self.memories[kind]  # type: ignore[no-any-return]
 
     def every(self, count: int) -> bool:
         """Whether this is one of each ``count`` sweeps, the first included: for what changes slowly."""
@@ -133,18 +145,21 @@ def ask_once(operation: str, params: dict[str, Any] | None = None, subject: str 
 
 
 class Observer:
+    """Of one host. memories: what its functions keep from one sweep to the next, by class (``Sweep.memory``)."""
+
     def __init__(self, host: LocalHost | None = None) -> None:
         self.host = host or LocalHost(settings.BHYPE_ROOT)
         self.number = 0
         self._resting: dict[Any, Any] = {}
         self._said: dict[str, list[str]] = {}
+        self.memories: dict[type[Any], Any] = {}
 
     def sweep(self) -> Sweep:
         """Look at everything once. Functions that fail are noted; the rest goes on. Raises what is an error of ours, or
         of a row that nobody should have written, but only after all have looked."""
         failure: Exception | None = None
         row = Host.objects.this()
-        sweep = Sweep(self.host, row, self.number, self._resting)
+        sweep = Sweep(self.host, row, self.number, self._resting, self.memories)
         self.number += 1
         for name, function in (_functions | _slow).items():
             others, sweep.problems = sweep.problems, []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,27 +26,31 @@ MOST, SLACK = 2000, 200
 LOOK_EVERY = 5
 _LABEL = re.compile(r'label "([^"]{1,63})"')
 
-# By root: of this process; and what was loaded when it was seen last that nothing logs.
-_listeners: dict[str, Listener] = {}
-_quiet: dict[str, dict[str, str]] = {}
+
+@dataclass(slots=True)
+class Memory:
+    """listener: while a rule logs; quiet: by anchor, what was loaded when it was seen last that nothing logs."""
+
+    listener: Listener | None = None
+    quiet: dict[str, str] | None = None
 
 
 def observe(sweep: Sweep) -> bool | None:
     """Listen while a loaded rule logs; nothing runs otherwise."""
-    listener = _listeners.get(sweep.host.root)
+    memory = sweep.memory(Memory)
     now = {anchor: one.printed for anchor, one in loaded.read(sweep.host).items()}
-    if listener is None and _quiet.get(sweep.host.root) == now and not sweep.every(LOOK_EVERY):
+    if memory.listener is None and memory.quiet == now and not sweep.every(LOOK_EVERY):
         return False
     row = Firewall.objects.filter(host=sweep.row).first()
     rules = {anchor: sweep.ask(pfctl.rules(anchor)) for anchor in (BASE, RULES)} if row and row.has_pf else {}
     if not any(" log " in line for lines in rules.values() for line in lines):
-        end(sweep.host.root)
-        _quiet[sweep.host.root] = now
+        end(memory)
+        memory.quiet = now
         return None
     if not _is_up(sweep):
         ask_once("network.start_log")
         return None
-    listener = _listeners.setdefault(sweep.host.root, Listener(sweep.host.root))
+    listener = memory.listener = memory.listener or Listener(sweep.host.root)
     packets = [packet for line in listener.lines() if (packet := pflog.parse(line)) is not None]
     if listener.problem:
         sweep.problem(listener.problem)
@@ -57,11 +62,11 @@ def _is_up(sweep: Sweep) -> bool:
     return any(one.name == pflog.INTERFACE and one.is_up for one in sweep.ask(ifconfig.list_interfaces()))
 
 
-def end(root: str) -> None:
+def end(memory: Memory) -> None:
     """Listen no more."""
-    listener = _listeners.pop(root, None)
-    if listener is not None:
-        listener.close()
+    if memory.listener is not None:
+        memory.listener.close()
+        memory.listener = None
 
 
 def keep(host: Host, packets: list[Packet], rules: dict[str, list[str]], now: datetime) -> None:

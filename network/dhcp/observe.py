@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,15 @@ COLUMNS = ("mac", "hostname", "client_id", "expires_at")
 # Of the observer's time, what comparing may take.
 SHARE = 0.05
 
-# Of this process, by host: for how many sweeps nothing is compared, and what was asked for last; by host and switch:
-# the file of leases that was read last.
-_rest: dict[str, int] = {}
-_read: dict[str, tuple[int, ...]] = {}
-_asked: dict[str, str] = {}
+
+@dataclass(slots=True)
+class Memory:
+    """rest: for how many sweeps nothing is compared; asked: what was asked for last; read: by switch, the file of
+    leases that was read last (mtime, size, inode)."""
+
+    rest: int = 0
+    asked: str = ""
+    read: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 def observe(sweep: Sweep) -> None:
@@ -51,14 +56,15 @@ def observe(sweep: Sweep) -> None:
         return
     for switch in switches:
         _leases(sweep, switch)
-    _rest[sweep.row.name] = rest = _rest.get(sweep.row.name, 0) - 1
-    if rest >= 0 and all(_is_quiet(sweep, switch) for switch in switches):
+    memory = sweep.memory(Memory)
+    memory.rest -= 1
+    if memory.rest >= 0 and all(_is_quiet(sweep, switch) for switch in switches):
         return
     began = time.monotonic()
     drift, restart = _drift(sweep, wanted.of(sweep.row))
-    _rest[sweep.row.name] = int((time.monotonic() - began) / SHARE / PERIOD)
+    memory.rest = int((time.monotonic() - began) / SHARE / PERIOD)
     if drift:
-        _ask(sweep.row, drift, restart)
+        _ask(memory, drift, restart)
 
 
 def _is_quiet(sweep: Sweep, switch: Switch) -> bool:
@@ -69,12 +75,12 @@ def _is_quiet(sweep: Sweep, switch: Switch) -> bool:
     return running(sweep.host, switch.name, processes).pid is not None
 
 
-def _ask(host: Host, drift: str, restart: list[str]) -> None:
+def _ask(memory: Memory, drift: str, restart: list[str]) -> None:
     """What was changed is applied at once; what was asked for before and did not help, only after a while."""
-    if _asked.get(host.name) == drift:
+    if memory.asked == drift:
         ask_once(OPERATION, {"restart": restart} if restart else {})
         return
-    _asked[host.name] = drift
+    memory.asked = drift
     ask(OPERATION, {"restart": restart} if restart else {}, None)
 
 
@@ -123,14 +129,14 @@ def _differs(sweep: Sweep, one: wanted.Wanted, processes: Iterable[ps.Process]) 
 def _leases(sweep: Sweep, switch: Switch) -> None:
     """The rows of a switch's leases as its file has them, if that has changed."""
     path = parts.leases_path(switch.name)
-    key = f"{sweep.row.pk} {switch.pk}"
+    read = sweep.memory(Memory).read
     try:
         status = Path(sweep.host.path(path)).stat()
         mark: tuple[int, ...] = (status.st_mtime_ns, status.st_size, status.st_ino)
     except FileNotFoundError:
         mark = ()
     # Now and then all the same: whoever wrote the rows may have been another observer.
-    if _read.get(key) == mark and not sweep.every(30):
+    if read.get(switch.pk) == mark and not sweep.every(30):
         return
     try:
         leases = dnsmasq.parse_leases(operations.read(sweep.host, path))
@@ -140,7 +146,7 @@ def _leases(sweep: Sweep, switch: Switch) -> None:
         sweep.problem(f"The leases of {switch.name}: {error}")
         return
     store(switch, leases)
-    _read[key] = mark
+    read[switch.pk] = mark
 
 
 def store(switch: Switch, leases: list[dnsmasq.Lease]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
@@ -24,10 +25,13 @@ FOLLOW_EVERY, LOOK_EVERY = 2, 5
 NOT_ON = "pf is switched off: no rule works, and NAT does not either."
 NOT_CALLED = "The rules of pf.conf do not ask bHype's anchors ({missing}): what is written here does nothing."
 
-# By host: what was asked for last. Of this process.
-_asked: dict[str, str] = {}
-# What was made last, and of what.
-_made: tuple[World, Document, list[tuple[str, Loaded]]] | None = None
+
+@dataclass(slots=True)
+class Memory:
+    """asked: what was asked for last; made: what each anchor should have, and what it was made of."""
+
+    asked: str = ""
+    made: tuple[World, Document, list[tuple[str, Loaded]]] | None = None
 
 
 def observe(sweep: Sweep) -> None:
@@ -47,7 +51,7 @@ def observe(sweep: Sweep) -> None:
         sweep.problem(f"The rules of the packet filter cannot be made: {error}")
         return
     if drift or ended:
-        _ask(sweep.row, drift or f"rule set {ended[0].number} is {ended[0].state}")
+        _ask(sweep.memory(Memory), drift or f"rule set {ended[0].number} is {ended[0].state}")
     if sweep.every(LOOK_EVERY):
         _count(sweep)
 
@@ -58,12 +62,12 @@ def on_boot(host: Host) -> None:
         ask(OPERATION, {}, None)
 
 
-def _ask(host: Host, drift: str) -> None:
+def _ask(memory: Memory, drift: str) -> None:
     """What was changed is loaded at once; what was asked for before and did not help, only after a while."""
-    if _asked.get(host.name) == drift:
+    if memory.asked == drift:
         ask_once(OPERATION)
         return
-    _asked[host.name] = drift
+    memory.asked = drift
     ask(OPERATION, {}, None)
 
 
@@ -103,7 +107,7 @@ def _drift(sweep: Sweep, row: Firewall) -> str:
     force = rulesets.in_force(sweep.row, sweep.host)
     every = loaded.read(sweep.host)
     words = []
-    for anchor, wanted in _wanted(world, force.document):
+    for anchor, wanted in _wanted(sweep.memory(Memory), world, force.document):
         had = every.get(anchor)
         if had is None:
             words.append(f"{anchor} was never loaded")
@@ -120,13 +124,12 @@ def _drift(sweep: Sweep, row: Firewall) -> str:
     return "; ".join(words)
 
 
-def _wanted(world: World, document: Document) -> list[tuple[str, Loaded]]:
+def _wanted(memory: Memory, world: World, document: Document) -> list[tuple[str, Loaded]]:
     """What each anchor should have. While nothing has changed it is not made anew: it may be thousands of rules."""
-    global _made  # noqa: PLW0603 - of this process
-    if _made is None or _made[0] != world or _made[1] != document:
+    if memory.made is None or memory.made[:2] != (world, document):
         rows = [(BASE, base.base(world)), (RULES, compile.rules(document, world).ruleset)]
-        _made = (world, document, [(anchor, loaded.of(ruleset, "")) for anchor, ruleset in rows])
-    return _made[2]
+        memory.made = (world, document, [(anchor, loaded.of(ruleset, "")) for anchor, ruleset in rows])
+    return memory.made[2]
 
 
 def _count(sweep: Sweep) -> None:

@@ -25,9 +25,11 @@ from .wanted import Conflict, Seen, Wanted
 log = logging.getLogger(__name__)
 
 
-# In how many sweeps, one after the other, an interface of a switch was missing.
-_missing: dict[tuple[UUID, str], int] = {}
 SWEEPS = 3
+
+
+class Missing(dict[tuple[UUID, str], int]):
+    """In how many sweeps, one after the other, an interface of a switch was missing."""
 
 
 def observe(sweep: Sweep) -> None:
@@ -39,7 +41,7 @@ def observe(sweep: Sweep) -> None:
         rows += made
     known = guests.find(host_id=sweep.row.pk) if rows else []
     found = wanted(rows, seen, known)
-    lost = _lost(rows, seen, known)
+    lost = _lost(sweep.memory(Missing), rows, seen, known)
     for row in rows:
         _write(sweep, row, found[row.pk], seen, lost.get(row.pk, []))
     if _laggs_differ(sweep, seen) or not all(plan.is_right(one, seen) for one in found.values()):
@@ -74,7 +76,7 @@ def _write(sweep: Sweep, row: Switch, one: Wanted, seen: Seen, lost: list[str]) 
         publish(f"switch:{row.pk}", "switches")
 
 
-def _lost(rows: list[Switch], seen: Seen, known: list[Guest]) -> dict[int, list[str]]:
+def _lost(before: Missing, rows: list[Switch], seen: Seen, known: list[Guest]) -> dict[int, list[str]]:
     """Of each switch, the guests that run without the interface that leads to it: only a start anew brings it back.
 
     A guest that starts has none yet, and one that ends has none any more: what is missing for a while is lost.
@@ -89,12 +91,12 @@ def _lost(rows: list[Switch], seen: Seen, known: list[Guest]) -> dict[int, list[
             if port.switch_id is None or port.switch_id not in bridges or not tap or tap in there:
                 continue
             port_of = bridges[port.switch_id], tap
-            missing[port_of] = _missing.get(port_of, 0) + 1
+            missing[port_of] = before.get(port_of, 0) + 1
             if missing[port_of] >= SWEEPS:
                 said = f"{guest.name} runs, but its interface {tap} is gone. Restart it to bring it back."
                 found.setdefault(port.switch_id, []).append(said)
-    _missing.clear()
-    _missing.update(missing)
+    before.clear()
+    before.update(missing)
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
@@ -21,26 +23,30 @@ FORGET_EVERY = 60
 KNOWN_FOR = 3
 BATCH = 500
 
-# What this process has counted, by host.
-_meters: dict[int, Meter] = {}
-_looks: dict[int, int] = {}
-_ports: dict[int, dict[str, str]] = {}
+
+@dataclass(slots=True)
+class Memory:
+    """looks: how many there were; ports: the interfaces that are counted, by their ports."""
+
+    meter: Meter = field(default_factory=Meter)
+    looks: int = 0
+    ports: dict[str, str] = field(default_factory=dict)
 
 
 def observe(sweep: Sweep) -> bool:
     """Write the samples of the spans that are over. False when it was not the time."""
     host = sweep.row
-    meter = _meters.setdefault(host.pk, Meter())
-    if not meter.is_due(sweep.now) or not sweep.host.exists(netstat.PROGRAM):
+    memory = sweep.memory(Memory)
+    if not memory.meter.is_due(sweep.now) or not sweep.host.exists(netstat.PROGRAM):
         return False
     counters = {one.name: one for one in sweep.ask(netstat.interfaces())}
-    look = _looks[host.pk] = _looks.get(host.pk, -1) + 1
-    if look % KNOWN_FOR == 0:
-        _ports[host.pk] = ports(host)
-    there = {port: counters[name] for port, name in _ports[host.pk].items() if name in counters}
-    write(host, meter.look(sweep.now, there))
-    if look % FORGET_EVERY == 0:
+    if memory.looks % KNOWN_FOR == 0:
+        memory.ports = ports(host)
+    there = {port: counters[name] for port, name in memory.ports.items() if name in counters}
+    write(host, memory.meter.look(sweep.now, there))
+    if memory.looks % FORGET_EVERY == 0:
         forget(sweep)
+    memory.looks += 1
     return True
 
 

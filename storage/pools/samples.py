@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -49,8 +50,9 @@ class Measuring(threading.Thread):
             self.found = None
 
 
-class _Last:
-    """What this process knows of the sample before."""
+@dataclass(slots=True)
+class Last:
+    """What is known of the sample before. arc: the figures, and when they were read, in seconds of time.monotonic()."""
 
     at: datetime | None = None
     measuring: Measuring | None = None
@@ -59,18 +61,19 @@ class _Last:
 
 def observe(sweep: Sweep) -> bool:
     """Write a sample of each pool and of the ARC once a minute. False when it was not the time."""
-    if sweep.number < FIRST or (_Last.at and sweep.now - _Last.at < PERIOD):
+    last = sweep.memory(Last)
+    if sweep.number < FIRST or (last.at and sweep.now - last.at < PERIOD):
         return False
-    _Last.at = sweep.now
-    measured, _Last.measuring = _Last.measuring, Measuring()
-    _Last.measuring.start()
-    write(sweep, (measured.found or []) if measured else [])
+    last.at = sweep.now
+    measured, last.measuring = last.measuring, Measuring()
+    last.measuring.start()
+    write(sweep, last, (measured.found or []) if measured else [])
     if sweep.every(THIN_EVERY):
         thin(sweep.now)
     return True
 
 
-def write(sweep: Sweep, measured: Sequence[PoolIo]) -> None:
+def write(sweep: Sweep, last: Last, measured: Sequence[PoolIo]) -> None:
     """One sample of each pool, and of the ARC."""
     done = {one.name: one for one in measured}
     samples = []
@@ -83,9 +86,9 @@ def write(sweep: Sweep, measured: Sequence[PoolIo]) -> None:
                 bytes_read=one.bytes_read if one else 0, bytes_written=one.bytes_written if one else 0,
             )
         )  # fmt: skip
-    stats, before = sweep.ask(arcstats.read()), _Last.arc
+    stats, before = sweep.ask(arcstats.read()), last.arc
     now = time.monotonic()
-    _Last.arc = now, stats
+    last.arc = now, stats
     with transaction.atomic():
         PoolSample.objects.bulk_create(samples)
         if before and stats.size and now > before[0]:

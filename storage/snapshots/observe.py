@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import transaction
@@ -44,10 +44,12 @@ class _Seen:
     count: int = 0
 
 
-# By number of the dataset's row; of this process.
-_seen: dict[int, _Seen] = {}
-# Pools whose OpenZFS does not tell when snapshots changed.
-_silent: set[int] = set()
+@dataclass(slots=True)
+class Memory:
+    """seen: by number of the dataset's row; silent: pools whose OpenZFS does not tell when snapshots changed."""
+
+    seen: dict[int, _Seen] = field(default_factory=dict)
+    silent: set[int] = field(default_factory=set)
 
 
 def observe(sweep: Sweep) -> bool:
@@ -61,9 +63,10 @@ def observe(sweep: Sweep) -> bool:
 
 
 def _look(sweep: Sweep, pool: Pool) -> None:
+    memory = sweep.memory(Memory)
     rows = {row.name: row for row in pool.datasets.only("name", "bhype_id", "pool_id")}
     marks = _marks(sweep, pool)
-    chosen = _due([rows[name] for name in rows], marks)
+    chosen = _due(memory, list(rows.values()), marks)
     if not chosen:
         return
     try:
@@ -80,26 +83,27 @@ def _look(sweep: Sweep, pool: Pool) -> None:
     for row in chosen:
         mark = marks.get(row.name, 0) if marks is not None else 0
         settled = mark if now - mark >= SETTLED else -1
-        _seen[row.pk] = _Seen(settled, time.monotonic(), counts.get(row.name, 0))
+        memory.seen[row.pk] = _Seen(settled, time.monotonic(), counts.get(row.name, 0))
 
 
 def _marks(sweep: Sweep, pool: Pool) -> dict[str, int] | None:
-    if pool.pk in _silent:
+    silent = sweep.memory(Memory).silent
+    if pool.pk in silent:
         return None
     try:
         return sweep.ask(zfs_snapshots.changes(pool.home))
     except CommandFailed as error:
         if error.result.code != 2:
             raise
-        _silent.add(pool.pk)
+        silent.add(pool.pk)
         return None
 
 
-def _due(rows: list[Dataset], marks: dict[str, int] | None) -> list[Dataset]:
+def _due(memory: Memory, rows: list[Dataset], marks: dict[str, int] | None) -> list[Dataset]:
     """Those to look at: what has changed first, then those that were looked at longest ago."""
     changed, others = [], []
     for row in rows:
-        seen = _seen.get(row.pk) or _Seen()
+        seen = memory.seen.get(row.pk) or _Seen()
         mark = None if marks is None else marks.get(row.name, 0)
         if mark is None or (mark != seen.mark and (mark or seen.count)):
             changed.append((seen.at, row.pk, row))
@@ -109,7 +113,7 @@ def _due(rows: list[Dataset], marks: dict[str, int] | None) -> list[Dataset]:
     chosen: list[Dataset] = []
     count = 0
     for row in ordered[: zfs_snapshots.MOST_DATASETS]:
-        count += (_seen.get(row.pk) or _Seen()).count
+        count += (memory.seen.get(row.pk) or _Seen()).count
         if chosen and count > MOST:
             break
         chosen.append(row)
@@ -207,10 +211,4 @@ def _tell(datasets: Iterable[Dataset]) -> None:
     publish("snapshots", *(f"{owner.kind}-snapshots:{owner.key}" for owner in found))
 
 
-def forget() -> None:
-    """Look at everything anew, as a fresh process does."""
-    _seen.clear()
-    _silent.clear()
-
-
-__all__ = ["forget", "observe", "refresh", "write"]
+__all__ = ["observe", "refresh", "write"]

@@ -25,8 +25,9 @@ ANSWERS = {
 
 def test_it_reads_what_sysctl_says():
     host = Host(name="reads")
-    observe._read(host, ANSWERS)
-    observe._read(host, ANSWERS | {"kern.cp_time": "130 0 120 0 850"})
+    ticks = observe.Ticks()
+    observe._read(host, ANSWERS, ticks)
+    observe._read(host, ANSWERS | {"kern.cp_time": "130 0 120 0 850"}, ticks)
     assert (host.release, host.cpus, host.memory, host.arc) == ("14.3-RELEASE-p2", 8, 2**35, 77)
     assert host.memory_free == 1501 * 4096
     assert host.load == 0.12
@@ -36,15 +37,15 @@ def test_it_reads_what_sysctl_says():
 
 def test_a_corrected_clock_is_no_boot():
     host = Host(name="clock")
-    observe._read(host, ANSWERS)
+    observe._read(host, ANSWERS, observe.Ticks())
     before = host.booted_at
-    observe._read(host, {"kern.boottime": "{ sec = 1767225602, usec = 0 } Thu"})
+    observe._read(host, {"kern.boottime": "{ sec = 1767225602, usec = 0 } Thu"}, observe.Ticks())
     assert host.booted_at == before
 
 
 def test_a_host_without_some_numbers_is_observed_all_the_same():
     host = Host(name="bare", cpus=3)
-    observe._read(host, {})
+    observe._read(host, {}, observe.Ticks())
     assert host.cpus == 3
 
 

@@ -19,11 +19,8 @@ pytestmark = [pytest.mark.root]
 
 
 @pytest.fixture
-def pair(db, monkeypatch):
+def pair(db):
     """Two hosts with wires, at 192.0.2.10 and .20 of one network outside."""
-    # Counted by the rows' numbers, which hosts of earlier tests had, too.
-    for name in ("_meters", "_looks", "_ports"):
-        monkeypatch.setattr(traffic, name, {})
     a, b = Node("a", fresh_lab()), Node("b", fresh_lab())
     try:
         b.lab.commands("/sbin/ifconfig", "em0", "ether", "58:9c:fc:00:00:20")
@@ -81,9 +78,8 @@ def test_packets_pass_through_the_mesh_and_are_counted(pair):
 
 def count(node: Node) -> None:
     """One look of the observer of traffic."""
-    from bhype.hosts.observer import Sweep
-
-    sweep = Sweep(node.lab.host, node.row)
-    if TrafficSample.objects.count() == 0 and node.row.pk in traffic._meters:
+    with node.here():
+        sweep = node.lab.look()
+    if sweep.memory(traffic.Memory).looks and not TrafficSample.objects.exists():
         sweep.now = timezone.now() + timedelta(seconds=11)
     assert traffic.observe(sweep)

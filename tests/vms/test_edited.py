@@ -9,13 +9,12 @@ import pytest
 
 from bhype.tasks import ask
 from tests.vms.test_operations import finish, maker, new_vm  # noqa: F401
-from vms import edited, observe, wanted
+from vms import edited, wanted
 from vms.models import VM
 
 
 @pytest.fixture
 def made(ready, maker):  # noqa: F811
-    observe._files.clear()
     vm, _ = new_vm(maker, disk_size=["32M"])
     assert finish(ready).status == "succeeded"
     return wanted.load(vm.pk)

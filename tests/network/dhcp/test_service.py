@@ -16,7 +16,6 @@ from django.utils import timezone
 
 from bhype.freebsd import dnsmasq, ps
 from bhype.host import LocalHost
-from bhype.hosts.models import Host
 from bhype.hosts.observer import Sweep
 from bhype.tasks.models import Task
 from network import guests
@@ -128,8 +127,8 @@ def test_nobody_can_read_what_dnsmasq_reads_as_nobody(served, web):
 
 def look(lab: Lab, number: int = 0) -> Sweep:
     """What the observer does about DHCP in one sweep."""
-    observe._rest.clear()
-    made = Sweep(lab.host, Host.objects.this(), number)
+    made = lab.look(number)
+    made.memory(observe.Memory).rest = 0
     observe.observe(made)
     return made
 
@@ -140,13 +139,6 @@ def sweep(lab: Lab) -> list[Task]:
     lab.run_tasks()
     asked = Task.objects.exclude(pk__in=before).filter(operation="network.ensure_dhcp")
     return list(asked)
-
-
-@pytest.fixture(autouse=True)
-def fresh():
-    """As after the observer's start."""
-    observe._asked.clear()
-    observe._read.clear()
 
 
 def test_the_observer_has_it_started_and_then_rests(served):
@@ -168,14 +160,13 @@ def test_a_dnsmasq_that_was_killed_comes_back_and_the_page_says_so(served):
 
 def test_while_comparing_rests_a_dnsmasq_that_was_killed_is_noticed_all_the_same(served):
     sweep(served)
-    host = Host.objects.get()
     AddressPool.objects.update(last="10.77.0.150")
-    observe._rest[host.name] = 5
-    observe.observe(Sweep(served.host, host))
+    served.look().memory(observe.Memory).rest = 5
+    observe.observe(served.look())
     assert not Task.objects.filter(operation="network.ensure_dhcp").unfinished().exists()
     os.kill(pids(served)[0], signal.SIGKILL)
     Task.objects.all().delete()
-    observe.observe(Sweep(served.host, host))
+    observe.observe(served.look())
     assert Task.objects.get().operation == "network.ensure_dhcp"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from bhype import commit
-from bhype.hosts.observer import Sweep
 from bhype.tasks.models import Task
 from network.blocked import observe as blocked
 from network.firewall import document, rulesets
@@ -42,23 +41,22 @@ def test_new_rules_wait_for_a_confirmation_and_then_last(filtered):
 
 
 def test_a_new_rule_that_logs_is_listened_to_at_once(filtered):
-    root = str(filtered.lab.root)
-    sweep = Sweep(filtered.lab.host, filtered.host, 1)
+    memory = filtered.lab.look().memory(blocked.Memory)
     Firewall.objects.update_or_create(host=filtered.host, defaults={"has_pf": True})
     try:
-        blocked.observe(sweep)
+        blocked.observe(filtered.lab.look(1))
         draft(filtered, is_logged=True)
         filtered.do("network.apply_rules", seconds=300)
         assert "UP" in filtered.lab.commands("/sbin/ifconfig", "pflog0")
         # In the next sweep, whichever it is.
-        blocked.observe(Sweep(filtered.lab.host, filtered.host, 2))
-        assert root in blocked._listeners
+        blocked.observe(filtered.lab.look(2))
+        assert memory.listener is not None
         assert not Task.objects.filter(operation="network.start_log").exists()
         filtered.do("network.revert_rules", note="1")
-        blocked.observe(Sweep(filtered.lab.host, filtered.host, 3))
-        assert root not in blocked._listeners
+        blocked.observe(filtered.lab.look(3))
+        assert memory.listener is None
     finally:
-        blocked.end(root)
+        blocked.end(memory)
 
 
 def test_taken_back_the_old_rules_are_in_force_and_the_new_ones_a_draft(filtered):

@@ -64,7 +64,7 @@ def net(wired, guest, tmp_path):
     for server in servers:
         assert server.stdout.readline() == b"ready\n"
     yield wired, machines
-    blocked.end(wired.host.root)
+    blocked.end(wired.look().memory(blocked.Memory))
     for server in servers:
         server.kill()
         server.wait()

@@ -9,17 +9,19 @@ from django.utils import timezone
 
 from bhype.freebsd import netstat
 from bhype.hosts.models import Host
+from bhype.hosts.observer import Sweep
 from network.models import Mesh, MeshPeer, Switch, TrafficPort, TrafficSample
 from network.traffic import observe, pages
 from network.traffic.pages import Shown
 from vms.guests import port_key
 
 
-class FakeSweep:
+class FakeSweep(Sweep):
     """A look at a host whose netstat answers what is given."""
 
-    def __init__(self, row: Host, counted: dict[str, int], now) -> None:
-        self.row, self.now, self.counted, self.host = row, now, counted, self
+    def __init__(self, row: Host, counted: dict[str, int], now, memories=None) -> None:
+        super().__init__(self, row, memories=memories)
+        self.now, self.counted = now, counted
 
     def exists(self, path: str) -> bool:
         return path == netstat.PROGRAM
@@ -37,8 +39,6 @@ class FakeSweep:
 
 @pytest.fixture
 def nic(vm):
-    observe._meters.clear()
-    observe._looks.clear()
     return vm.nics.get()
 
 
@@ -68,16 +68,16 @@ def test_behind_a_rate_the_tap_is_counted(host, nic):
 
 
 def test_two_looks_make_samples(host, nic, django_assert_max_num_queries):
-    now = timezone.now()
-    observe.observe(FakeSweep(host, {nic.tap: 5000, "sw-nat": 100, "lo0": 9}, now))
+    now, later, memories = timezone.now(), timezone.now() + timedelta(seconds=10), {}
+    observe.observe(FakeSweep(host, {nic.tap: 5000, "sw-nat": 100, "lo0": 9}, now, memories))
     with django_assert_max_num_queries(14):
-        assert observe.observe(FakeSweep(host, {nic.tap: 9000, "sw-nat": 600}, now + timedelta(seconds=10)))
+        assert observe.observe(FakeSweep(host, {nic.tap: 9000, "sw-nat": 600}, later, memories))
     found = pages.samples(host.pk, [port_key(nic), f"switch:{nic.switch.uuid}"], "hour")
     assert {port: [(one.octets_in, one.octets_out) for one in rows] for port, rows in found.items()} == {
         port_key(nic): [(400.0, 800.0)],
         f"switch:{nic.switch.uuid}": [(50.0, 100.0)],
     }
-    assert observe.observe(FakeSweep(host, {}, now + timedelta(seconds=10))) is False
+    assert observe.observe(FakeSweep(host, {}, later, memories)) is False
 
 
 def test_a_span_that_is_there_already_stays(host, nic):

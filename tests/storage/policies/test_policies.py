@@ -12,7 +12,6 @@ from bhype.tasks import Refused, ask
 from bhype.tasks.models import Task
 from storage.models import Dataset, Pool, Snapshot, SnapshotPolicy, SnapshotTier
 from storage.policies import plan as policies
-from storage.snapshots import observe as snapshots_observe
 from tests.conftest import make_user
 from vms.models import VM, Tag
 
@@ -44,7 +43,6 @@ def make_vm(pool, name, port, **columns) -> VM:
 @pytest.fixture
 def two(ready):
     """A lab with two VMs of which there are datasets, one of them in production and tagged."""
-    snapshots_observe.forget()
     pool = Pool.objects.get()
     made = [
         make_vm(pool, name, 5900 + number, is_production=not number)

@@ -26,7 +26,6 @@ def admin(db):
 @pytest.fixture
 def seen(ready):
     """A ready lab of which the rows of datasets are there."""
-    snapshots_observe.forget()
     ready.sweep()
     return ready
 

@@ -27,7 +27,6 @@ from hypothesis.stateful import (
 
 from bhype.accounts.models import User
 from bhype.freebsd import ps
-from bhype.hosts import observe as hosts_observe
 from bhype.hosts.models import Host
 from bhype.hosts.observer import Observer
 from bhype.live.models import Event
@@ -39,7 +38,7 @@ from network.models import Switch
 from storage.models import Pool
 from tests.conftest import make_user
 from tests.labhost import ready_lab
-from vms import observe, plan
+from vms import plan
 from vms.forms import VMForm
 from vms.models import VM
 
@@ -122,8 +121,6 @@ class Lifecycle(RuleBasedStateMachine):
                 self.lab.end()
                 for model in (Task, Event, VM, Switch, Pool, Host, User):
                     model.objects.all().delete()
-                observe._suspects.clear()
-                hosts_observe._ticks.clear()
 
     def work(self, fault: dict | None, death: int | None) -> None:
         """Let a worker run what is asked for; then another one takes its place."""
