@@ -13,7 +13,7 @@ import time
 
 from tests.run import postgresql
 
-PARTS = ["pages", "snapshots", "observer", "panel", "console", "tasks", "many", "deploy", "traffic"]
+PARTS = ["pages", "snapshots", "observer", "panel", "console", "tasks", "many", "deploy", "traffic", "images"]
 
 
 def run(part: str, title: str = "", **environment: str) -> int:
