@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -42,6 +43,17 @@ class Ticks(list[int]):
     """The last kern.cp_time: load is the difference of two."""
 
 
+class Clock(list[float]):
+    """How far the clock was from one that nobody sets, at the last looks."""
+
+    def steps(self) -> list[timedelta]:
+        """By how much it was set since the last look, and since the one before: it may be set between a look and the
+        question for the boot."""
+        self.append(time.time() - time.monotonic())
+        del self[:-3]
+        return [timedelta(seconds=self[-1] - earlier) for earlier in self[:-1]]
+
+
 def observe(sweep: Sweep) -> None:
     """Write this host's columns; notice a boot; have missing kernel modules loaded."""
     mark_interrupted()
@@ -55,12 +67,20 @@ def observe(sweep: Sweep) -> None:
     _read(row, sweep.ask(sysctl.read(*NAMES)), sweep.memory(Ticks))
     with transaction.atomic():
         row.save(update_fields=COLUMNS)
-        if row.booted_at and (last_boot is None or abs(row.booted_at - last_boot) > SAME_BOOT):
+        if row.booted_at and has_booted(last_boot, row.booted_at, sweep.memory(Clock).steps()):
             booted(row)
         if before != [getattr(row, column) for column in VISIBLE] or (
             sweep.every(3) and gauges != _gauges(row)
         ):
             publish(f"host:{row.pk}")
+
+
+def has_booted(before: datetime | None, now: datetime, steps: list[timedelta]) -> bool:
+    """Whether the moment of the boot is another one: it moves along when the clock is set (tc_setclock() in FreeBSD's
+    kern_tc.c), by one of ``steps``."""
+    if before is None:
+        return True
+    return all(abs(now - before - step) > SAME_BOOT for step in (timedelta(), *steps))
 
 
 def observe_pci(sweep: Sweep) -> bool:

@@ -43,6 +43,21 @@ def test_a_corrected_clock_is_no_boot():
     assert host.booted_at == before
 
 
+def test_a_clock_that_is_set_is_no_boot_either():
+    before, hour = timezone.now(), timedelta(hours=1)
+    assert observe.has_booted(None, before, [])
+    assert observe.has_booted(before, before + hour, [timedelta()])
+    assert observe.has_booted(before, before + hour, [-hour])
+    for steps in ([hour], [timedelta(), hour + timedelta(seconds=2)]):
+        assert not observe.has_booted(before, before + hour, steps)
+    clock = observe.Clock()
+    assert clock.steps() == []
+    clock[-1] -= 3600
+    (step,) = clock.steps()
+    assert abs(step - hour) < observe.SAME_BOOT
+    assert len(clock.steps()) == len(clock.steps()) == 2
+
+
 def test_a_host_without_some_numbers_is_observed_all_the_same():
     host = Host(name="bare", cpus=3)
     observe._read(host, {}, observe.Ticks())
