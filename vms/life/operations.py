@@ -15,7 +15,7 @@ from bhype.host import CommandError, CommandStopped
 from bhype.hosts.models import Host
 from bhype.live import publish
 from bhype.tasks import Cancelled, OperationFailed, Refused, Run, ask, operation
-from bhype.tasks.models import Schedule
+from bhype.tasks.models import Schedule, Task
 from storage import plan as storage
 from storage.datasets.observe import refresh
 from storage.datasets.operations_keys import taken
@@ -257,6 +257,7 @@ def delete(run: Run, params: DeleteParams) -> None:
     if power.is_on(run.host, vm.name):
         raise OperationFailed(f"{vm.name} is on. Power it off first.")
     parts.require_no_clones(run, vm.pool.home, vm.dataset)
+    _require_no_arrivals(vm)
     mark(vm, State.DELETING)
     _remove(run, vm)
 
@@ -276,6 +277,8 @@ def _remove(run: Run, vm: VM) -> None:
     try:
         if power.is_on(run.host, vm.name):
             raise OperationFailed(f"{vm.name} is on. Power it off first.")
+        # Once more, now that the row says that the VM goes: a disk that sets out after this is refused there.
+        _require_no_arrivals(vm)
         parts.remove(run, vm)
     except (CommandError, OperationFailed, Cancelled, OSError) as error:
         # When only the worker ends, the row still says what has to be finished.
@@ -283,6 +286,13 @@ def _remove(run: Run, vm: VM) -> None:
             mark(vm, State.FAILED, f"It could not be removed: {error}")
         raise
     _forget_row(vm)
+
+
+def _require_no_arrivals(vm: VM) -> None:
+    """Raise OperationFailed while a disk of another VM is on its way here: it would be destroyed with this one."""
+    moves = Task.objects.unfinished().filter(operation__in=("vms.move_disk", "vms.settle_disk"))
+    if moves.filter(params__vm_id=vm.pk).exists():
+        raise OperationFailed(f"A disk is just being moved to {vm.name}. Wait until it has arrived.")
 
 
 def _forget_row(vm: VM) -> None:

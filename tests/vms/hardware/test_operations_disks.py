@@ -181,6 +181,22 @@ def test_a_disk_moves_to_another_vm_with_its_data(ready, maker):
     assert ready.datasets() == set()
 
 
+def test_a_vm_that_a_disk_is_moved_to_is_not_deleted_meanwhile(ready, maker):
+    first, second = made(ready, maker, "web1"), made(ready, maker, "web2")
+    move = ask("vms.move_disk", {"disk_id": first.disks.get().pk, "vm_id": second.pk}, maker)
+    Task.objects.filter(pk=move.pk).update(status="running", worker="1:now")
+    assert "just being moved" in run(ready, "vms.delete", "failed", maker, vm_id=second.pk).error
+    second.refresh_from_db()
+    assert second.state == "stopped"
+    # It may have set out between the look and the mark: so it is looked for again.
+    VM.objects.filter(pk=second.pk).update(state="deleting")
+    assert "just being moved" in run(ready, "vms.recover", "failed", vm_id=second.pk).error
+    assert second.dataset in ready.datasets()
+    Task.objects.filter(pk=move.pk).update(status="succeeded")
+    run(ready, "vms.delete", user=maker, vm_id=second.pk)
+    assert not VM.objects.filter(pk=second.pk).exists()
+
+
 def test_a_disk_moves_only_where_one_may_change_both(ready, maker, alice):
     first, second = made(ready, maker, "web1"), made(ready, maker, "web2")
     VM.objects.filter(pk=first.pk).update(owner=alice)
