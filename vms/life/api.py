@@ -23,6 +23,7 @@ from vms.models import VM, Disk, Nic
 
 from . import bulk, renaming
 from .forms import CloneForm, LifeForm, attach
+from .orphans import kept_disks
 
 router, boot = Router(), Router()
 
@@ -78,6 +79,12 @@ class MoveDiskIn(Schema):
     """vm: the name of the VM that gets the disk."""
 
     vm: str = Field(max_length=64)
+
+
+class GiveIn(Schema):
+    """disk: the id of a volume that was kept of a deleted VM, as in /datasets."""
+
+    disk: int
 
 
 class RemoveIn(Schema):
@@ -200,6 +207,17 @@ def move_disk(request: HttpRequest, name: str, index: int, payload: MoveDiskIn) 
     disk = _disk(request, name, index)
     other = _find(request, payload.vm)
     return by_api(request, _what(disk), "vms.move_disk", disk_id=disk.pk, vm_id=other.pk)
+
+
+@router.post("/{name}/disks/give", response={202: TaskOut}, summary="Give it a disk of a deleted VM")
+def give_disk(request: HttpRequest, name: str, payload: GiveIn) -> Status[Task]:
+    """The VM is off, and in the pool of the disk; it arrives detached. /orphans lists what was kept of deleted VMs."""
+    vm = _find(request, name)
+    require(request, "storage.change")
+    disk = next((disk for disk in kept_disks(vm.host) if disk.pk == payload.disk), None)
+    if disk is None or disk.pool_id != vm.pool_id:
+        raise ApiError(422, "invalid", f"There is no such disk of a deleted VM in {vm.pool.name}.", "disk")
+    return by_api(request, f"vm {name}", "vms.give_disk", vm_id=vm.pk, dataset_id=disk.pk)
 
 
 @router.delete("/{name}/disks/{int:index}", response={202: TaskOut}, summary="Destroy a disk")

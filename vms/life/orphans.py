@@ -41,6 +41,11 @@ def disks_of(orphan: Dataset) -> list[Dataset]:
     return list(rows.filter(name__startswith=f"{orphan.name}/").order_by("name"))
 
 
+def kept_disks(host: Host) -> list[Dataset]:
+    """The volumes of all orphans on ``host``."""
+    return [disk for orphan in orphans(host) for disk in disks_of(orphan)]
+
+
 @vm_operation(
     "vms.give_disk", "Give {vm} the disk of a deleted VM", right="vms.change", recover="vms.settle_given"
 )

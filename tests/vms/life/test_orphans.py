@@ -64,6 +64,22 @@ def test_a_disk_of_a_deleted_vm_is_given_to_another(ready, vm, maker, as_user):
     assert ready.datasets() == {f"{HOME}/old", f"{HOME}/old/disk0"}
 
 
+def test_the_api_gives_only_a_kept_disk_of_the_same_pool(ready, vm, maker, as_user):
+    client, address = as_user(maker), f"/api/v1/vms/{vm.name}/disks/give"
+    own = Dataset.objects.get(name=f"{vm.dataset}/disk0")
+    for wrong in (own.pk, 10**6, -1):
+        answer = client.post(address, {"disk": wrong}, content_type="application/json")
+        assert answer.status_code == 422 and answer.json()["field"] == "disk"
+    answer = client.post(address, {"disk": kept("disk1").pk}, content_type="application/json")
+    assert answer.status_code == 202
+    run(ready)
+    assert vm.disks.get(index=1).size == 8 * MIB
+    owner = make_user("owner", "operator")
+    VM.objects.filter(pk=vm.pk).update(owner=owner)
+    answer = as_user(owner).post(address, {"disk": kept("disk0").pk}, content_type="application/json")
+    assert answer.status_code == 404
+
+
 def test_only_an_orphan_s_disk_is_given_by_who_may_change_both(ready, vm, maker):
     mine = Dataset.objects.get(name=f"{HOME}/web1/disk0")
     task = run(ready, "vms.give_disk", "failed", vm_id=vm.pk, dataset_id=mine.pk, user=maker)
