@@ -207,9 +207,13 @@ def forget(request: HttpRequest, vm: VM) -> HttpResponse:
     return redirect("vms:hardware", vm.name)
 
 
+def _number(word: str | None) -> int:
+    """The index of a disk or port that a request names; -1, which none has, for what is no number."""
+    return int(word) if word and word.isascii() and word.isdigit() and len(word) < 5 else -1
+
+
 def _spare(request: HttpRequest, vm: VM) -> Disk | Nic:
-    index = request.POST.get("index", "")
-    number = int(index) if index.isascii() and index.isdigit() and len(index) < 5 else -1
+    number = _number(request.POST.get("index"))
     wanted_rows: Any = vm.disks if request.POST.get("what") == "disk" else vm.nics
     found: Disk | Nic | None = wanted_rows.filter(index=number, is_attached=False).first()
     if found is None:
@@ -232,7 +236,7 @@ def medium(request: HttpRequest, vm: VM) -> HttpResponse:
 @allow("vms.change", VM, methods="POST")
 def link(request: HttpRequest, vm: VM) -> HttpResponse:
     """Plug the cable of a port in or out, now."""
-    nic = vm.nics.filter(mac=request.POST.get("mac", "")[:17], is_attached=True).first()
+    nic = vm.nics.filter(index=_number(request.POST.get("index")), is_attached=True).first()
     state = request.POST.get("link", "")
     if nic is None or state not in {"up", "down"}:
         raise Http404
@@ -246,7 +250,8 @@ def link(request: HttpRequest, vm: VM) -> HttpResponse:
 def port_menu(request: HttpRequest, vm: VM) -> HttpResponse:
     """What can be done to one of its ports, for the page of a switch."""
     found = [port for guest in find(endpoints=[endpoint(vm)]) for port in guest.ports]
-    port = next((one for one in found if one.mac == request.GET.get("mac")), None)
+    number = _number(request.GET.get("index"))
+    port = next((one for one in found if one.index == number), None)
     if port is None:
         raise Http404
     return render(request, "vms/_port_menu.html", {"vm": vm, "port": port})
@@ -255,7 +260,7 @@ def port_menu(request: HttpRequest, vm: VM) -> HttpResponse:
 @allow("network.change", VM, methods="POST")
 def guard(request: HttpRequest, vm: VM) -> HttpResponse:
     """Let a port send in the name of others, or no longer."""
-    nic = vm.nics.filter(mac=request.POST.get("mac", "")[:17], is_attached=True).first()
+    nic = vm.nics.filter(index=_number(request.POST.get("index")), is_attached=True).first()
     state = request.POST.get("guard", "")
     if nic is None or state not in {"on", "off"}:
         raise Http404

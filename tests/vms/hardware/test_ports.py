@@ -118,7 +118,7 @@ def test_ports_of_a_switch_without_vlans_are_in_none(as_user, admin, vm):
 
 
 def test_the_guard_of_a_port_is_for_those_who_may_change_networks(as_user, alice, admin, vm):
-    sent = {"mac": Nic.objects.get().mac, "guard": "off"}
+    sent = {"index": Nic.objects.get().index, "guard": "off"}
     assert as_user(alice).post("/vms/web1/hardware/guard/", sent).status_code == 404
     assert as_user(admin).post("/vms/web1/hardware/guard/", sent).status_code == 302
     assert Nic.objects.get().may_spoof
@@ -128,19 +128,20 @@ def test_the_guard_of_a_port_is_for_those_who_may_change_networks(as_user, alice
 
 
 def test_a_switch_page_leads_to_the_cable_and_the_guard_of_its_ports(as_user, alice, admin, vm):
-    mac = Nic.objects.get().mac
+    index = Nic.objects.get().index
     page = as_user(admin).get("/network/switches/nat/").content.decode()
-    assert f'href="/vms/web1/hardware/?mac={mac}" data-menu' in page and 'id="menu"' in page
+    assert f'href="/vms/web1/hardware/?index={index}" data-menu' in page and 'id="menu"' in page
 
-    address = f"/vms/web1/hardware/menu/?mac={mac}"
+    address = f"/vms/web1/hardware/menu/?index={index}"
     menu = as_user(admin).get(address).content.decode()
-    assert f'hx-post="/vms/web1/hardware/link/" hx-vals=\'{{"mac":"{mac}","link":"down"}}\'' in menu
-    assert f'hx-post="/vms/web1/hardware/guard/" hx-vals=\'{{"mac":"{mac}","guard":"off"}}\'' in menu
+    assert f'hx-post="/vms/web1/hardware/link/" hx-vals=\'{{"index":"{index}","link":"down"}}\'' in menu
+    assert f'hx-post="/vms/web1/hardware/guard/" hx-vals=\'{{"index":"{index}","guard":"off"}}\'' in menu
     Nic.objects.update(options={"link": "down"}, may_spoof=True)
     menu = as_user(admin).get(address).content.decode()
     assert "Plug the cable in" in menu and "Let it send in its own name only" in menu
 
-    assert as_user(admin).get("/vms/web1/hardware/menu/?mac=58:9c:fc:00:00:99").status_code == 404
+    for wrong in ("?index=7", "?index=-1", "?index=x", "?index=99999", "?index=%C2%B2", ""):
+        assert as_user(admin).get(f"/vms/web1/hardware/menu/{wrong}").status_code == 404
     assert as_user(alice).get(address).status_code == 404
 
 
