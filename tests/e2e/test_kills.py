@@ -164,7 +164,7 @@ class House:
             "run directories": set(self.names("var/run/bhype/vms")) - set(rows),
             "bhyves": bhyves.keys() ^ on,
             "other pids than told": {name for name in on if states[name].get("pid") != bhyves.get(name)},
-            "supervisors": sorted(supervisors.values()) != sorted(on) and supervisors,
+            "supervisors": supervisors ^ {state.get("supervisor") for state in states.values()},
             "guests": sum(words[0].startswith("qemu") for words in programs.values()) != len(on) and programs,
             # The observer measures the pools' traffic for most of each minute: that changes nothing.
             "commands at work": [
@@ -185,9 +185,9 @@ class House:
         )  # fmt: skip
         return set(listed.stdout.split()) - {HOME}
 
-    def processes(self) -> tuple[dict[int, list[str]], dict[int, str]]:
-        """The lab's programs with their arguments, and the VM of each supervisor, by process."""
-        programs, supervisors = {}, {}
+    def processes(self) -> tuple[dict[int, list[str]], set[int]]:
+        """The lab's programs with their arguments by process, and the processes that are supervisors."""
+        programs, supervisors = {}, set()
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
@@ -201,7 +201,7 @@ class House:
                 programs[int(folder.name)] = [Path(words[0]).name, *words[1:]]
             # A supervisor is a child of nobody's; the one that starts it is still a worker's.
             if "--detach" in words and str(self.panel.root) in words and parent == "1":
-                supervisors[int(folder.name)] = Path(words[words.index("-c") + 1]).parent.name
+                supervisors.add(int(folder.name))
         return programs, supervisors
 
 
