@@ -50,12 +50,12 @@ def answer(count: int) -> str:
 
 
 def looks(host: Host) -> None:
-    now, figures = timezone.now(), []
+    now, figures, memory = timezone.now(), [], observe.Memory()
     for number in range(LOOKS):
         told = answer(10_000 * number)
         sweep: Any = SimpleNamespace(
             row=host, now=now + timedelta(seconds=10 * number), ask=lambda query, text=told: query.parse(text),
-            host=SimpleNamespace(exists=netstat.PROGRAM.__eq__),
+            host=SimpleNamespace(exists=netstat.PROGRAM.__eq__), memory=lambda _kind: memory,
         )  # fmt: skip
         began = time.perf_counter()
         with CaptureQueriesContext(connection) as queries:
