@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.urls import NoReverseMatch, reverse
+from django.utils.functional import lazy
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +111,13 @@ def is_uuid(word: str) -> bool:
         return False
 
 
-def address(name: str, *args: object) -> str:
+def _address(name: str, *args: object) -> str:
     """The address of a page, "" where this installation has no such page."""
     try:
         return reverse(name, args=args)
     except NoReverseMatch:
         return ""
+
+
+# Found when it is shown: worker and observer never load the pages and the API, which would take 30 MiB in each process.
+address = lazy(_address, str)

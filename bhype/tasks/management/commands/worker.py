@@ -22,6 +22,8 @@ from bhype.tasks.wake import Bell
 
 class Command(BaseCommand):
     help = "Run the tasks of this host."
+    # Checks would load every page and the whole API: 30 MiB that are never used here. The web process has them done.
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", help="run what is queued, here and now, and end")
