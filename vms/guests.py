@@ -10,12 +10,11 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.db.models.fields.json import KT
-from django.urls import reverse
-from django.utils.functional import lazy
 
 from bhype.vmrun.nics import port_name
 from network.guests import Guest, Port, Wanted
 from network.models import Switch
+from storage.owners import address
 
 from .models import VM, Nic
 
@@ -86,17 +85,9 @@ def _guests(vms: list[VM], nics: Mapping[int, list[Nic]], tags: Mapping[int, lis
     for vm in vms:
         ports = _ports(vm, nics[vm.pk], running.get(vm.pk))
         yield Guest(
-            KIND, endpoint(vm), vm.name, _page(vm.name), vm.host_id, tuple(tags[vm.pk]), vm.is_on, vm.owner_id,
-            tuple(ports),
+            KIND, endpoint(vm), vm.name, address("vms:detail", vm.name), vm.host_id, tuple(tags[vm.pk]),
+            vm.is_on, vm.owner_id, tuple(ports),
         )  # fmt: skip
-
-
-def _address(name: str) -> str:
-    return reverse("vms:detail", args=[name])
-
-
-# Found when it is shown, as `storage.owners.address`.
-_page = lazy(_address, str)
 
 
 def _uuids(endpoints: tuple[str, ...]) -> list[uuid.UUID]:
