@@ -116,6 +116,9 @@ def state_of(vm: VM, seen: Seen) -> tuple[str, str]:
         )
     if file_state in plan.ON:
         return State.CRASHED, "Its bhyve and its supervisor were killed."
+    if file_state == State.STOPPED and (vm.state, vm.reason) == (State.CRASHED, reason):
+        # What told a crash from an end of the guest's own, the kernel's VM, was cleaned up since.
+        return vm.state, reason
     if file_state:
         return file_state, reason
     if vm.state in {State.FAILED, State.CRASHED, State.LOST}:

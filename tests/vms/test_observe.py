@@ -87,6 +87,14 @@ def test_a_sweep_runs_as_many_commands_for_100_vms_as_for_3(
     assert numbers[0] == numbers[1] < 26
 
 
+def test_a_crash_stays_one_when_its_node_was_cleaned_up():
+    reason = "bhyve ended while nobody watched how."
+    seen = Seen({"state": "stopped", "reason": reason}, None, is_supervised=False, operation="")
+    assert state_of(VM(state="crashed", reason=reason), seen) == ("crashed", reason)
+    assert state_of(VM(state="running"), seen) == ("stopped", reason)
+    assert state_of(VM(state="crashed", reason="Killed."), seen) == ("stopped", reason)
+
+
 def test_a_sweep_that_sees_nothing_new_tells_nothing(ready):
     from bhype.hosts.models import Host
     from storage.models import Pool
