@@ -47,6 +47,7 @@ class Host(Protocol):
         told: Callable[[int], None] | None = ...,
     ) -> int: ...
     def query(self, query: Query[T]) -> T: ...
+    def lend(self, descriptor: int) -> None: ...
     def spawn(
         self, command: Command, *, stdin: int = ..., stdout: int = ..., stderr: int = ...
     ) -> Process: ...
@@ -80,6 +81,12 @@ class LocalHost(Files):
         self.patience = patience
         self.listener = listener
         self.should_stop = should_stop
+        self._lent: tuple[int, ...] = ()
+
+    def lend(self, descriptor: int) -> None:
+        """From now on every command that is waited for has this open, too: a lock of flock(2) is free only when the
+        last of them has ended, even if this process was killed before."""
+        self._lent = (*self._lent, descriptor)
 
     def run(self, command: Command, *, heard: Callable[[str], None] | None = None) -> Result:
         """Run to the end; ``heard`` gets its output piece by piece, also what stands before a line's end.
@@ -143,6 +150,7 @@ class LocalHost(Files):
                 stdout=PIPE,
                 stderr=PIPE,
                 leashed=self._leashed,
+                lent=self._lent,
             )
         except CommandFailed as error:
             if self.listener:

@@ -83,16 +83,23 @@ def spawn(
     stdout: int = NULL,
     stderr: int = NULL,
     leashed: bool = False,
+    lent: tuple[int, ...] = (),
 ) -> Process:
     """Start ``argv`` in a session of its own. Raises CommandFailed (code 127) when it cannot be started.
 
-    leashed: it dies when this process does, see bhype.host.leash.
+    leashed: it dies when this process does, see bhype.host.leash. lent: descriptors that it has open as well.
     """
     try:
         if leashed:
             argv = leash.words(_runnable(argv))
         child = subprocess.Popen(
-            argv, stdin=stdin, stdout=stdout, stderr=stderr, env=ENVIRONMENT, start_new_session=True
+            argv,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env=ENVIRONMENT,
+            start_new_session=True,
+            pass_fds=lent,
         )
     except OSError as error:
         reason = (

@@ -23,6 +23,9 @@ DOCUMENT = "vm.json"
 # What bhyve and its loader say.
 LOG = "bhyve.log"
 LOG_LIMIT = 1 << 20
+# Seconds: how long commands of a supervisor that was killed may still be at work, and how often they are looked for.
+COMMANDS_WITHIN = 10.0
+POLL = 0.02
 
 State = dict[str, Any]
 
@@ -66,20 +69,39 @@ class RunDir:
         return self.host.path(self.file(name))
 
     def take(self) -> None:
-        """Make the folder and become its supervisor. Raises Busy, OSError. The lock dies with the process."""
+        """Make the folder and become its supervisor. Raises Busy, OSError. The lock dies with the process.
+
+        A command that the last supervisor was killed over may still be at work, and make what nobody would remove:
+        each holds a second lock, which is waited for.
+        """
         self.host.makedirs(self.path, 0o750)
         folder = self.host.path(self.path)
         os.chmod(folder, 0o750)  # noqa: S103  (the group is the gateway's)
         _give(folder, os.stat(os.path.dirname(folder)).st_gid)
-        lock = os.open(self.local("lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        self._lock = self._locked("lock")
+        if self._lock < 0:
+            raise Busy(f"{self.name} has a supervisor already{self._whose()}.")
+        deadline = time.monotonic() + COMMANDS_WITHIN
+        while (commands := self._locked("commands")) < 0:
+            if time.monotonic() > deadline:
+                os.close(self._lock)
+                raise Busy(
+                    f"A command of the last supervisor of {self.name} is still at work. Try again later."
+                )
+            time.sleep(POLL)
+        self.host.lend(commands)
+
+    def _locked(self, name: str) -> int:
+        """A descriptor with the lock of that name, or -1 when another process has it. Raises OSError."""
+        lock = os.open(self.local(name), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(lock)
             if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
                 raise
-            raise Busy(f"{self.name} has a supervisor already{self._whose()}.") from error
-        self._lock = lock
+            return -1
+        return lock
 
     def _whose(self) -> str:
         supervisor = (self.read() or {}).get("supervisor")

@@ -115,6 +115,8 @@ def ngctl(argv: list[str]) -> int:
     if setting("ngctl").get("fails") == argv[0]:
         sys.stderr.write("ngctl: send msg: No such file or directory\n")
         return 1
+    if setting("ngctl").get("slow") == argv[0]:
+        time.sleep(1.0)
     state = setting("nodes")
     alias = {node["path"]: node["name"] for node in state.values()}
     if "pipe" in state and "eiface" in state:

@@ -234,3 +234,17 @@ def test_killed_at_any_step_of_its_start_it_is_taken_over_or_cleaned_up(lab, beg
     left = lab.host.listdir("/var/run/bhype/vms/web1")
     assert not {"vm.json", "secret.conf", "tpm.sock", "control.sock", "serial1.sock"}.intersection(left)
     until(lambda: not [one for one in lab.host.query(ps.processes()) if one.pid != os.getpid()])
+
+
+def test_a_command_that_outlives_its_supervisor_leaves_nothing_behind(lab, begin):
+    lab.tell("ngctl", slow="mkpeer")
+    document = lab.document()
+    document["emulations"][1]["rate_in"] = "10M"
+    begin(**document)
+    until(lambda: [call for call in lab.calls("ngctl") if call[1] == "mkpeer" and "eiface" in call])
+    os.kill(lab.state()["supervisor"], signal.SIGKILL)
+    lab.host.run(client.start_command(lab.host, "/vms/vm.json", adopt=True))
+    assert lab.state()["state"] in {"stopped", "crashed"}
+    time.sleep(1.5)  # all that the command may need
+    found = {one.name for one in lab.host.query(ifconfig.list_interfaces())}
+    assert not found.intersection({"tap1001", "rtap1001", "tap900"})
