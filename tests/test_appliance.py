@@ -14,7 +14,9 @@ import pytest
 
 from bhype import bootstrap
 from bhype.appliance import Layout, prepare, share, write_number
+from bhype.host import LocalHost
 from bhype.tasks.wake import Bell
+from bhype.vmrun.rundir import RunDir, new_state
 
 # The checkout, and the virtual environment in it, may lie in a folder of root's own.
 EVERYBODYS_PYTHON = bootstrap.python()
@@ -65,6 +67,19 @@ def test_folders_and_keys_are_for_root_and_the_service_user_only(layout):
         database = (layout.state / "db/bhype.sqlite3").stat()
         assert (database.st_uid, database.st_gid, stat.S_IMODE(database.st_mode)) == (0, NOBODY.pw_gid, 0o660)
         assert (layout.state / "db").stat().st_uid == 0
+
+
+def test_the_console_of_a_guest_that_was_started_before_the_panel_is_reached(layout):
+    guests = Path(layout.root) / "var/run/bhype/vms"
+    guests.mkdir(parents=True)
+    run = RunDir(LocalHost(layout.root), "early")
+    run.take()
+    run.write(new_state("early", None, None))
+    prepare(layout)
+    assert "early" in as_nobody(
+        "import sys; print(open(sys.argv[1]).read())", str(guests / "early/state.json")
+    )
+    assert mode(guests / "early/state.json") == 0o640
 
 
 @pytest.mark.parametrize("link", [os.symlink, os.link])
