@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from django.apps import apps as current
+from django.apps.registry import Apps
 from django.db import transaction
 
 from bhype.vmrun.devices import CD, DISK, KINDS, NETWORK_GROUP
@@ -36,10 +38,13 @@ def shipped() -> dict[str, Document]:
     return {entry["name"]: entry for entry in json.loads(FILE.read_text(encoding="utf-8"))}
 
 
-def after_migration(**told: Any) -> None:
-    """`seed`, wherever the table is there: it is not on the way back to an earlier migration."""
+def after_migration(*, apps: Apps = current, **_signal: Any) -> None:
+    """`seed`, wherever the table is there: it is not on the way back to an earlier migration.
+
+    apps: as the migrations made them; manage.py flush says nothing of them.
+    """
     try:
-        told["apps"].get_model("vms", "OsPreset")
+        apps.get_model("vms", "OsPreset")
     except LookupError:
         return
     seed()

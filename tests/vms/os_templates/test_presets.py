@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from django.core.management.sql import emit_post_migrate_signal
 
 from bhype.vmrun import config as configuration
 from bhype.vmrun.devices import DISK, NETWORK_GROUP
@@ -31,6 +32,13 @@ def test_the_list_has_all_that_is_wanted_and_a_source_for_each():
 
 
 def test_they_are_rows_after_the_migrations(db):
+    assert set(OsPreset.objects.values_list("name", flat=True)) == presets.shipped().keys()
+
+
+def test_they_are_rows_after_a_flush(db):
+    """It empties the tables and emits the signal, as it does behind tests with transactions of their own."""
+    OsPreset.objects.all().delete()
+    emit_post_migrate_signal(verbosity=0, interactive=False, db="default")
     assert set(OsPreset.objects.values_list("name", flat=True)) == presets.shipped().keys()
 
 
