@@ -50,7 +50,8 @@ def changing(host: Host, name: str) -> Iterator[Change]:
             change = record.read(host, name)
             if change is None or change.state != State.WAITING:
                 raise TooLate("The change has been taken back before it was made.")
-            yield change
+            with record.commands(host, name):
+                yield change
     except TooLate:
         raise
     except BaseException as error:
@@ -101,8 +102,9 @@ def finish(host: Host, change: Change) -> Change:
         return change
     is_kept = change.state == State.KEEPING
     try:
-        for step in change.keep if is_kept else change.undo:
-            record.run(host, step)
+        with record.commands(host, change.name):
+            for step in change.keep if is_kept else change.undo:
+                record.run(host, step)
     except (CommandError, OSError) as error:
         record.write(host, change, problem=str(error))
         raise

@@ -20,6 +20,10 @@ from . import clock
 
 FOLDER = "/var/db/bhype/commit"
 SHORTEST, LONGEST = 1, 3600
+# Seconds: how long commands of a process that was killed may still be at work, and how often they are looked for.
+# Going back waits no longer for one that hangs, such as pfctl(8) for the name of a host.
+COMMANDS_WITHIN = 30.0
+POLL = 0.02
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
 
@@ -176,11 +180,40 @@ def write(host: Host, change: Change, **values: Any) -> Change:
 @contextlib.contextmanager
 def locked(host: Host, name: str, kind: str = "lock", *, wait: bool = True) -> Iterator[None]:
     """Hold a lock of the change; it goes with the process. Raises BlockingIOError when it is not waited for."""
-    host.makedirs(FOLDER, 0o700)
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(host.path(path(name, kind)), flags, 0o600)
+    descriptor = _open(host, name, kind)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def commands(host: Host, name: str) -> Iterator[None]:
+    """While commands of the change run. The caller holds its lock, but that goes with the process, and a command that
+    this was killed over may still be at work: each holds a second lock, which is waited for here."""
+    descriptor = _open(host, name, "commands")
+    deadline = time.monotonic() + COMMANDS_WITHIN
+    try:
+        while not _take(descriptor) and time.monotonic() < deadline:
+            time.sleep(POLL)
+        with host.lent(descriptor):
+            yield
+    finally:
+        # For all who have it open: what a command has left behind is not waited for.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def _open(host: Host, name: str, kind: str) -> int:
+    host.makedirs(FOLDER, 0o700)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(host.path(path(name, kind)), flags, 0o600)
+
+
+def _take(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from bhype.freebsd.command import Command, Query
@@ -48,6 +50,7 @@ class Host(Protocol):
     ) -> int: ...
     def query(self, query: Query[T]) -> T: ...
     def lend(self, descriptor: int) -> None: ...
+    def lent(self, descriptor: int) -> AbstractContextManager[None]: ...
     def spawn(
         self, command: Command, *, stdin: int = ..., stdout: int = ..., stderr: int = ...
     ) -> Process: ...
@@ -87,6 +90,16 @@ class LocalHost(Files):
         """From now on every command that is waited for has this open, too: a lock of flock(2) is free only when the
         last of them has ended, even if this process was killed before."""
         self._lent = (*self._lent, descriptor)
+
+    @contextlib.contextmanager
+    def lent(self, descriptor: int) -> Iterator[None]:
+        """`lend` it to the commands of this block."""
+        before = self._lent
+        self.lend(descriptor)
+        try:
+            yield
+        finally:
+            self._lent = before
 
     def run(self, command: Command, *, heard: Callable[[str], None] | None = None) -> Result:
         """Run to the end; ``heard`` gets its output piece by piece, also what stands before a line's end.

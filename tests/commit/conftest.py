@@ -20,7 +20,11 @@ from bhype.host import LocalHost
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
-SET = '#!/bin/sh\n[ -e "$1.fail" ] && { echo "set: no device" >&2; exit 1; }\nprintf %s "$2" > "$1"\n'
+SET = """#!/bin/sh
+[ -e "$1.fail" ] && { echo "set: no device" >&2; exit 1; }
+mv "$1.slow" "$1.at-work" 2>/dev/null && sleep 0.5
+printf %s "$2" > "$1"
+"""
 
 
 class World:

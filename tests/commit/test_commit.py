@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import threading
@@ -163,6 +164,39 @@ def test_all_are_killed_and_the_observer_takes_it_back_after_the_deadline(world)
     commit.watch(world.host)
     world.wait(State.REVERTED)
     assert world.rules == "old"
+
+
+@pytest.mark.parametrize("by", ["guard", "worker"])
+def test_a_command_that_outlives_who_was_killed_changes_nothing_later(world, by):
+    """Whoever takes it back waits for it, even when it goes back itself: after that, the next change may come."""
+    at_work = world.folder / "rules.at-work"
+    if by == "guard":
+        world.begin()
+        (world.folder / "rules.slow").touch()
+        world.expire()
+        until(at_work.exists)
+    else:
+        slow = 'print("ready", flush=True)\n    (w.folder / "rules.slow").touch()\n    w.set("new")'
+        worker = world.script(WORKER.format(inside=slow, after="pass"))
+        until(at_work.exists)
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.communicate()
+    world.kill_guard()
+    assert commit.revert(world.host, "firewall").state == State.REVERTED
+    assert world.rules == "old"
+    world.set("the next")
+    time.sleep(0.6)  # all that it may need
+    assert world.rules == "the next"
+
+
+def test_a_command_that_hangs_keeps_nothing_from_going_back(world, monkeypatch):
+    monkeypatch.setattr(record, "COMMANDS_WITHIN", 0.1)
+    world.begin()
+    straggler = record._open(world.host, "firewall", "commands")
+    fcntl.flock(straggler, fcntl.LOCK_EX)
+    commit.revert(world.host, "firewall")
+    os.close(straggler)
+    assert (world.rules, world.state()) == ("old", State.REVERTED)
 
 
 def test_after_a_boot_it_is_taken_back_at_once(world):
