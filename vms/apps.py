@@ -35,7 +35,7 @@ class VmsConfig(AppConfig):
         subjects.register("vm", doors.console)
         links.register("vm", doors.page)
         links.register("template", doors.template_page)
-        search.register("Virtual machines", finder.find)
+        search.register("Virtual machines", finder.find, place=0)
         keys.on_unlocked(locking.unlocked)
         network_guests.register(guests.KIND, guests.resolve, label="VM")
         owners.register("vm", owned.vms, label="virtual machine", part="vms", give_url="vms:orphan")

@@ -14,4 +14,4 @@ class TasksConfig(AppConfig):
 
         autodiscover_modules("operations")
         topics.register()
-        search.register("Tasks", finder.find)
+        search.register("Tasks", finder.find, place=3)

@@ -58,22 +58,28 @@ PARTS = (
 
 # (user, query) -> hits, best first, only what the user may see.
 Finder = Callable[[Any, str], Iterable[Hit]]
-_finders: dict[str, Finder] = {}
+# Of each group: its place (see register) and its finder.
+_finders: dict[str, tuple[int, Finder]] = {}
+OF_PAGES = 2
 
 
-def register(name: str, finder: Finder) -> None:
-    """Add a group of hits called ``name``, such as "Virtual machines". Called from an AppConfig's ready()."""
-    _finders[name] = finder
+def register(name: str, finder: Finder, place: int = 1) -> None:
+    """Add a group of hits called ``name``, such as "Virtual machines". Called from an AppConfig's ready().
+
+    place: 0 for what most people look for, 3 for what comes after the pages.
+    """
+    _finders[name] = (place, finder)
 
 
 def find(user: Any, query: str) -> list[tuple[str, list[Hit]]]:
-    """The groups that have hits for ``query``, at most LIMIT hits each."""
-    groups = [("Pages", pages(user, query))]
+    """The groups that have hits for ``query``, at most LIMIT hits each but for the pages; best first."""
+    groups = [(OF_PAGES, "Pages", pages(user, query))]
     if query:
-        groups = [
-            (name, list(islice(finder(user, query), LIMIT))) for name, finder in _finders.items()
-        ] + groups
-    return [(name, hits) for name, hits in groups if hits]
+        groups += [
+            (place, name, list(islice(finder(user, query), LIMIT)))
+            for name, (place, finder) in _finders.items()
+        ]
+    return [(name, hits) for _, name, hits in sorted(groups, key=lambda group: group[0]) if hits]
 
 
 def pages(user: Any, query: str) -> list[Hit]:

@@ -6,6 +6,7 @@ from django.urls import resolve, reverse
 
 from bhype.tasks.models import Task
 from bhype.ui import search
+from storage.models import Dataset
 
 
 def test_it_finds_vms_by_name_tag_note_and_mac(as_user, admin, vm):
@@ -38,6 +39,13 @@ def test_parts_of_pages_are_found_by_name_and_not_listed_unasked(admin, stranger
     assert [hit.title for hit in search.pages(admin, "lease")] == ["DHCP leases"]
     assert not search.pages(stranger, "lease")
     assert "DHCP leases" not in [hit.title for hit in search.pages(admin, "")]
+
+
+def test_a_vm_comes_before_its_disks_and_what_was_done_to_it(admin, vm, pool):
+    Dataset.objects.create(pool=pool, name=vm.dataset, kind="filesystem")
+    Task.objects.create(host="lab", operation="vms.start", title=f"Start {vm.name}", user=admin)
+    groups = [name for name, _ in search.find(admin, vm.name)]
+    assert groups[0] == "Virtual machines" and groups[-1] == "Tasks" and "Storage" in groups
 
 
 def test_it_answers_a_fragment_to_the_dialog_and_a_page_to_others(as_user, admin):
