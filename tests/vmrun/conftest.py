@@ -28,7 +28,7 @@ FAKED = (
 UUID = "7d8c1c2e-3c48-4a27-9b0f-2a1d5f0e3a11"
 
 
-def until(check: Callable[[], object], seconds: float = 20.0, what: str = "") -> object:
+def until(check: Callable[[], object], seconds: float = 60.0, what: str = "") -> object:
     """Wait for ``check`` to give something true."""
     deadline = time.monotonic() + seconds
     while not (found := check()):
@@ -84,9 +84,9 @@ class Lab:
         return client.read_state(self.host, self.name) or {}
 
     def ask(self, verb: str, **options: object) -> dict:
-        return client.request(self.host, self.name, verb, **options)
+        return client.request(self.host, self.name, verb, timeout=60, **options)
 
-    def until(self, word: str, seconds: float = 20.0) -> dict:
+    def until(self, word: str, seconds: float = 60.0) -> dict:
         """Wait for a state."""
         until(lambda: self.state().get("state") == word, seconds, f"{word}, but {self.state()}")
         return self.state()
@@ -95,7 +95,7 @@ class Lab:
         return [one.name for one in self.host.query(ifconfig.list_interfaces()) if one.name.startswith("tap")]
 
     def serial(self) -> socket.socket:
-        return connect_unix(self.host.path(client.serial_socket(self.name)), 20)
+        return connect_unix(self.host.path(client.serial_socket(self.name)), 60)
 
     def log(self, name: str) -> str:
         path = self.root / "var/run/bhype/vms" / self.name / name

@@ -55,7 +55,7 @@ def running() -> dict[str, tuple[int, str]]:
             with open(f"/proc/{pid}/stat") as file:
                 if file.read().rpartition(")")[2].split()[0] != "Z":
                     found[name] = int(pid), command
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):  # gone before it was opened, or read
             pass
     return found
 

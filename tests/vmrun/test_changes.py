@@ -61,7 +61,6 @@ def test_a_kernel_that_does_not_count_runs_the_guest_and_says_what_to_do(lab):
 
 def test_limits_of_a_running_guest_are_changed_one_by_one_and_last(lab):
     lab.tell("racct", enable=1)
-    lab.plan({"exit": 0, "after": 1.5}, {})
     lab.start(lab.document(limits=LIMITS, protect=True))
     pid = lab.state()["pid"]
     answer = lab.ask("limits", limits={"pcpu": 50, "readbps": None}, protect=False)
@@ -72,6 +71,7 @@ def test_limits_of_a_running_guest_are_changed_one_by_one_and_last(lab):
     ]
     assert lab.calls("protect")[-1] == ["protect", "-c", "-p", str(pid)]
     assert running(lab)["limits"] == {"pcpu": 50, "writeiops": 500}
+    lab.reboot()
     until(lambda: lab.state()["restarts"] == 1 and lab.state()["settled"] not in {None, pid})
     assert lab.calls("rctl")[-1][2].endswith(":pcpu:deny=50")
     assert lab.ask("limits", limits=None)["ok"]
@@ -100,12 +100,12 @@ def test_wrong_limits_are_refused_and_change_nothing(lab, request_, said):
 
 
 def test_a_cable_is_pulled_and_put_back_and_stays_so(lab):
-    lab.plan({"exit": 0, "after": 2.0}, {})
     lab.start()
     assert interfaces(lab)["sw-nat"].members == ("tap1001",)
     assert lab.ask("link", device="tap1001", up=False)["error"] is None
     found = interfaces(lab)
     assert (found["sw-nat"].members, found["tap1001"].is_up) == ((), False)
+    lab.reboot()
     until(lambda: lab.state()["restarts"] == 1 and lab.state()["state"] == "running")
     until(lambda: not interfaces(lab)["tap1001"].is_up)
     assert interfaces(lab)["sw-nat"].members == ()
