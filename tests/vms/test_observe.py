@@ -129,7 +129,7 @@ def test_a_failing_command_is_a_problem_of_the_host_and_stops_no_other(ready, vm
 
 
 def test_a_hanging_command_is_not_asked_again_at_once(ready, vm_row, monkeypatch):
-    monkeypatch.setattr("bhype.hosts.observer.QUERY_TIMEOUT", 0.7)
+    monkeypatch.setattr("bhype.freebsd.zpool.TIMEOUT", 0.7)
     make_home(ready, vm_row)
     ready.fault(command="zpool list", do="hang")
     observer = Observer(ready.host)

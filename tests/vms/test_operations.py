@@ -6,9 +6,11 @@ import stat
 import pytest
 
 from bhype.accounts.models import User
+from bhype.freebsd import zfs
 from bhype.tasks import ask
 from bhype.tasks.models import Task
 from bhype.tasks.run import Run
+from storage.datasets.observe import refresh
 from tests.conftest import make_user
 from vms.forms import VMForm
 from vms.models import VM
@@ -70,12 +72,16 @@ def test_it_makes_dataset_disks_variables_and_configuration(ready, maker):
 def test_it_deletes_everything_it_made(ready, maker):
     vm, _ = new_vm(maker)
     finish(ready)
+    refresh(ready.host, vm.pool)
+    assert "name" in VMForm(DATA, user=maker).errors
     ask("vms.delete", {"vm_id": vm.pk}, maker)
     task = finish(ready)
     assert task.status == "succeeded", task.error
     assert not VM.objects.exists()
     assert ready.datasets() == set()
     assert not (ready.root / "tank/bhype/vms/web1").exists()
+    # The next of this name need not wait until the observer has looked.
+    assert not VMForm(DATA, user=maker).errors
 
 
 def test_it_leaves_a_dataset_alone_that_it_did_not_make(ready, maker):
@@ -126,12 +132,13 @@ def test_nothing_is_left_of_a_creation_whose_command_failed(ready, maker, comman
 
 
 def test_a_hanging_command_is_killed_and_its_error_told(ready, maker, monkeypatch):
-    monkeypatch.setattr("bhype.freebsd.zfs.CHANGE_TIMEOUT", 3.0)
+    create_volume = zfs.create_volume
+    monkeypatch.setattr(zfs, "create_volume", lambda *words: create_volume(*words).with_timeout(1.0))
     new_vm(maker)
     ready.fault(command="zfs create -V", do="hang", nth=1)
     create, recover = ready.run_tasks()
     assert create.status == "failed"
-    assert "did not end within 3 s" in create.error
+    assert "did not end within 1 s" in create.error
     assert recover.status == "succeeded"
     assert ready.datasets() == set()
 
