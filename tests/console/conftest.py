@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from bhype.console import gate as questions
+from bhype.console import relay
+
 from .guests import Guest, echo, eventually, gateway, greet, write_state
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch):
+    """On a busy machine the gateway takes its time to answer."""
+    monkeypatch.setattr(questions, "SECONDS", 60.0)
+    monkeypatch.setattr(relay, "CONNECT_SECONDS", 60.0)
 
 
 @pytest.fixture(scope="module")

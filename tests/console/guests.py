@@ -74,10 +74,9 @@ def greet(connection: socket.socket) -> None:
 
 
 class Flood:
-    """A screen that changes without end, and notes when keys (8 bytes each) arrive. limit: in bytes."""
+    """A screen that changes without end, and notes when keys (8 bytes each) arrive."""
 
-    def __init__(self, limit: float = float("inf")) -> None:
-        self.limit = limit
+    def __init__(self) -> None:
         self.keys: list[float] = []
         self.sent = 0
 
@@ -86,10 +85,9 @@ class Flood:
         reader.start()
         frame = bytes(65536)
         with contextlib.suppress(OSError):
-            while self.sent < self.limit:
+            while True:
                 connection.sendall(frame)
                 self.sent += len(frame)
-            reader.join()
 
     def _read(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection:
@@ -199,7 +197,7 @@ def resident(pid: int) -> int:
     raise RuntimeError("no RssAnon")
 
 
-def eventually(condition: Callable[[], object], seconds: float = 30.0) -> bool:
+def eventually(condition: Callable[[], object], seconds: float = 60.0) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():

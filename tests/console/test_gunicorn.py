@@ -86,7 +86,7 @@ def test_all_keys_arrive_in_time_under_a_slow_reader_and_a_busy_screen(connect):
         time.sleep(0.02)
     assert eventually(lambda: len(flood.keys) == len(pressed))
     delays = sorted(arrived - at for arrived, at in zip(flood.keys, pressed, strict=True))
-    assert delays[len(delays) // 2] < 1
+    assert delays[len(delays) // 2] < 5
 
 
 def test_a_foreign_origin_is_refused(served, monkeypatch):

@@ -129,9 +129,8 @@ def test_every_shape_of_screen_fits(width, height):
 
 
 @pytest.mark.parametrize("screen", [Screen(password="other123"), Screen(pause=4)], ids=["password", "slow"])
-def test_a_screen_that_gives_none_is_left_within_seconds(seen, screen, monkeypatch):
+def test_a_screen_that_gives_none_is_left_within_seconds(seen, screen):
     """Had it waited, there would be a picture of the slow one."""
-    monkeypatch.setattr(gate, "SECONDS", 60.0)
     with pytest.raises(gate.NoAnswer) as none:
         gate.fetch(seen(screen).name, "picture", password=PASSWORD)
     assert none.value.status == 404
@@ -152,17 +151,22 @@ async def test_none_is_taken_while_somebody_views_the_screen(seen):
 
 
 async def test_a_viewer_gets_the_screen_from_whoever_takes_a_picture_of_it(seen):
-    """Had the viewer waited for the picture, there would be one."""
-    subject = seen(Screen(pause=1.5))
-    taking = asyncio.create_task(asyncio.to_thread(gate.fetch, subject.name, "picture", password=PASSWORD))
-    await asyncio.sleep(0.3)
-    relay = await Relay.open(
-        panel.RUN_DIR / "gateway.sock", panel.STATE_DIR / "gateway.key", subject.name, "vnc"
-    )
-    with pytest.raises(gate.NoAnswer):
-        await taking
-    relay.abort()
-    await asyncio.sleep(0.05)
+    """Had the viewer waited for the picture, there would be one. On a busy machine he may come after it."""
+    for _ in range(10):
+        screen = Screen(pause=1.5)
+        subject = seen(screen)
+        asked = asyncio.to_thread(gate.fetch, subject.name, "picture", password=PASSWORD)
+        taking = asyncio.create_task(asked)
+        assert await asyncio.to_thread(eventually, lambda: screen.served)  # noqa: B023
+        relay = await Relay.open(
+            panel.RUN_DIR / "gateway.sock", panel.STATE_DIR / "gateway.key", subject.name, "vnc"
+        )
+        answer = (await asyncio.gather(taking, return_exceptions=True))[0]
+        relay.abort()
+        await asyncio.sleep(0.05)
+        if isinstance(answer, gate.NoAnswer):
+            return
+    pytest.fail("the viewer waited for each picture")
 
 
 def test_a_mark_that_a_dead_viewer_left_counts_for_seconds_only(tmp_path):
