@@ -39,7 +39,7 @@ class Lab:
     def argv(self, program: str, *arguments: str) -> list[str]:
         return [str(self.root / PATHS[program]), *arguments]
 
-    def __call__(self, program: str, *arguments: str, timeout: float = 20) -> Answer:
+    def __call__(self, program: str, *arguments: str, timeout: float = 60) -> Answer:
         done = subprocess.run(
             self.argv(program, *arguments),
             capture_output=True,

@@ -13,7 +13,7 @@ import pytest
 from bhype.lab import bhyve_state
 from tests.lab import efi, vnc
 from tests.lab.conftest import drop_lab, make_lab
-from tests.lab.guests import ROM, Guest, guest
+from tests.lab.guests import PATIENCE, ROM, Guest, guest
 
 pytestmark = pytest.mark.guest
 
@@ -31,11 +31,10 @@ def state(lab):
 
 
 def gone(pid):
-    for _ in range(200):
-        if bhyve_state.ticks(pid) is None:
-            return True
+    deadline = time.monotonic() + PATIENCE
+    while bhyve_state.ticks(pid) is not None and time.monotonic() < deadline:
         time.sleep(0.02)
-    return False
+    return bhyve_state.ticks(pid) is None
 
 
 def _spent(pid):
@@ -185,9 +184,9 @@ def test_a_running_guest_from_all_sides(host):
 def test_a_waiting_screen_holds_the_guest(host):
     port = vnc.free_port()
     with guest(host, "wait", efi.shutdown(), "-s", f"29,fbuf,rfb=127.0.0.1:{port},wait", acpi="-AY") as wait:
-        for _ in range(500):
-            if "wait" in state(host):
-                break
+        deadline = time.monotonic() + PATIENCE
+        while "wait" not in state(host):
+            assert time.monotonic() < deadline
             time.sleep(0.01)
         text = host.ok("ps", "-axo", "command")
         assert "bhyve: wait" not in text

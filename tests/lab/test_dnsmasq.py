@@ -25,7 +25,7 @@ dhcp-leasefile=/var/db/nat.leases
 
 def dnsmasq(lab, *words: str) -> subprocess.CompletedProcess[str]:
     program = str(lab.path("/usr/local/sbin/dnsmasq"))
-    return subprocess.run([program, *words], capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run([program, *words], capture_output=True, text=True, check=False, timeout=60)
 
 
 def start(lab, conf: str = CONF, pid: str = PID) -> subprocess.CompletedProcess[str]:
@@ -43,7 +43,7 @@ def switch(lab):
         os.kill(int(file.read_text()), signal.SIGKILL)
 
 
-def is_gone(pid: int, seconds: float = 10) -> bool:
+def is_gone(pid: int, seconds: float = 60) -> bool:
     end = time.monotonic() + seconds
     while bhyve_state.ticks(pid) is not None:
         if time.monotonic() > end:

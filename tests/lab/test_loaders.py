@@ -151,7 +151,7 @@ def test_grub_takes_commands_from_standard_input_without_a_file(host, vm):
     host.path("/boot/grub/grub.cfg").unlink(missing_ok=True)
     done = subprocess.run(
         host.argv("grub-bhyve", "-m", "/vm/device.map", "-M", "64", "-n", "-r", "hd0", vm),
-        input="linux (host)/vm/device.map one\nboot\nlinux (host)/never\n", text=True, check=False, timeout=20,
+        input="linux (host)/vm/device.map one\nboot\nlinux (host)/never\n", text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0
     assert (loaded(host, vm)["append"], loaded(host, vm)["memory"]) == (

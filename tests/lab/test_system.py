@@ -74,7 +74,7 @@ def test_the_clock_of_the_processors_advances(lab):
 
     before = ticks()
     assert len(before) == 5
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while sum(ticks()) <= sum(before) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert sum(ticks()) > sum(before)

@@ -32,7 +32,7 @@ def addresses(lab, name):
 def test_the_host_reaches_its_router_outside(wired):
     assert addresses(wired, "em0") == ["192.0.2.10/24"]
     assert "default via 192.0.2.1 dev em0" in wired.inside("ip", "route").stdout
-    assert wired.inside("busybox", "ping", "-c", "1", "-W", "5", "192.0.2.1").returncode == 0
+    assert wired.inside("busybox", "ping", "-c", "1", "-W", "30", "192.0.2.1").returncode == 0
     assert wired.admin("wires", wired.folder, "status").out.startswith("on\n")
 
 
@@ -68,7 +68,7 @@ def test_routes_of_ipv6_are_there_too(wired):
     wired.ok("route", "-6", "add", "fd01::/16", "2001:db8:2::7")
     routes = wired.inside("ip", "-6", "route").stdout
     assert "default via 2001:db8:2::1 dev em0" in routes and "fd01::/16 via 2001:db8:2::7 dev em0" in routes
-    assert wired.inside("busybox", "ping", "-6", "-c", "1", "-W", "5", wires.EXAMPLE6).returncode == 0
+    assert wired.inside("busybox", "ping", "-6", "-c", "1", "-W", "30", wires.EXAMPLE6).returncode == 0
     wired.ok("route", "-6", "delete", "fd01::/16")
     wired.ok("route", "-6", "delete", "default")
     wired.ok("ifconfig", "em0", "inet6", "2001:db8:2::10", "-alias")
@@ -77,10 +77,10 @@ def test_routes_of_ipv6_are_there_too(wired):
 
 def test_an_address_at_a_member_is_reached_through_the_bridge(wired):
     wired.ok("ifconfig", "bridge", "create", "name", "sw-public", "addm", "em0", "up")
-    assert wired.outside("busybox", "ping", "-c", "1", "-W", "5", "192.0.2.10").returncode == 0
+    assert wired.outside("busybox", "ping", "-c", "1", "-W", "30", "192.0.2.10").returncode == 0
     assert "default via 192.0.2.1 dev sw-public" in wired.inside("ip", "route").stdout
     wired.ok("ifconfig", "sw-public", "deletem", "em0")
-    assert wired.outside("busybox", "ping", "-c", "1", "-W", "5", "192.0.2.10").returncode == 0
+    assert wired.outside("busybox", "ping", "-c", "1", "-W", "30", "192.0.2.10").returncode == 0
 
 
 def test_nothing_is_forwarded_until_the_host_is_a_router(wired):
@@ -130,7 +130,7 @@ def test_a_change_that_was_broken_off_is_made_up_for(wired):
     assert addresses(wired, "bridge0") == ["10.7.0.1/24"]
 
 
-def reached_from_outside(lab, address, seconds=5):
+def reached_from_outside(lab, address, seconds=30):
     return lab.outside("busybox", "ping", "-c", "1", "-W", str(seconds), address).returncode == 0
 
 
@@ -429,7 +429,7 @@ def lease(guest):
     guest.console.run(
         f"(echo '#!/bin/sh'; echo '{SCRIPT}') > /tmp/script; chmod +x /tmp/script; ip link set eth0 up"
     )
-    guest.console.run("udhcpc -i eth0 -n -q -f -t 5 -T 2 -s /tmp/script > /tmp/udhcpc 2>&1")
+    guest.console.run("udhcpc -i eth0 -n -q -f -t 20 -T 2 -s /tmp/script > /tmp/udhcpc 2>&1")
     return guest.console.run("cat /tmp/lease").split()
 
 
@@ -449,7 +449,7 @@ def test_guests_of_a_switch_get_addresses_and_reach_each_other(guests):
     assert "10.7.0.50" in one.console.run("nslookup web1.lan 10.7.0.1; true")
     assert reaches(one, "10.7.0.1")
     assert reaches(one, "10.7.0.100")
-    assert lab.inside("busybox", "ping", "-c", "1", "-W", "5", "10.7.0.50").returncode == 0
+    assert lab.inside("busybox", "ping", "-c", "1", "-W", "30", "10.7.0.50").returncode == 0
     # Private ports reach the host, and not each other.
     lab.ok("ifconfig", "sw-lan", "private", "tap1", "private", "tap2")
     one.console.run("ip neigh flush dev eth0")

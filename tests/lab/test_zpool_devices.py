@@ -279,9 +279,7 @@ def test_iostat_has_seven_columns_and_rows_for_devices(lab):
     assert [row[0] for row in rows] == ["data", "mirror-0", "da1", "da2", "", "nda1"]
     assert all(len(row) == 7 for row in rows if row[0]), "the head of the logs is an empty line"
     assert all(number.isdigit() for number in rows[0][1:])
-    started = time.monotonic()
     assert len(lab.ok("zpool", "iostat", "-Hpy", "tank", "0.1", "2").splitlines()) == 2
-    assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -14,7 +14,7 @@ def free_port() -> int:
     return port
 
 
-def connect(port: int, *, timeout: float = 10) -> socket.socket:
+def connect(port: int, *, timeout: float = 60) -> socket.socket:
     """A connection whose server has greeted with ``RFB 003.008``."""
     connection = socket.create_connection(("127.0.0.1", port), timeout)
     try:
