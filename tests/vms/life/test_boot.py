@@ -188,7 +188,7 @@ def test_of_two_starts_at_one_moment_one_is_refused(ready, host_of_vms):
     barrier, outcomes = threading.Barrier(2), []
 
     def claim(vm, run):
-        barrier.wait(20)
+        barrier.wait(60)
         while True:
             try:
                 starting.claim_memory(run, vm, force=False)

@@ -233,7 +233,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     def settle(self) -> None:
         """Let observer and worker do what they do by themselves; then nothing may be left over or missing."""
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while True:
             self.observer.number = 0
             self.observer.sweep()
