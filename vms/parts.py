@@ -16,6 +16,7 @@ from bhype.freebsd import bhyvectl, ifconfig, zfs, zfs_destroy, zfs_keys
 from bhype.freebsd.zfs import DatasetInfo
 from bhype.host import CommandFailed
 from bhype.tasks import OperationFailed, Run
+from bhype.vmrun import nics
 from storage.datasets import destroying
 
 from . import edited, place, plan
@@ -242,11 +243,19 @@ def destroy_tree(run: Run, found: dict[str, DatasetInfo], root: str) -> None:
 
 
 def remove_taps(run: Run, names: list[str]) -> None:
-    """Destroy those of the taps that exist, are marked as a VM's, and are not open."""
-    for interface in run.host.query(ifconfig.list_interfaces()):
-        if (
-            interface.name in names
-            and interface.description.startswith("bhype/vm/")
-            and not interface.opened_by
-        ):
-            run.host.run(ifconfig.destroy(interface.name))
+    """Destroy those of the taps that exist, are marked as a VM's, and are not open, each with what limits it.
+
+    names: of taps, or of what stands for them in a switch.
+    """
+    interfaces = {one.name: one for one in run.host.query(ifconfig.list_interfaces())}
+    taps = {}
+    for tap in sorted({nics.tap_of(name) for name in names}):
+        known = interfaces.get(tap) or interfaces.get(nics.port_name(tap))
+        if known and known.description.startswith("bhype/vm/") and not known.opened_by:
+            taps[tap] = tap in interfaces
+    piped = nics.piped(run.host) if taps else set()
+    for tap, is_there in taps.items():
+        if nics.port_name(tap) in interfaces or nics.pipe_name(tap) in piped:
+            nics.unshape(run.host, tap)
+        if is_there:
+            run.host.run(ifconfig.destroy(tap))

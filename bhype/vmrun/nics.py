@@ -256,10 +256,10 @@ def destroy(host: Host, taps: list[str]) -> list[str]:
         return [str(error)]
     there = {one.name for one in interfaces if ifconfig.GROUP in one.groups}
     failures = []
-    piped = _piped(host)
+    limited = piped(host)
     for tap in taps:
         try:
-            if port_name(tap) in there or pipe_name(tap) in piped:
+            if port_name(tap) in there or pipe_name(tap) in limited:
                 unshape(host, tap)
             if tap in there:
                 host.run(ifconfig.destroy(tap))
@@ -382,7 +382,7 @@ def _is_at_node(host: Host, tap: str) -> bool:
         return False
 
 
-def _piped(host: Host) -> set[str]:
+def piped(host: Host) -> set[str]:
     """The names of all netgraph nodes; without ng_pipe(4) nobody is asked."""
     try:
         if host.query(kld.is_loaded("ng_pipe")):

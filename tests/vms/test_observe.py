@@ -6,10 +6,12 @@ import uuid
 
 import pytest
 
+from bhype.freebsd import ngctl
 from bhype.freebsd.ps import Process
 from bhype.hosts.observer import Observer
 from bhype.live.models import Event
 from bhype.tasks.models import Task
+from bhype.vmrun import nics
 from vms.models import VM
 from vms.observe import Seen, _columns, state_of
 
@@ -188,6 +190,20 @@ def test_taps_that_were_left_behind_go_after_two_looks(ready, vm_row):
     ready.sweep()
     ready.run_tasks()
     assert ready.taps() == {"tap2"}
+
+
+def test_what_limits_a_tap_goes_with_it(ready, vm_row):
+    """ifconfig(8) destroys no interface of netgraph, and one without its tap would stay for ever."""
+    make_home(ready, vm_row)
+    description = f"bhype/vm/{vm_row.uuid}/0"
+    ready.commands("/sbin/ifconfig", "tap1", "create", "descr", description, "group", "bhype")
+    nics._insert(ready.host, "tap1", description, None)
+    ready.sweep()
+    ready.sweep()
+    (task,) = ready.run_tasks()
+    assert (task.operation, task.status) == ("vms.clean_up", "succeeded"), task.error
+    assert "tap1" not in ready.commands("/sbin/ifconfig", "-l")
+    assert not {"rtap1", "tap1_pipe"}.intersection(ready.host.query(ngctl.nodes()))
 
 
 def test_vms_that_start_with_the_host_are_asked_for_once_after_a_boot(ready, vm_row, monkeypatch):
