@@ -126,9 +126,15 @@ def _saved(request: HttpRequest, vm: VM, form: HardwareForm) -> bool:
 
 
 def _apply(
-    request: HttpRequest, vm: VM, document: Document, *, form: HardwareForm | None = None, **more: Any
+    request: HttpRequest,
+    vm: VM,
+    document: Document,
+    *,
+    form: HardwareForm | None = None,
+    said: str = "",
+    **more: Any,
 ) -> None:
-    """Save, write it down, and tell the person. Raises WantedError and Refused."""
+    """Save, write it down, and tell the person: ``said``, or when it applies. Raises WantedError and Refused."""
     user = signed_in(request)
     with transaction.atomic():
         change, task = wanted.save(vm, document, user, **more)
@@ -141,7 +147,7 @@ def _apply(
     fields = [found.path for found in pending.differences(change.before, change.after)][:50]
     audit.record(request, "vms.change", f"vm {vm.name}", {"fields": fields}, task=task)
     later = vm.is_on and not now
-    messages.success(request, "Saved. It applies at the next start." if later else "Saved.")
+    messages.success(request, said or ("Saved. It applies at the next start." if later else "Saved."))
     for note in change.notes:
         messages.info(request, note)
 
@@ -155,11 +161,11 @@ def _revision(request: HttpRequest) -> int | None:
 
 
 def _change(
-    request: HttpRequest, vm: VM, document: Document, back: str = "vms:hardware", *args: str
+    request: HttpRequest, vm: VM, document: Document, back: str = "vms:hardware", *args: str, said: str = ""
 ) -> HttpResponse:
     """What a button does: saved or told why not, and back to the page."""
     try:
-        _apply(request, vm, document, revision=_revision(request))
+        _apply(request, vm, document, revision=_revision(request), said=said)
     except WantedError as error:
         words = STALE if error.is_stale else " ".join(fault.message for fault in error.faults)
         messages.error(request, f"Nothing was changed. {words[:1].upper()}{words[1:]}")
@@ -300,7 +306,7 @@ def revert(request: HttpRequest, vm: VM) -> HttpResponse:
     except LookupError:
         messages.info(request, "That is as it runs already.")
         return redirect("vms:hardware", vm.name)
-    return _change(request, vm, back)
+    return _change(request, vm, back, said="Put back as it runs.")
 
 
 @allow("vms.change", VM, methods="POST")

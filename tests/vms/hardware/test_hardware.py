@@ -432,7 +432,8 @@ def test_changes_of_a_running_vm_wait_and_are_put_back_one_by_one(client, runnin
     client.post(f"{URL}revert/", {"path": "mem"})
     assert document()["mem"] == "2048M"
     assert len(document()["emulations"]) == 3
-    client.post(f"{URL}revert/")
+    answer = client.post(f"{URL}revert/", follow=True)
+    assert "Put back as it runs." in answer.content.decode()
     assert document()["emulations"] == running.running["emulations"]
     assert "At the next start" not in client.get(URL).content.decode()
 
