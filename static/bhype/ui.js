@@ -15,9 +15,15 @@
   };
 
   // --- Dialogs: focus goes back to what opened them; a click beside them closes them. ---
+  const focusAgain = (opener) => {
+    // The entry of a menu is hidden by now: what has opened the menu is there.
+    const menu = opener.closest("#menu, details.menu");
+    const button = !menu ? opener : menu.id ? menuButton() : $("summary", menu);
+    if (button?.isConnected) button.focus({ preventScroll: true });
+  };
   const openDialog = (dialog, opener = document.activeElement) => {
     if (!dialog || dialog.open) return;
-    dialog.addEventListener("close", () => opener && opener.isConnected && opener.focus(), { once: true });
+    dialog.addEventListener("close", () => opener && focusAgain(opener), { once: true });
     dialog.showModal();
   };
   document.addEventListener("click", (event) => {
@@ -109,6 +115,9 @@
   document.addEventListener("click", (event) => {
     $$("details.menu[open]").forEach((menu) => menu.contains(event.target) && !event.target.closest(".dropdown-item") || menu.removeAttribute("open"));
   });
+  document.addEventListener("focusin", (event) => {
+    $$("details.menu[open]").forEach((menu) => menu.contains(event.target) || menu.removeAttribute("open"));
+  });
   const place = (popover, button) => {
     const box = button.getBoundingClientRect();
     const width = popover.offsetWidth, height = popover.offsetHeight;
@@ -116,27 +125,31 @@
     popover.style.left = `${Math.max(8, Math.min(box.right - width, innerWidth - width - 8))}px`;
     popover.style.top = below ? `${box.bottom + 4}px` : `${box.top - height - 4}px`;
   };
-  // One popover for all row menus: filled by htmx, opened when it has arrived.
-  let menuButton = null;
+  // One popover for all row menus: filled by htmx, opened when it has arrived. Its row may have been fetched anew by then.
+  let menuOf = null;
+  const menuButton = () => menuOf && $(`[data-menu][href="${CSS.escape(menuOf)}"]`);
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-menu]");
     if (!button) return;
     event.preventDefault();
-    menuButton = button;
+    menuOf = button.getAttribute("href");
     const { pathname, search } = new URL(button.href);
     const url = `${pathname}menu/${search}`;
     window.htmx.ajax("GET", url, { source: button, target: "#menu", swap: "innerHTML" });
   });
   document.addEventListener("htmx:afterSwap", (event) => {
     const popover = event.target;
-    if (popover.id !== "menu" || !menuButton) return;
-    if (!menuButton.isConnected) return;
+    const button = popover.id === "menu" && menuButton();
+    if (!button) return;
     popover.showPopover();
-    place(popover, menuButton);
+    place(popover, button);
     $("button:not(:disabled),a", popover)?.focus({ preventScroll: true });
   });
   document.addEventListener("toggle", (event) => {
-    if (event.target.id === "menu" && event.newState === "closed") menuButton?.isConnected && menuButton.focus({ preventScroll: true });
+    if (event.target.id !== "menu" || event.newState !== "closed") return;
+    // Who has clicked or gone elsewhere stays there.
+    const at = document.activeElement;
+    if (at === document.body || event.target.contains(at)) menuButton()?.focus({ preventScroll: true });
   }, true);
   document.addEventListener("click", (event) => {
     const popover = event.target.closest("#menu");
@@ -224,6 +237,9 @@
 
   // --- Search ---
   const searchDialog = $("#search-dialog");
+  // What the hits are for; and whether somebody waits for the first of them.
+  let found = null;
+  let awaited = false;
   const openSearch = () => {
     openDialog(searchDialog);
     const input = $("input", searchDialog);
@@ -237,10 +253,25 @@
       event.preventDefault();
       const next = event.key === "ArrowDown" ? at + 1 : at - 1;
       next < 0 ? $("input", searchDialog).focus() : hits[Math.min(next, hits.length - 1)]?.focus();
+    } else if (event.key === "Enter" && at < 0 && found !== $("input", searchDialog).value) {
+      // Faster than the answer: the first of what is found is gone to as soon as it is there.
+      event.preventDefault();
+      awaited = true;
     } else if (event.key === "Enter" && at < 0 && hits.length) {
       event.preventDefault();
       hits[0].click();
+    } else if (event.key === "Escape") {
+      // The browser's own would only empty the field.
+      event.preventDefault();
+      searchDialog.close();
     }
+  });
+  searchDialog?.addEventListener("input", () => (awaited = false));
+  searchDialog?.addEventListener("close", () => (awaited = false));
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (event.target.id !== "hits") return;
+    found = event.detail.requestConfig.parameters.q;
+    if (awaited && found === $("input", searchDialog).value) $(".hit", searchDialog)?.click();
   });
 
   // --- Keys ---
