@@ -9,7 +9,9 @@ from bhype.freebsd.command import Command
 from bhype.freebsd.zfs import DatasetInfo
 from bhype.freebsd.zfs_destroy import Removal
 from bhype.host import CommandFailed
+from bhype.hosts.models import Host
 from bhype.tasks import OperationFailed, Run
+from storage.models import Dataset
 
 # GEOM holds a volume a moment after its last close.
 BUSY_SECONDS = 10.0
@@ -65,6 +67,9 @@ def one(run: Run, name: str, *, snapshots: bool) -> None:
     if snapshots:
         _patiently(run, zfs_snapshots.destroy_all(name))
     _patiently(run, zfs.destroy(name))
+    # Its name is free at once, not with the observer's next look.
+    pool = name.partition("/")[0]
+    Dataset.objects.filter(pool__host=Host.objects.this(), pool__name=pool, name=name).delete()
 
 
 def marked_snapshots(run: Run, dataset: str, name: str, mark: str) -> None:

@@ -15,6 +15,8 @@ from bhype.freebsd import bhyvectl, names, zfs
 from bhype.host import CommandError
 from bhype.tasks import OperationFailed, Run, schedules
 from bhype.vmrun import client
+from storage.datasets import operations as datasets
+from storage.models import Dataset
 from vms import edited, parts, place, plan
 from vms.forms import RESERVED
 from vms.models import VM
@@ -106,6 +108,9 @@ def _move_dataset(run: Run, vm: VM) -> None:
         raise OperationFailed(f"Several datasets carry the mark of {vm.name}: {', '.join(mine)}.")
     run.stage("Renaming the dataset", percent=40)
     run.host.run(zfs.rename(mine[0], vm.dataset))
+    # The old name is free at once, not with the observer's next look.
+    if row := Dataset.objects.filter(pool=vm.pool, name=mine[0]).first():
+        datasets.moved(row, vm.dataset)
 
 
 def _finish(run: Run, vm: VM) -> None:
