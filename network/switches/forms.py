@@ -103,6 +103,8 @@ class SwitchForm(forms.Form):
         kind = str(data.get("kind", "")) if data is not None else kind
         new = Switch(host=host, kind=kind if kind in kinds else Switch.Kind.NAT, adopted=adopted, mtu=0)
         self.row, self.host, self.is_new = switch or new, host, switch is None
+        # Its network was chosen by `defaults`.
+        self.is_filled = False
         if switch is None and not adopted:
             defaults.fill(new, checks.used(new))
         initial = {column: getattr(self.row, column) for column in (*COLUMNS, "revision")}
@@ -153,6 +155,7 @@ class SwitchForm(forms.Form):
             setattr(row, column, value.strip() if isinstance(value, str) else value)
         row.technology = row.technology or Switch.Technology.BRIDGE
         if self.is_new and row.kind == Switch.Kind.NAT and not row.adopted:
+            self.is_filled = not row.address
             defaults.fill(row, checks.used(row))
         row.mtu = row.mtu or checks.usual_mtu(row)
         for column, sentence in checks.problems(row):
@@ -183,8 +186,10 @@ class SwitchForm(forms.Form):
         row = self.row
         try:
             with transaction.atomic():
+                Host.objects.select_for_update(no_key=True).get(pk=row.host_id)
                 if row.pk and not self._claim():
                     raise ValidationError(STALE, code="stale")
+                self._check_again()
                 row.save()
                 row.refresh_from_db()
                 for pool in row.pools.all():
@@ -195,6 +200,15 @@ class SwitchForm(forms.Form):
                 return row, ask("network.ensure", {}, user)
         except IntegrityError as error:
             raise ValidationError("There is a switch of this name already.") from error
+
+    def _check_again(self) -> None:
+        """Of those who save at the same moment each sees the switches of those before: no two have the same network or
+        uplink. A network that nobody has chosen is another one then."""
+        if self.is_filled:
+            self.row.address = ""
+            defaults.fill(self.row, checks.used(self.row))
+        for _, sentence in checks.problems(self.row):
+            raise ValidationError(sentence)
 
     def _claim(self) -> bool:
         """Raise the revision, of the row that the form was made from only."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from django.core.exceptions import ValidationError
 
 from bhype.accounts.models import ApiToken
 from bhype.tasks.models import Task
 from network.models import Allocation, HostInterface, Switch
+from network.switches.forms import SwitchForm
 
 
 @pytest.fixture
@@ -141,6 +143,23 @@ def test_networks_of_switches_do_not_overlap(post):
     found = errors(post(name="b", address="10.5.9.1/24", address6="fd00:1::9/64"))
     assert "which is the network of the switch lan" in found["address"]
     assert "which is the network of the switch lan" in found["address6"]
+
+
+def test_of_two_saved_at_one_moment_none_has_the_network_of_the_other(host, admin):
+    """Both were looked at before one of them was there."""
+
+    def filled(name: str, address: str = "") -> SwitchForm:
+        form = SwitchForm({"name": name, "kind": "nat", "address": address, "is_guarded": "on"}, host=host)
+        assert form.is_valid(), form.errors
+        return form
+
+    chosen = [filled("a", "10.5.0.1/16"), filled("b", "10.5.9.1/24")]
+    usual = [filled("c"), filled("d")]
+    chosen[0].save(admin)
+    with pytest.raises(ValidationError, match="which is the network of the switch a"):
+        chosen[1].save(admin)
+    assert [form.save(admin)[0].address for form in usual] == ["10.77.0.1/24", "10.78.0.1/24"]
+    assert not Switch.objects.filter(name="b").exists()
 
 
 def test_a_form_that_somebody_else_was_faster_than_is_stale(post, switch):
