@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Count, Q
 from django.http import HttpRequest
 from ninja import Query, Router, Schema
@@ -23,7 +24,7 @@ from bhype.tasks.models import Task
 from network.models import Switch
 from storage.models import Iso, Pool
 
-from . import pages
+from . import pages, wanted
 from .addresses import pages as addresses
 from .forms import EditVMForm, VMForm, values
 from .life import bulk
@@ -349,11 +350,16 @@ def get_vm(request: HttpRequest, name: str) -> VM:
 def change_vm(request: HttpRequest, name: str, payload: VMChange) -> dict[str, Any]:
     user = signed_in(request)
     vm = _find(request, name, "vms.change")
-    form = EditVMForm(user=user, vm=vm)
-    form = EditVMForm(values(vm) | dict(_as_form_data(payload, form)), user=user, vm=vm)
-    saved = form.save(user) if form.is_valid() else None
-    if saved is None:
-        raise invalid(form, disk_size="disks")
+    with transaction.atomic():
+        if payload.revision is None:
+            # The newest is changed: nobody comes between the look and the write.
+            wanted.lock(vm.pk)
+            vm = _rows().get(pk=vm.pk)
+        form = EditVMForm(user=user, vm=vm)
+        form = EditVMForm(values(vm) | dict(_as_form_data(payload, form)), user=user, vm=vm)
+        saved = form.save(user) if form.is_valid() else None
+        if saved is None:
+            raise invalid(form, disk_size="disks")
     changed, task = saved
     fields = sorted(payload.model_dump(exclude_unset=True))
     audit.record(request, "vms.change", f"vm {name}", {"fields": fields}, task=task)

@@ -411,7 +411,7 @@ class EditVMForm(_Common):
         """Write the columns; ask for a new vm.json when it differs. None when the form turned out to be stale."""
         try:
             with transaction.atomic():
-                VM.objects.select_for_update().get(pk=self.vm.pk)
+                wanted.lock(self.vm.pk)
                 vm = wanted.load(self.vm.pk)
                 if vm.revision != self.vm.revision:
                     self._mark_stale()

@@ -21,6 +21,7 @@ from django.db.models import F
 from bhype.accounts.models import User
 from bhype.freebsd import names
 from bhype.tasks import ask
+from bhype.tasks.errors import not_found
 from bhype.tasks.models import Task
 from bhype.vmrun import fields
 from bhype.vmrun.config import DEFAULT, Config, parse, select
@@ -128,6 +129,14 @@ def save(vm: VM, document: Document, user: User | None, **more: Any) -> tuple[Ch
         return change, ask("vms.configure", {"vm_id": change.vm.pk}, user) if needed else None
 
 
+def lock(pk: int) -> None:
+    """Hold the row of a VM until the transaction ends, before those of its parts: always in this order, or PostgreSQL
+    breaks off one of two that wait for each other. Raises Refused (404) when it is gone."""
+    # Its key stays, so that what refers to it need not wait.
+    if VM.objects.select_for_update(no_key=True).filter(pk=pk).first() is None:
+        raise not_found()
+
+
 def load(pk: int) -> VM:
     """The VM with all that a document is made of."""
     return VM.objects.select_related("pool", "host", "owner").prefetch_related(*PARTS).get(pk=pk)
@@ -141,7 +150,7 @@ def _plain(document: Document) -> Document:
 
 
 def _locked(vm: VM, revision: int | None) -> VM:
-    VM.objects.select_for_update().get(pk=vm.pk)
+    lock(vm.pk)
     row = load(vm.pk)
     if revision is not None and revision != row.revision:
         raise WantedError([Fault("vm", "", STALE)], is_stale=True)

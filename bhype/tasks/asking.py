@@ -61,7 +61,7 @@ def ask(
     with transaction.atomic():
         if user is not None:
             # Two clicks at the same moment wait for each other here (SQLite: at the transaction's start).
-            get_user_model().objects.select_for_update().filter(pk=user.pk).first()
+            get_user_model().objects.select_for_update(no_key=True).filter(pk=user.pk).first()
         waiting = _equal_waiting(row)
         if waiting is not None:
             return waiting

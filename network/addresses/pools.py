@@ -22,7 +22,7 @@ def span_of(pool: AddressPool) -> Span:
 def save(pool: AddressPool) -> AddressPool:
     """Write a pool, new or changed, if it fits its switch and overlaps no other. Raises Unfit."""
     with transaction.atomic():
-        switch = Switch.objects.select_for_update().get(pk=pool.switch_id)
+        switch = Switch.objects.select_for_update(no_key=True).get(pk=pool.switch_id)
         found = ranges.span(switch, str(pool.first), str(pool.last))
         for other in switch.pools.exclude(pk=pool.pk):
             if found.overlaps(span_of(other)):
@@ -44,7 +44,7 @@ def add_defaults(switch: Switch) -> list[AddressPool]:
     """Give a switch the usual pools of each subnet that has none yet."""
     made = []
     with transaction.atomic():
-        for subnet in ranges.subnets(Switch.objects.select_for_update().get(pk=switch.pk)):
+        for subnet in ranges.subnets(Switch.objects.select_for_update(no_key=True).get(pk=switch.pk)):
             if any(span_of(pool).first in subnet.network for pool in switch.pools.all()):
                 continue
             made += [

@@ -41,7 +41,7 @@ def move(rule: Rule, *, up: bool, among: Collection[int] | None = None) -> bool:
 
 def _numbers(host: Host) -> list[int]:
     # Two people who move at once wait for each other (SQLite: at the transaction's begin).
-    Host.objects.select_for_update().filter(pk=host.pk).first()
+    Host.objects.select_for_update(no_key=True).filter(pk=host.pk).first()
     return list(Rule.objects.filter(host=host).values_list("pk", flat=True))
 
 

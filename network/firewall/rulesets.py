@@ -58,7 +58,7 @@ def _number(note: str) -> int:
 def new(host: Host, wanted: Document, text: str, seconds: int, user: Any) -> Ruleset:
     """A row that is being checked. Whoever asks at the same moment gets the next number."""
     with transaction.atomic():
-        Host.objects.select_for_update().get(pk=host.pk)
+        Host.objects.select_for_update(no_key=True).get(pk=host.pk)
         last = Ruleset.objects.filter(host=host).aggregate(last=Max("number"))["last"] or 0
         row = Ruleset.objects.create(
             host=host, number=last + 1, document=wanted.as_json(), text=text, seconds=seconds, user=user

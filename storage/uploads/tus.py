@@ -102,7 +102,7 @@ def begin(user: User, name: str, size: int, **columns: object) -> Upload:
         )
     place = store.ready_folder(pool, user)
     with transaction.atomic():
-        User.objects.select_for_update().get(pk=user.pk)  # two at once count each other
+        User.objects.select_for_update(no_key=True).get(pk=user.pk)  # two at once count each other
         store.check_room(user, place, size)
         upload = Upload.objects.create(pool=pool, user=user, name=name, size=size, **columns)
         _announce(upload)

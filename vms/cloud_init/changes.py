@@ -97,7 +97,7 @@ def _added(vm: VM, new: Values) -> set[int]:
 
 
 def _locked(vm: VM, revision: int | None) -> VM:
-    VM.objects.select_for_update().get(pk=vm.pk)
+    wanted.lock(vm.pk)
     row = wanted.load(vm.pk)
     if row.state in _BUSY:
         raise Refused("conflict", f"{row.name} is being {_BUSY[VM.State(row.state)]}.", status=409)

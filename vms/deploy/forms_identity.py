@@ -15,6 +15,7 @@ from bhype.cloudinit import Invalid
 from bhype.freebsd import names
 from bhype.tasks import Refused, ask
 from bhype.tasks.models import Task
+from vms import wanted
 from vms.addresses import ties
 from vms.cloud_init import seeds
 from vms.life import renaming
@@ -79,7 +80,8 @@ class IdentityForm(forms.Form):
         params = {"vm_id": self.vm.pk, **{key: chosen[key] for key in ("name", "macs", "screen")}}
         try:
             with transaction.atomic():
-                vm = VM.objects.select_for_update().select_related("host", "pool").get(pk=self.vm.pk)
+                wanted.lock(self.vm.pk)
+                vm = VM.objects.select_related("host", "pool").get(pk=self.vm.pk)
                 settings = self._settings(vm)
                 if settings != vm.cloud_init:
                     before, vm.cloud_init = vm.cloud_init, settings

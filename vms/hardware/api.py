@@ -132,9 +132,11 @@ def _find(request: HttpRequest, name: str, right: str = "vms.view") -> tuple[VM,
 
 
 def _save(request: HttpRequest, vm: VM, document: Document, **more: Any) -> Document:
-    """Apply, and answer with what is wanted now. Raises ApiError with all that is wrong in its message."""
+    """Apply, and answer with what is wanted now. Raises ApiError with all that is wrong in its message.
+
+    Refused (409) when somebody has changed the VM since it was looked at: what he has done would be undone."""
     try:
-        change, task = wanted.save(vm, document, signed_in(request), **more)
+        change, task = wanted.save(vm, document, signed_in(request), **{"revision": vm.revision, **more})
     except WantedError as error:
         raise refusal(error) from error
     if task is not None:

@@ -6,6 +6,7 @@ A disk is never lost by half: it grows or goes in one command of zfs(8), and a v
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, Protocol
 
@@ -25,6 +26,7 @@ from vms.sizes import MIB, human
 
 from . import pending
 
+Document = dict[str, Any]
 MOVED_PROPERTY = "org.bhype:moved"
 
 
@@ -308,11 +310,13 @@ def set_link(run: Run, params: LinkParams) -> None:
     nic = _nic_row(params)
     if nic is None:
         raise OperationFailed("The network port does not exist any more.")
-    document = plan.document(wanted.load(nic.vm_id))
-    entry = _entry(document, nic.mac)
-    entry["link"] = params.link
-    vm = _apply(run, nic.vm_id, document)
+
+    def link(document: Document) -> None:
+        _entry(document, nic.mac)["link"] = params.link
+
+    vm = _apply(run, nic.vm_id, link)
     if power.is_on(run.host, vm.name):
+        entry = _entry(plan.document(vm), nic.mac)
         power.request(run, vm, "link", device=entry.get("name", ""), up=params.link == "up")
         _runs_now(vm)
 
@@ -342,20 +346,22 @@ def set_limits(run: Run, params: LimitParams) -> None:
     apply is told in the log."""
     vm = vm_of(params)
     require_whole(vm)
-    document = plan.document(wanted.load(vm.pk))
     told = params.model_dump(include={"limits", "nice", "protect"} & params.model_fields_set)
-    for key in ("nice", "protect"):
-        if key in told:
-            document[key] = told[key]
-    if "limits" in told:
-        limits = {**(document.get("limits") or {}), **(told["limits"] or {})} if told["limits"] else {}
-        document["limits"] = {key: value for key, value in limits.items() if value is not None} or None
     told["rates"] = {}
-    for mac, rates in params.rates.items():
-        entry = _entry(document, mac)
-        entry |= rates
-        told["rates"][entry.get("name", "")] = rates
-    vm = _apply(run, vm.pk, document)
+
+    def limit(document: Document) -> None:
+        for key in ("nice", "protect"):
+            if key in told:
+                document[key] = told[key]
+        if "limits" in told:
+            limits = {**(document.get("limits") or {}), **(told["limits"] or {})} if told["limits"] else {}
+            document["limits"] = {key: value for key, value in limits.items() if value is not None} or None
+        for mac, rates in params.rates.items():
+            entry = _entry(document, mac)
+            entry |= rates
+            told["rates"][entry.get("name", "")] = rates
+
+    vm = _apply(run, vm.pk, limit)
     if power.is_on(run.host, vm.name):
         state = power.request(run, vm, "limits", **told)
         _runs_now(vm)
@@ -370,21 +376,27 @@ def _runs_now(vm: VM, plugged: str = "") -> None:
         VM.objects.filter(pk=vm.pk).update(running=running)
 
 
-def _entry(document: dict[str, Any], mac: str) -> dict[str, Any]:
+def _entry(document: Document, mac: str) -> Document:
     """The network device with this address. Raises OperationFailed."""
     for entry in document["emulations"]:
         if entry.get("mac") == mac.lower():
-            found: dict[str, Any] = entry
+            found: Document = entry
             return found
     raise OperationFailed(f"The VM has no network port {mac} that is plugged in.")
 
 
-def _apply(run: Run, pk: int, document: dict[str, Any]) -> VM:
-    """Let the rows say what ``document`` says, and vm.json after them. Raises OperationFailed."""
-    vm = wanted.load(pk)
-    run.redact(vm.vnc_password)
+def _apply(run: Run, pk: int, change: Callable[[Document], None]) -> VM:
+    """Let ``change`` alter the document of a VM, the rows say the same, and vm.json after them. Raises
+    OperationFailed."""
     try:
-        vm = wanted.apply(vm, document, run.user).vm
+        with transaction.atomic():
+            # Held from the look on: what somebody changes on a page meanwhile comes before it or after it.
+            wanted.lock(pk)
+            vm = wanted.load(pk)
+            run.redact(vm.vnc_password)
+            document = plan.document(vm)
+            change(document)
+            vm = wanted.apply(vm, document, run.user).vm
     except wanted.WantedError as error:
         raise OperationFailed(str(error)) from error
     place.check(run.host, vm)

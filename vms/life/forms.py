@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.db import transaction
 
 from bhype.accounts.models import User
 from bhype.freebsd import names
@@ -326,6 +327,8 @@ class DeleteForm(TypedForm):
 
 def attach(disk: Disk, user: User, *, attached: bool) -> Task:
     """Plug a disk in or out: wanted, and written to vm.json; it applies at the VM's next start. Raises Refused."""
-    Disk.objects.filter(pk=disk.pk).update(is_attached=attached)
-    changed(disk.vm)
-    return ask("vms.configure", {"vm_id": disk.vm_id}, user)
+    with transaction.atomic():
+        # The VM first, as `wanted.apply` has it.
+        changed(disk.vm)
+        Disk.objects.filter(pk=disk.pk).update(is_attached=attached)
+        return ask("vms.configure", {"vm_id": disk.vm_id}, user)

@@ -21,7 +21,7 @@ def claim_memory(run: Run, vm: VM, *, force: bool) -> None:
         raise OperationFailed(f"Only an admin of {vm.host.name} may start a VM that it has no memory for.")
     memory = guard.look(run.host)
     with transaction.atomic():
-        Host.objects.select_for_update().get(pk=vm.host_id)
+        Host.objects.select_for_update(no_key=True).get(pk=vm.host_id)
         problem = guard.problem(vm, memory, guard.committed(vm.host, besides=vm))
         if problem and not force:
             raise OperationFailed(f"{vm.name} was not started. {problem}")

@@ -142,6 +142,19 @@ def test_disks_by_their_number(api, root, vm):
     assert root("POST", "/disks", {"backing": "path", "path": "/srv/a"}).status_code == 200
 
 
+def test_a_change_between_look_and_write_is_not_undone(api, vm, alice, monkeypatch):
+    def meanwhile() -> str:
+        wanted.save(vm, document() | {"mem": "1G"}, alice)
+        return "S1"
+
+    monkeypatch.setattr("vms.hardware.api.new_serial", meanwhile)
+    answer = api("POST", "/disks", {"size": "5G"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "stale")
+    assert document()["mem"] == "1024M"
+    monkeypatch.undo()
+    assert api("POST", "/disks", {"size": "5G"}).status_code == 200
+
+
 def test_ports_by_their_number(api, vm):
     assert api("POST", "/nics", {"switch": "nat", "options": {"link": "down"}}).status_code == 200
     assert (

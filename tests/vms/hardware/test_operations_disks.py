@@ -11,10 +11,13 @@ from bhype.accounts.models import User
 from bhype.hosts.models import Host
 from bhype.tasks import ask, schedules
 from bhype.tasks.models import Task
+from storage.datasets.observe import refresh
 from storage.models import Dataset
 from tests.conftest import make_user
 from tests.vms.life.test_lifecycle import dying
+from vms import plan, wanted
 from vms.forms import VMForm
+from vms.life import starting
 from vms.life.orphans import orphans
 from vms.models import VM, Device, Disk
 
@@ -87,6 +90,19 @@ def test_a_configuration_makes_what_is_missing(ready, maker):
     image.write_bytes(b"data" + bytes(3 * MIB - 4))
     run(ready, "vms.configure", vm_id=vm.pk)
     assert image.read_bytes()[:4] == b"data"
+
+
+def test_a_start_makes_the_disk_that_was_added_after_it_was_asked_for(ready, maker, monkeypatch):
+    vm = made(ready, maker)
+    ask("vms.start", {"vm_id": vm.pk}, maker)
+    document = plan.document(wanted.load(vm.pk))
+    path = plan.new_disk_path(vm, "volume")
+    document["emulations"].append({"device": "virtio-blk", "path": path})
+    wanted.save(vm, document, maker, sizes={path: 4 * MIB})
+    there = []
+    monkeypatch.setattr(starting, "launch", lambda *words: there.append(ready.datasets()))
+    assert [task.status for task in ready.run_tasks()] == ["succeeded", "succeeded"]
+    assert f"{HOME}/web1/disk1" in there[0]
 
 
 def test_nothing_empty_takes_the_place_of_a_lost_dataset(ready, maker):
@@ -311,7 +327,11 @@ def test_a_vm_gets_another_name_and_keeps_all_else(ready, maker):
         options={"ports": ["/var/run/bhype/vms/web1/console-agent.sock"]},
     )  # fmt: skip
     schedules.add("vms.start", {"vm_id": vm.pk}, "every day 08:00", maker)
+    refresh(ready.host, vm.pool)
+    seen = Dataset.objects.get(name=f"{HOME}/web1/disk1")
     run(ready, "vms.rename", vm_id=vm.pk, name="shop", user=maker)
+    assert not Dataset.objects.filter(name=f"{HOME}/web1").exists()  # the name is free at once
+    assert Dataset.objects.get(name=f"{HOME}/shop/disk1") == seen
     assert maker.schedules.get().title == "Start shop"
     vm = VM.objects.get(pk=vm.pk)
     assert vm.name == "shop"
