@@ -103,8 +103,9 @@ class Daemon:
         finally:
             for talk in list(self._talks):
                 self._close(talk)
-            self._socket.close()
+            # In this order: by now free, the name could be the next one's.
             Path(self._path).unlink(missing_ok=True)
+            self._socket.close()
 
     # -- the loop -------------------------------------------------------------------------------------
 
@@ -212,6 +213,8 @@ class Daemon:
             try:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                # It may outlive an authd that is killed: the next one's is to be the only one that listens.
+                self._socket.close()
                 pamcheck.confine()
                 code = pamcheck.check(user, password, self._groups, self._service)
             except Exception as error:  # Its text could hold what was typed.

@@ -274,6 +274,32 @@ def test_a_killed_authd_leaves_a_socket_that_the_next_one_replaces(folder, peopl
 
 
 @pytest.mark.root
+def test_a_check_that_outlives_its_authd_does_not_keep_the_next_from_serving(folder, people):
+    slow, at_work, service = folder / "slow", folder / "at-work", f"{people['service']}-slow"
+    slow.write_text(f"#!/bin/sh\ntouch {at_work}\nsleep 2\n")
+    slow.chmod(0o755)
+    file = Path("/etc/pam.d") / service
+    file.write_text(f"auth required pam_exec.so {slow}\naccount required pam_permit.so\n")
+    try:
+        first = Authd(folder / "authd.sock", [people["group"]], service)
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.connect(str(first.path))
+            asking.sendall(json.dumps({"user": people["good"], "password": PASSWORD}).encode() + b"\n")
+            end = time.monotonic() + 60
+            while not at_work.exists():
+                assert time.monotonic() < end, first.log
+                time.sleep(0.02)
+            first.process.kill()
+            first.process.wait()
+            first.log_file.close()
+            second = Authd(folder / "authd.sock", [people["group"]], people["service"])
+            assert second.check(people["good"], PASSWORD).ok
+            second.stop()
+    finally:
+        file.unlink()
+
+
+@pytest.mark.root
 def test_it_is_small(authd, people):
     authd.check(people["good"], PASSWORD)
     status = Path(f"/proc/{authd.process.pid}/status").read_text()
