@@ -24,7 +24,7 @@ DOCUMENT = "vm.json"
 LOG = "bhyve.log"
 LOG_LIMIT = 1 << 20
 # Seconds: how long commands of a supervisor that was killed may still be at work, and how often they are looked for.
-COMMANDS_WITHIN = 10.0
+COMMANDS_WITHIN = 30.0
 POLL = 0.02
 
 State = dict[str, Any]
