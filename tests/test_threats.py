@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from datetime import timedelta
 from types import SimpleNamespace
 from urllib.parse import urlencode
 
@@ -18,6 +19,7 @@ from django.conf import settings as panel
 from django.db import transaction
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from bhype.accounts import audit, pamcheck, setup
 from bhype.accounts.middleware import _has_own_auth, _rule
@@ -495,7 +497,8 @@ def test_t30_no_page_and_no_operation_changes_anything_without_a_record(world, a
             assert noted or not does, name
             changed |= {name} if does else set()
     client = Client(**full)
-    client.get("/api/v1/vms")
+    # When a token was used is noted once a minute; not meanwhile, however long this takes.
+    ApiToken.objects.update(last_used_at=timezone.now() + timedelta(days=1))
     for method, path in operations():
         if method not in {"GET", "HEAD", "OPTIONS"}:
             address = re.sub(r"\{(\w+)\}", lambda match: str(world[match.group(1)]), path)
