@@ -152,10 +152,8 @@ def _targets(pool: Pool, words: list[str]) -> list[tuple[Vdev, str]]:
 
 def _trim(each: Vdev, word: str, letters: set[str], *, whole: bool) -> str:
     """Start, stop or suspend the trim of a leaf; returns why not, "unsupported" where that is not to be told."""
-    disk = core.peek("disks").get(each["path"].removeprefix("/dev/"), {})
     state = each.get("trim", {}).get("state", "")
-    if disk.get("rpm"):
-        each["no_trim"] = True
+    if each.get("no_trim"):
         shown = "trim operations are not supported by this device"
         return "unsupported" if whole else f"cannot trim '{word}': {shown}"
     if letters & {"c", "s"}:

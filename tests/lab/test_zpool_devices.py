@@ -181,6 +181,7 @@ def test_what_rots_without_a_mirror_is_lost(lab):
 
 
 def test_only_flash_is_trimmed(lab):
+    assert re.search(r"da0 .*  \(trim unsupported\)", lab.ok("zpool", "status", "-t", "tank"))
     assert lab("zpool", "trim", "tank").err == "cannot trim: no devices in pool support trim operations\n"
     assert lab("zpool", "trim", "tank", "da0").err == (
         "cannot trim 'da0': trim operations are not supported by this device\n"

@@ -159,6 +159,9 @@ def look(pool: Pool, disks: dict[str, Any] | None = None) -> None:
     disks = core.peek("disks") if disks is None else disks
     for each in all_leaves(pool):
         _look_at(each, disks)
+        # It is asked when it is opened (GEOM::candelete, vdev_geom.c), not only when it is to be trimmed.
+        if disks.get(each["path"].removeprefix("/dev/"), {}).get("rpm"):
+            each["no_trim"] = True
     for top in pool["tops"]:
         _break(pool, top, disks)
     if health(pool)[0] == "UNAVAIL":
