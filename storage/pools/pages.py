@@ -75,6 +75,11 @@ class Card:
         )
 
     @property
+    def can_trim(self) -> bool:
+        """Whether one of its disks can be told what is free, as far as they say."""
+        return {leaf.get("trim", "") for leaf in advice.leaves(self.pool.status)} - {""} != {"unsupported"}
+
+    @property
     def is_sick(self) -> bool:
         return bool(self.advice)
 

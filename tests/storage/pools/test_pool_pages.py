@@ -11,6 +11,7 @@ from bhype.accounts.models import AuditEntry
 from bhype.freebsd import zpool_status
 from bhype.tasks.models import Schedule, Task
 from storage.models import ArcSample, PhysicalDisk, PoolSample
+from storage.pools import advice
 
 GIB = 2**30
 STATUS = """\
@@ -94,6 +95,15 @@ def test_the_status_tree_offers_what_makes_sense(browser, sick, viewer, as_user)
     assert "Put online" in one and "Detach" in one and "Take offline" not in one
     assert "Take out" in text(browser.get("/storage/pools/tank/member/?member=da6"))
     assert browser.get("/storage/pools/tank/member/?member=da99").status_code == 404
+
+
+def test_a_trim_that_no_disk_can_do_is_not_offered(browser, sick):
+    refused = "None of its disks can be told what is free"
+    assert refused not in text(browser.get("/storage/pools/tank/"))
+    for part in advice.leaves(sick.status):
+        part["trim"] = "unsupported" if part["name"].startswith("da1") else ""
+    sick.save()
+    assert refused in text(browser.get("/storage/pools/tank/"))
 
 
 def test_a_disk_is_replaced_by_a_free_one_only(browser, sick, disks):
