@@ -53,7 +53,15 @@ def allocate(
     row = Allocation(
         switch=switch, kind=kind, port=port, mac=_mac(mac), hostname=_hostname(hostname), note=note
     )
-    _check_kind(switch, row, ranges.address(address).version if address else family, address)
+    with transaction.atomic():
+        if kind == Kind.LEASE:
+            # Of two leases for one guest at the same moment the second sees the first.
+            Switch.objects.select_for_update(no_key=True).filter(pk=switch.pk).first()
+        _check_kind(switch, row, ranges.address(address).version if address else family, address)
+        return _give(switch, row, family, address)
+
+
+def _give(switch: Switch, row: Allocation, family: int, address: str) -> Allocation:
     if address:
         wanted = ranges.address(address)
         _check(switch, wanted, row)

@@ -183,6 +183,31 @@ def test_default_pools_fit_their_subnet(prefix, number, is_six):
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_guest_that_asks_twice_at_once_has_one_lease(switch, static):
+    turn = threading.Lock() if connection.vendor == "sqlite" else contextlib.nullcontext()
+    said = []
+    start = threading.Barrier(3)
+
+    def ask() -> None:
+        try:
+            start.wait(10)
+            with turn:
+                said.append(allocate(switch, "", "lease", mac="58:9c:fc:00:00:77").address)
+        except Taken as taken:
+            said.append(str(taken))
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    given = Allocation.objects.get().address
+    assert sorted(said) == sorted([given, *2 * [f"It has a static lease already: {given}."]])
+
+
+@pytest.mark.django_db(transaction=True)
 def test_those_who_ask_at_once_get_different_ones(switch, static):
     """Real threads with connections of their own. On SQLite one waits for another, on PostgreSQL they collide."""
     # The tests' SQLite lies in memory, where a lock is an error at once: there they wait here.
