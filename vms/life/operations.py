@@ -21,7 +21,7 @@ from storage.datasets.observe import refresh
 from storage.datasets.operations_keys import taken
 from storage.datasets.passphrases import Secret
 from storage.models import Iso
-from vms import parts, place, plan
+from vms import parts, place, plan, wanted
 from vms.cloud_init import seeds
 from vms.models import VM
 from vms.operating import (
@@ -300,6 +300,7 @@ def _require_no_arrivals(vm: VM) -> None:
 
 def _forget_row(vm: VM) -> None:
     with transaction.atomic():
+        wanted.lock(vm.pk)
         subject = vm.subject
         Schedule.objects.filter(subject=subject).delete()
         vm.delete()

@@ -147,6 +147,7 @@ def _take_back(run: Run, vm: VM, remove: Callable[[], None]) -> None:
             mark(vm, State.FAILED, f"It could not be removed: {error}")
         raise
     with transaction.atomic():
+        wanted.lock(vm.pk)
         subject = vm.subject
         vm.delete()
         publish(subject, "vms")

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from bhype.hosts.models import Host
 from bhype.live import publish
 from bhype.tasks import Cancelled, OperationFailed, Run, ask, operation
-from vms import parts, place
+from vms import parts, place, wanted
 from vms.life import power
 from vms.models import VM
 from vms.operating import Nothing, State, VmParams, mark, require_off, row_of, vm_of, vm_operation
@@ -116,6 +116,7 @@ def _return(run: Run, vm: VM, params: AdoptParams) -> None:
             mark(vm, State.FAILED, f"It could not be given back: {error}")
         raise
     with transaction.atomic():
+        wanted.lock(vm.pk)
         subject = vm.subject
         vm.delete()
         publish(subject, "vms")
