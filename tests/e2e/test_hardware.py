@@ -73,6 +73,20 @@ def test_changes_wait_are_put_back_and_apply_at_the_next_start(panel, guest, sec
     assert panel.api("GET", f"/vms/{NAME}/pending", secret)[1] == []
 
 
+def test_the_focus_goes_back_to_a_menu_whose_row_was_fetched_anew(guest, window):
+    page = window()
+    page.goto("/vms/")
+    row = page.locator("tr", has_text=NAME)
+    row.locator("[data-menu]").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#menu .dropdown-item").first).to_be_focused()
+    row.evaluate("row => { row.dataset.old = 1; row.dispatchEvent(new CustomEvent('live')); }")
+    expect(row).not_to_have_attribute("data-old", "1")
+    page.keyboard.press("Escape")
+    expect(page.locator("#menu")).to_be_hidden()
+    expect(row.locator("[data-menu]")).to_be_focused()
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (360, "dark")])
 def test_pages_fit_and_have_no_serious_accessibility_fault(panel, guest, secret, window, shot, width, scheme):
     status, config = panel.api("GET", f"/vms/{NAME}/config", secret)
