@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from bhype.live import publish
 from bhype.tasks import OperationFailed, Run, operation
+from bhype.tasks.errors import not_found
 from bhype.vmrun import client
 
 from .life import power
@@ -70,9 +71,11 @@ def mark_seen(run: Run, vm: VM) -> None:
 
 
 def changed(vm: VM, **columns: Any) -> None:
-    """Write wanted columns, and tell open pages and forms that the VM has changed."""
+    """Write wanted columns, and tell open pages and forms that the VM has changed. Raises Refused (404) when it is
+    gone."""
     with transaction.atomic():
-        VM.objects.filter(pk=vm.pk).update(revision=F("revision") + 1, **columns)
+        if not VM.objects.filter(pk=vm.pk).update(revision=F("revision") + 1, **columns):
+            raise not_found()
         publish(vm.subject, "vms")
     vm.refresh_from_db()
 

@@ -7,9 +7,11 @@ import json
 import pytest
 
 from bhype.accounts.models import ApiToken, AuditEntry
+from bhype.tasks import Refused
 from bhype.tasks.models import Schedule, Task
 from storage.models import Dataset, Iso
 from vms.models import VM, Disk
+from vms.operating import changed
 
 GIB = 2**30
 
@@ -104,6 +106,13 @@ def test_when_it_starts_and_stops_is_changed_and_checked(as_user, alice, viewer,
     assert as_user(viewer).post("/vms/web1/life/", data).status_code == 404
     page = as_user(viewer).get("/vms/web1/schedules/").content.decode()
     assert "Save" not in page and "tcp:10.77.0.5:22" in page
+
+
+def test_a_change_of_a_vm_that_has_just_gone_finds_nothing(vm):
+    VM.objects.all().delete()
+    with pytest.raises(Refused) as refused:
+        changed(vm, stop_seconds=5)
+    assert refused.value.status == 404
 
 
 def test_what_is_protected_is_not_deleted(as_user, alice, vm):
