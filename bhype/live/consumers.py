@@ -24,6 +24,8 @@ from .pruning import KEEP
 MOST_TOPICS = 500
 LONGEST_MESSAGE = 64 * 1024
 CHECK_SECONDS = 15.0
+# What is raised to who sends to a page that was left; disconnect() follows. Of RuntimeError uvloop makes use.
+GONE = (OSError, RuntimeError)
 SIGNED_OUT = 4401
 BAD_MESSAGE = 4400
 
@@ -37,11 +39,12 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def connect(self) -> None:
         user = self.scope.get("user")
         if user is None or not user.is_authenticated or not user.is_active:
-            await self.close(SIGNED_OUT)
+            await self._end(SIGNED_OUT)
             return
         self.ended = session_topic(self.scope["session"].session_key)
         self.news = tail.subscribe(self.ended)
-        await self.accept()
+        with contextlib.suppress(*GONE):
+            await self.accept()
         self.pump = asyncio.get_running_loop().create_task(self._pump(self.news))
 
     async def disconnect(self, code: int) -> None:
@@ -58,7 +61,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         try:
             subscribe, unsubscribe, age = _parse(text_data)
         except ValueError:
-            await self.close(BAD_MESSAGE)
+            await self._end(BAD_MESSAGE)
             return
         self.news.discard(*(topic for topic in unsubscribe if topic != self.ended))
         room = MOST_TOPICS - len(self.news.topics)
@@ -84,13 +87,18 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             if topic is None or topic == self.ended:
                 check_at = loop.time() + CHECK_SECONDS
                 if not await is_signed_in(self.scope):
-                    await self.close(SIGNED_OUT)
+                    await self._end(SIGNED_OUT)
                     return
             else:
                 await self._send(topic=topic)
 
     async def _send(self, **message: Any) -> None:
-        await self.send(text_data=json.dumps(message))
+        with contextlib.suppress(*GONE):
+            await self.send(text_data=json.dumps(message))
+
+    async def _end(self, code: int) -> None:
+        with contextlib.suppress(*GONE):
+            await self.close(code)
 
 
 def session_topic(session_key: str | None) -> str:

@@ -135,6 +135,37 @@ async def test_a_session_that_ended_quietly_is_noticed(panel, monkeypatch):
     await page.leave()
 
 
+@pytest.mark.parametrize("sent", [0, 1, 2])
+async def test_a_page_that_is_left_at_any_moment_leaves_no_listener_and_no_error(panel, sent):
+    """What is sent after that fails, as in gunicorn's worker on uvloop, before disconnect() is called."""
+    _, client = await signed_in()
+    page = browser(client)
+    connected = page.application
+
+    async def left(scope, receive, send):
+        messages = []
+
+        async def sending(message):
+            if len(messages) >= sent:
+                raise RuntimeError(
+                    "unable to perform operation on <TCPTransport closed=True>; the handler is closed"
+                )
+            messages.append(message)
+            await send(message)
+
+        await connected(scope, receive, sending)
+
+    page = Page(left, "/ws/live", page.scope["headers"])
+    await page.send_input({"type": "websocket.connect"})
+    await page.send(subscribe=["open:1"])
+    await publish("open:1")
+    for _ in range(sent):
+        await page.receive_output(SOON)
+    async with tail.subscribe("other") as news:
+        await page.leave()
+        assert set(news._tail.listeners) == {"other"}
+
+
 async def test_a_page_holds_a_bounded_number_of_topics(panel, monkeypatch):
     monkeypatch.setattr(consumers, "MOST_TOPICS", 5)
     _, client = await signed_in()
