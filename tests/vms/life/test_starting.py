@@ -48,10 +48,10 @@ def beside(vm, alice) -> Callable[[Callable[[], None], float, float], None]:
     def both(other: Callable[[], None], before: float, after: float) -> None:
         editor = threading.Thread(target=edit, args=(before, after))
         editor.start()
-        begun.wait(20)
+        begun.wait(60)
         with turn:
             other()
-        editor.join(20)
+        editor.join(60)
         assert not errors
 
     return both
