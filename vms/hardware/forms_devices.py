@@ -107,7 +107,10 @@ class PassthruForm(DeviceForm):
         current = str(self.entry.get("src", "")).replace("/", ":")
         if current and current not in dict(choices):
             choices.append((current, current))
-        if choices and self.may_root and "lookup" not in self.entry:
+        if "lookup" in self.entry:
+            return
+        self.fields["src"].required = self.may_root
+        if choices and self.may_root:
             self.add(
                 "src",
                 forms.ChoiceField(

@@ -300,6 +300,10 @@ def test_each_kind_of_device_is_added_and_removed(root, vm, kind, sent, found):
     assert kind not in {one["device"] for one in document()["emulations"]}
 
 
+def test_a_device_to_pass_through_must_be_named(root, vm):
+    assert errors(change(root, "add/passthru/")) == {"src": ["This field is required."]}
+
+
 def test_disks_come_grow_change_their_bus_go_and_come_back(client, vm):
     assert change(client, "add/disk/", bus="nvme", size="5G", ro="on").status_code == 302
     (disk,) = vm.disks.filter(index=1)
