@@ -12,8 +12,10 @@ from pydantic import BaseModel
 from bhype.live import publish
 from bhype.tasks import OperationFailed, Run, operation
 from bhype.tasks.errors import not_found
+from bhype.tasks.models import Schedule
 from bhype.vmrun import client
 
+from . import wanted
 from .life import power
 from .models import VM
 
@@ -78,6 +80,16 @@ def changed(vm: VM, **columns: Any) -> None:
             raise not_found()
         publish(vm.subject, "vms")
     vm.refresh_from_db()
+
+
+def forget_row(vm: VM) -> None:
+    """Delete the row of a VM that the host has no more, with what was to be done to it."""
+    with transaction.atomic():
+        wanted.lock(vm.pk)
+        subject = vm.subject
+        Schedule.objects.filter(subject=subject).delete()
+        vm.delete()
+        publish(subject, "vms")
 
 
 def require_whole(vm: VM) -> None:

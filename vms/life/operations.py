@@ -15,18 +15,19 @@ from bhype.host import CommandError, CommandStopped
 from bhype.hosts.models import Host
 from bhype.live import publish
 from bhype.tasks import Cancelled, OperationFailed, Refused, Run, ask, operation
-from bhype.tasks.models import Schedule, Task
+from bhype.tasks.models import Task
 from storage import plan as storage
 from storage.datasets.observe import refresh
 from storage.datasets.operations_keys import taken
 from storage.datasets.passphrases import Secret
 from storage.models import Iso
-from vms import parts, place, plan, wanted
+from vms import parts, place, plan
 from vms.cloud_init import seeds
 from vms.models import VM
 from vms.operating import (
     State,
     VmParams,
+    forget_row,
     mark,
     mark_seen,
     require_off,
@@ -255,7 +256,7 @@ def delete(run: Run, params: DeleteParams) -> None:
         require_off(run, vm)
         parts.forget(run, vm)
         run.log(f"{vm.dataset} stays, with its disks and vm.json.")
-        _forget_row(vm)
+        forget_row(vm)
         return
     if power.is_on(run.host, vm.name):
         raise OperationFailed(f"{vm.name} is on. Power it off first.")
@@ -288,7 +289,7 @@ def _remove(run: Run, vm: VM) -> None:
         if run.cancelled or not isinstance(error, Cancelled | CommandStopped):
             mark(vm, State.FAILED, f"It could not be removed: {error}")
         raise
-    _forget_row(vm)
+    forget_row(vm)
 
 
 def _require_no_arrivals(vm: VM) -> None:
@@ -296,15 +297,6 @@ def _require_no_arrivals(vm: VM) -> None:
     moves = Task.objects.unfinished().filter(operation__in=("vms.move_disk", "vms.settle_disk"))
     if moves.filter(params__vm_id=vm.pk).exists():
         raise OperationFailed(f"A disk is just being moved to {vm.name}. Wait until it has arrived.")
-
-
-def _forget_row(vm: VM) -> None:
-    with transaction.atomic():
-        wanted.lock(vm.pk)
-        subject = vm.subject
-        Schedule.objects.filter(subject=subject).delete()
-        vm.delete()
-        publish(subject, "vms")
 
 
 @vm_operation("vms.adopt", "Watch over {vm} again", right=None)

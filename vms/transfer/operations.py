@@ -24,7 +24,17 @@ from storage.datasets import destroying
 from storage.models import Pool
 from vms import parts, place, plan, wanted
 from vms.models import VM, Disk
-from vms.operating import State, VmParams, mark, require_off, require_whole, row_of, vm_of, vm_operation
+from vms.operating import (
+    State,
+    VmParams,
+    forget_row,
+    mark,
+    require_off,
+    require_whole,
+    row_of,
+    vm_of,
+    vm_operation,
+)
 from vms.sizes import MIB
 
 from . import copies, folders, images, ova, ova_writer, stream
@@ -146,11 +156,7 @@ def _take_back(run: Run, vm: VM, remove: Callable[[], None]) -> None:
         if run.cancelled or not isinstance(error, Cancelled | CommandStopped):
             mark(vm, State.FAILED, f"It could not be removed: {error}")
         raise
-    with transaction.atomic():
-        wanted.lock(vm.pk)
-        subject = vm.subject
-        vm.delete()
-        publish(subject, "vms")
+    forget_row(vm)
 
 
 @vm_operation("vms.promote", "Make {vm} independent", right="vms.change")

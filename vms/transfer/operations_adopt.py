@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from django.db import transaction
 from pydantic import BaseModel, Field
 
 from bhype.hosts.models import Host
-from bhype.live import publish
 from bhype.tasks import Cancelled, OperationFailed, Run, ask, operation
-from vms import parts, place, wanted
+from vms import parts, place
 from vms.life import power
 from vms.models import VM
-from vms.operating import Nothing, State, VmParams, mark, require_off, row_of, vm_of, vm_operation
+from vms.operating import Nothing, State, VmParams, forget_row, mark, require_off, row_of, vm_of, vm_operation
 
 from . import adoption
 
@@ -115,8 +113,4 @@ def _return(run: Run, vm: VM, params: AdoptParams) -> None:
         if not isinstance(error, Cancelled):
             mark(vm, State.FAILED, f"It could not be given back: {error}")
         raise
-    with transaction.atomic():
-        wanted.lock(vm.pk)
-        subject = vm.subject
-        vm.delete()
-        publish(subject, "vms")
+    forget_row(vm)

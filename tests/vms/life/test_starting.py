@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 from django.db import connection, connections, transaction
 
-from vms import wanted
+from vms import operating, wanted
 from vms.forms import EditVMForm, values
-from vms.life import guard, operations, starting
+from vms.life import guard, starting
 from vms.models import VM, Disk
 
 GIB = 2**30
@@ -66,5 +66,5 @@ def test_a_start_and_an_edit_at_one_moment_wait_for_each_other(beside, vm, monke
 
 
 def test_a_deletion_and_an_edit_at_one_moment_wait_for_each_other(beside, vm):
-    beside(lambda: operations._forget_row(vm), 0.5, 0)
+    beside(lambda: operating.forget_row(vm), 0.5, 0)
     assert not VM.objects.exists() and not Disk.objects.exists()

@@ -10,7 +10,7 @@ import pytest
 from bhype.freebsd import zfs
 from bhype.hosts.models import Host
 from bhype.tasks import ask
-from bhype.tasks.models import Task
+from bhype.tasks.models import Schedule, Task
 from tests.conftest import make_user
 from vms.models import VM
 from vms.transfer import adoption
@@ -151,9 +151,18 @@ def test_a_dataset_is_taken_over_and_given_back_as_it_was(theirs, as_user, root)
     assert theirs.host.read_text("/tank/bhype/vms/web9/disk0.img").startswith("the first disk")
     assert theirs.host.read_text("/tank/bhype/vms/web9/uefi-vars.fd") == "their variables"
     assert json.loads(theirs.host.read_text("/tank/bhype/vms/web9/vm.json"))["name"] == "web9"
+    Schedule.objects.create(
+        host="lab",
+        operation="vms.start",
+        subject=vm.subject,
+        params={"vm_id": vm.pk},
+        owner=root,
+        when="daily",
+    )
     assert client.post("/vms/_import/back/web9/").status_code == 302
     run(theirs)
     assert not VM.objects.filter(name="web9").exists()
+    assert not Schedule.objects.exists()
     after = everything(theirs)
     assert after.keys() == before.keys()
     # Its first disk was made a whole number of MiB.
