@@ -1,28 +1,7 @@
 // The form of a deployment: summary, what is left, and the API call.
 (() => {
   const $ = (selector, root = document) => root.querySelector(selector);
-  const SIZE = /^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*$/i;
-  const POWER = { "": 0, k: 1, m: 2, g: 3, t: 4 };
-  const bytes = (text) => {
-    const match = SIZE.exec(text || "");
-    return match ? Math.round(match[1] * 1024 ** POWER[match[2].toLowerCase()]) : null;
-  };
-  const human = (size) => {
-    const names = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let at = 0;
-    while (Math.abs(size) >= 1024 && at < names.length - 1) {
-      size /= 1024;
-      at += 1;
-    }
-    return `${Math.round(size * 10) / 10} ${names[at]}`;
-  };
-  const row = (name, text) => {
-    const dt = document.createElement("dt");
-    const dd = document.createElement("dd");
-    dt.textContent = name;
-    dd.textContent = text;
-    return [dt, dd];
-  };
+  const { bytes, human, term, curl } = window.bhype;
   // As vms/deploy/names.py has it; what it refuses, the server tells.
   const names = (pattern, count) => {
     const match = /\{(\d{1,6})\.\.(\d{1,6})\}/.exec(pattern);
@@ -47,15 +26,15 @@
     if (value("addressing") === "typed") $("#deploy-form .advanced").open = true;
     const start = form.elements.start.checked;
     const lines = [
-      ...row(list.length > 1 ? `${list.length} VMs` : "Name", list.length > 2 ? `${list[0]} … ${list.at(-1)}` : list.join(", ") || "…"),
-      ...row("Template", form.elements.template.selectedOptions[0]?.textContent.trim() ?? ""),
-      ...row("CPUs", size("cpus", chosen.cpus)),
-      ...row("Memory", said(memory)),
-      ...row("Disk", said(size("disk_size", chosen.disk_size))),
-      ...row("Network", network === "none" ? "none" : `${network}, ${value("address") || addressing}`),
+      ...term(list.length > 1 ? `${list.length} VMs` : "Name", list.length > 2 ? `${list[0]} … ${list.at(-1)}` : list.join(", ") || "…"),
+      ...term("Template", form.elements.template.selectedOptions[0]?.textContent.trim() ?? ""),
+      ...term("CPUs", size("cpus", chosen.cpus)),
+      ...term("Memory", said(memory)),
+      ...term("Disk", said(size("disk_size", chosen.disk_size))),
+      ...term("Network", network === "none" ? "none" : `${network}, ${value("address") || addressing}`),
     ];
-    if (chosen.seed) lines.push(...row("User", value("user") || "as the image has it"));
-    lines.push(...row("Then", start ? "start" : "leave off"));
+    if (chosen.seed) lines.push(...term("User", value("user") || "as the image has it"));
+    lines.push(...term("Then", start ? "start" : "leave off"));
     $("#summary").replaceChildren(...lines);
     const left = $("#left");
     const line = (text, over = false) => {
@@ -79,9 +58,7 @@
       if (value(name)) body[name] = name === "cpus" ? Number(value(name)) : value(name);
     }
     body.switch = form.elements.switch.value ? network : null;
-    const call = $("#api-call");
-    const json = JSON.stringify(body).replaceAll("'", "'\\''");
-    call.textContent = `curl -X POST '${call.dataset.url}' -H "Authorization: Bearer $BHYPE_TOKEN" -H 'Content-Type: application/json' -d '${json}'`;
+    curl($("#api-call"), body);
   };
   document.addEventListener("input", (event) => event.target.closest("#deploy-form") && show());
   document.addEventListener("change", (event) => event.target.closest("#deploy-form") && show());

@@ -366,5 +366,29 @@
   // On a narrow screen the tabs scroll: the one of this page is in sight.
   $$(".tabs .active").forEach((tab) => (tab.parentElement.scrollLeft = tab.offsetLeft - tab.parentElement.offsetLeft - (tab.parentElement.clientWidth - tab.offsetWidth) / 2));
   $$("form .is-invalid")[0]?.focus();
-  window.bhype = { toast, ask, icon, openDialog };
+
+  // --- What a form will do, told while it is filled in ---
+  const SIZE = /^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*$/i;
+  const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const bytes = (text) => {
+    const match = SIZE.exec(text || "");
+    return match ? Math.round(match[1] * 1024 ** " kmgt".indexOf(match[2].toLowerCase() || " ")) : null;
+  };
+  const human = (size) => {
+    let at = 0;
+    for (; Math.abs(size) >= 1024 && at < UNITS.length - 1; at += 1) size /= 1024;
+    return `${Math.round(size * 10) / 10} ${UNITS[at]}`;
+  };
+  const term = (name, text) => {
+    const [dt, dd] = [document.createElement("dt"), document.createElement("dd")];
+    dt.textContent = name;
+    dd.textContent = text;
+    return [dt, dd];
+  };
+  const curl = (place, body) => {
+    const json = JSON.stringify(body).replaceAll("'", "'\\''");
+    place.textContent = `curl -X POST '${place.dataset.url}' -H "Authorization: Bearer $BHYPE_TOKEN" -H 'Content-Type: application/json' -d '${json}'`;
+  };
+
+  window.bhype = { toast, ask, icon, openDialog, bytes, human, term, curl };
 })();

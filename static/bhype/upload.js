@@ -4,12 +4,7 @@
   const PIECE = 8 * 1024 * 1024;
   const FACTS = ["os", "version", "firmware", "cloud_init", "login", "notes"];
   const RETRIES = [0, 1000, 2000, 5000, 10000, 20000, 30000];
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  const human = (bytes) => {
-    let unit = 0;
-    for (; bytes >= 1024 && unit < units.length - 1; unit += 1) bytes /= 1024;
-    return `${bytes >= 100 || !unit ? Math.round(bytes) : bytes.toFixed(1)} ${units[unit]}`;
-  };
+  const { human } = window.bhype;
   const clock = (seconds) => {
     if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
     const minutes = Math.round(seconds / 60);

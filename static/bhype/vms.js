@@ -79,45 +79,24 @@
   // --- The create form ---
   const form = $("#vm-form");
   if (!form) return;
-  const SIZE = /^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*$/i;
-  const POWER = { "": 0, k: 1, m: 2, g: 3, t: 4 };
-  const bytes = (text) => {
-    const match = SIZE.exec(text || "");
-    return match ? Math.round(match[1] * 1024 ** POWER[match[2].toLowerCase()]) : null;
-  };
-  const human = (size) => {
-    const names = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let at = 0;
-    while (Math.abs(size) >= 1024 && at < names.length - 1) {
-      size /= 1024;
-      at += 1;
-    }
-    return `${Math.round(size * 10) / 10} ${names[at]}`;
-  };
+  const { bytes, human, term, curl } = window.bhype;
   const value = (name) => form.elements[name]?.value?.trim?.() ?? "";
   const words = (name) => {
     const select = form.elements[name];
     return select?.value ? select.selectedOptions[0].textContent.trim() : "none";
   };
   const disks = () => $$('input[name="disk_size"]', form).map((input) => input.value.trim()).filter((text) => text && bytes(text) !== 0);
-  const row = (name, text) => {
-    const dt = document.createElement("dt");
-    const dd = document.createElement("dd");
-    dt.textContent = name;
-    dd.textContent = text;
-    return [dt, dd];
-  };
   const show = () => {
     const sizes = disks();
     const size = (text) => (bytes(text) === null ? text : human(bytes(text)));
     $("#summary").replaceChildren(
-      ...row("Name", value("name") || "…"),
-      ...row("Medium", words("iso")),
-      ...row("CPUs", value("cpus")),
-      ...row("Memory", size(value("memory"))),
-      ...row(sizes.length > 1 ? "Disks" : "Disk", sizes.map(size).join(" + ") || "none"),
-      ...row("Switch", words("switch")),
-      ...row("Then", form.elements.start?.checked ? "start it" : "leave it off"),
+      ...term("Name", value("name") || "…"),
+      ...term("Medium", words("iso")),
+      ...term("CPUs", value("cpus")),
+      ...term("Memory", size(value("memory"))),
+      ...term(sizes.length > 1 ? "Disks" : "Disk", sizes.map(size).join(" + ") || "none"),
+      ...term("Switch", words("switch")),
+      ...term("Then", form.elements.start?.checked ? "start it" : "leave it off"),
     );
     const left = $("#left");
     if (left) {
@@ -131,14 +110,12 @@
       };
       left.replaceChildren(line("Memory", memory), line("Pool", disk));
     }
-    const call = $("#api-call");
     const body = { name: value("name"), cpus: Number(value("cpus")) || 1, memory: value("memory"), disks: sizes.map((text) => ({ size: text })) };
     if (form.elements.iso?.value) body.iso = words("iso");
     if (form.elements.switch?.value) body.switch = words("switch");
     if (form.elements.preset?.value) body.preset = form.elements.preset.value;
     if (form.elements.start) body.start = form.elements.start.checked;
-    const json = JSON.stringify(body).replaceAll("'", "'\\''");
-    call.textContent = `curl -X POST '${call.dataset.url}' -H "Authorization: Bearer $BHYPE_TOKEN" -H 'Content-Type: application/json' -d '${json}'`;
+    curl($("#api-call"), body);
   };
   // Another operating system brings the fields anew.
   document.addEventListener("htmx:afterSettle", () => $("#summary") && show());
