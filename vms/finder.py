@@ -1,10 +1,10 @@
-"""What global search finds of VMs: by name, note, tag, MAC or IP address."""
+"""What global search finds of VMs: by name, note, tag, MAC or IP address; best those whose name it begins."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from django.db.models import Q
+from django.db.models import Case, Q, Value, When
 from django.urls import reverse
 
 from bhype.accounts.models import User
@@ -24,6 +24,11 @@ def find(user: User, query: str) -> Iterator[Hit]:
         | Q(pk__in=with_tag)
         | Q(pk__in=with_address(query).values("vm"))
     )
-    for vm in rows.select_related("owner").order_by("name")[:8]:
+    how_well = Case(
+        When(name__istartswith=query, then=Value(0)),
+        When(name__icontains=query, then=Value(1)),
+        default=Value(2),
+    )
+    for vm in rows.select_related("owner").order_by(how_well, "name")[:8]:
         note = vm.owner.username if vm.owner else ""
         yield Hit(vm.name, reverse("vms:detail", args=[vm.name]), "device-desktop", note, vm.state)

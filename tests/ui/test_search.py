@@ -7,6 +7,8 @@ from django.urls import resolve, reverse
 from bhype.tasks.models import Task
 from bhype.ui import search
 from storage.models import Dataset
+from vms import finder
+from vms.models import VM
 
 
 def test_it_finds_vms_by_name_tag_note_and_mac(as_user, admin, vm):
@@ -16,6 +18,13 @@ def test_it_finds_vms_by_name_tag_note_and_mac(as_user, admin, vm):
     client = as_user(admin)
     for query in ("web", "prod", "FRONT END", "58:9c:fc:00:00:01"):
         assert "/vms/web1/" in client.get("/search/", {"q": query}).content.decode()
+
+
+def test_the_vm_whose_name_was_begun_is_the_first(admin, vm, host, pool):
+    for port, name in enumerate(("apache", "cobweb", "web2"), 5901):
+        more = {"cpus": 1, "memory": 2**30, "vnc_port": port, "notes": "a web server"}
+        VM.objects.create(host=host, pool=pool, name=name, **more)
+    assert [hit.title for hit in finder.find(admin, "web")] == ["web1", "web2", "cobweb", "apache"]
 
 
 def test_it_finds_nothing_of_others(as_user, stranger, alice, vm):
