@@ -66,9 +66,9 @@ def confirm(host: Host, name: str, note: str | None = None) -> Change:
     OSError when a step of ``keep`` fails: it stays confirmed, and the step is tried again by the guard."""
     with record.locked(host, name):
         change = _find(host, name, note)
-        if change.state in {State.UNDOING, State.REVERTED} or (
-            change.state == State.WAITING and not change.remaining
-        ):
+        if change.state in {State.UNDOING, State.REVERTED}:
+            raise TooLate(f"What was before comes back. {change.reason}")
+        if change.state == State.WAITING and not change.remaining:
             raise TooLate("The time to confirm it is over: what was before comes back.")
         if change.state == State.WAITING:
             if path := record.overtaken(host, change):

@@ -43,6 +43,8 @@ def test_what_nobody_confirms_goes_back(world):
 def test_it_can_be_taken_back_before(world):
     world.begin()
     commit.revert(world.host, "firewall", "It was wrong.")
+    with pytest.raises(commit.TooLate, match="comes back. It was wrong."):
+        commit.confirm(world.host, "firewall")
     assert (world.rules, world.state()) == ("old", State.REVERTED)
     with pytest.raises(commit.NoChange):
         commit.confirm(world.host, "firewall", "another")
@@ -358,7 +360,7 @@ def test_the_console_of_the_host_lists_and_decides(world, capsys):
     assert program.main([*root, "revert", "firewall"]) == 0
     assert world.rules == "old"
     assert program.main([*root, "confirm", "firewall"]) == 1
-    assert "over" in capsys.readouterr().err
+    assert "It was taken back." in capsys.readouterr().err
 
 
 def test_more_guards_than_one_do_no_harm(world):
