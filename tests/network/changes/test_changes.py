@@ -68,7 +68,7 @@ def test_a_confirmation_that_comes_too_late_is_told(lab, waiting, as_user, admin
     as_user(admin).post(f"/network/changes/{row().pk}/", {"do": "confirm"})
     commit.revert(lab.host, "test", "Nobody confirmed it in time.")
     (task,) = lab.run_tasks()
-    assert task.status == "failed" and "over" in task.error
+    assert task.status == "failed" and "Nobody confirmed it in time." in task.error
     assert row().state == "reverted"
 
 
