@@ -15,15 +15,12 @@ from typing import Any
 
 from bhype.freebsd.command import Command
 from bhype.host import Host
+from bhype.host.locks import COMMANDS_WITHIN, hold
 
 from . import clock
 
 FOLDER = "/var/db/bhype/commit"
 SHORTEST, LONGEST = 1, 3600
-# Seconds: how long commands of a process that was killed may still be at work, and how often they are looked for.
-# Going back waits no longer for one that hangs, such as pfctl(8) for the name of a host.
-COMMANDS_WITHIN = 30.0
-POLL = 0.02
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
 
@@ -191,12 +188,11 @@ def locked(host: Host, name: str, kind: str = "lock", *, wait: bool = True) -> I
 @contextlib.contextmanager
 def commands(host: Host, name: str) -> Iterator[None]:
     """While commands of the change run. The caller holds its lock, but that goes with the process, and a command that
-    this was killed over may still be at work: each holds a second lock, which is waited for here."""
+    this was killed over may still be at work: each holds a second lock, which is waited for here; not for ever, should
+    one hang, such as pfctl(8) for the name of a host."""
     descriptor = _open(host, name, "commands")
-    deadline = time.monotonic() + COMMANDS_WITHIN
     try:
-        while not _take(descriptor) and time.monotonic() < deadline:
-            time.sleep(POLL)
+        hold(descriptor, COMMANDS_WITHIN)
         with host.lent(descriptor):
             yield
     finally:
@@ -209,11 +205,3 @@ def _open(host: Host, name: str, kind: str) -> int:
     host.makedirs(FOLDER, 0o700)
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     return os.open(host.path(path(name, kind)), flags, 0o600)
-
-
-def _take(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import time
 from typing import Any
 
 from bhype.host import Host
+from bhype.host.locks import COMMANDS_WITHIN, hold
 from bhype.vmrun.outcome import STARTING
 
 RUN_DIR = "/var/run/bhype/vms"
@@ -23,9 +22,6 @@ DOCUMENT = "vm.json"
 # What bhyve and its loader say.
 LOG = "bhyve.log"
 LOG_LIMIT = 1 << 20
-# Seconds: how long commands of a supervisor that was killed may still be at work, and how often they are looked for.
-COMMANDS_WITHIN = 30.0
-POLL = 0.02
 
 State = dict[str, Any]
 
@@ -81,27 +77,19 @@ class RunDir:
         self._lock = self._locked("lock")
         if self._lock < 0:
             raise Busy(f"{self.name} has a supervisor already{self._whose()}.")
-        deadline = time.monotonic() + COMMANDS_WITHIN
-        while (commands := self._locked("commands")) < 0:
-            if time.monotonic() > deadline:
-                os.close(self._lock)
-                raise Busy(
-                    f"A command of the last supervisor of {self.name} is still at work. Try again later."
-                )
-            time.sleep(POLL)
+        commands = self._locked("commands", COMMANDS_WITHIN)
+        if commands < 0:
+            os.close(self._lock)
+            raise Busy(f"A command of the last supervisor of {self.name} is still at work. Try again later.")
         self.host.lend(commands)
 
-    def _locked(self, name: str) -> int:
+    def _locked(self, name: str, within: float = 0.0) -> int:
         """A descriptor with the lock of that name, or -1 when another process has it. Raises OSError."""
         lock = os.open(self.local(name), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(lock)
-            if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
-                raise
-            return -1
-        return lock
+        if hold(lock, within):
+            return lock
+        os.close(lock)
+        return -1
 
     def _whose(self) -> str:
         supervisor = (self.read() or {}).get("supervisor")
