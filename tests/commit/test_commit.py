@@ -43,7 +43,7 @@ def test_what_nobody_confirms_goes_back(world):
 def test_it_can_be_taken_back_before(world):
     world.begin()
     commit.revert(world.host, "firewall", "It was wrong.")
-    with pytest.raises(commit.TooLate, match="comes back. It was wrong."):
+    with pytest.raises(commit.TooLate, match=r"comes back\. It was wrong\."):
         commit.confirm(world.host, "firewall")
     assert (world.rules, world.state()) == ("old", State.REVERTED)
     with pytest.raises(commit.NoChange):
